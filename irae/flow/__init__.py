@@ -1,0 +1,1 @@
+"""The invertible core: bijections, coupling networks and the multi-scale flow."""

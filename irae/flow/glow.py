@@ -1,0 +1,102 @@
+"""The multi-scale flow (Kingma and Dhariwal 2018; Liu et al. 2020, arXiv 2009.03173)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from irae.flow.actnorm import ActNorm
+from irae.flow.bijection import Bijection, Chain
+from irae.flow.layers import COUPLINGS, SQUEEZES, build_mixing
+from irae.flow.networks import NETWORKS
+
+
+class Glow(nn.Module):
+    """A picture to a list of latents and back, exactly.
+
+    Every level squeezes 2×2, runs ``depth`` steps ([ActNorm,] 1×1 mixing, coupling) and splits the
+    channels in half: the first half goes down to the next level, the second is a latent.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 3,
+        width: int = 96,
+        depth: int = 8,
+        levels: int = 2,
+        squeeze: Literal["pixel", "haar"] = "haar",
+        actnorm: bool = False,
+        mixing: Literal["dense", "bounded"] = "bounded",
+        mixing_bound: float = 1.3,
+        coupling: Literal["additive", "affine"] = "additive",
+        network: Literal["plain", "actnorm"] = "plain",
+        condition_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        make_coupling, outputs = COUPLINGS[coupling]
+        mixing_options = {"bound": mixing_bound} if mixing == "bounded" else {}
+        self.levels = nn.ModuleList()
+        for _ in range(levels):
+            channels, condition_channels = channels * 4, condition_channels * 4
+            half = channels // 2
+            steps: list[Bijection] = [SQUEEZES[squeeze]()]
+            for _ in range(depth):
+                if actnorm:
+                    steps.append(ActNorm(channels))
+                steps.append(build_mixing(mixing, channels, **mixing_options))
+                inner = NETWORKS[network](half + condition_channels, outputs * half, width)
+                steps.append(make_coupling(inner))
+            self.levels.append(Chain(steps))
+            channels = half
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths must be multiples of this."""
+        return int(2 ** len(self.levels))
+
+    def _chains(self) -> list[Chain]:
+        return [level for level in self.levels if isinstance(level, Chain)]
+
+    def _conditions(self, condition: Tensor | None) -> list[Tensor | None]:
+        conditions = []
+        for level in self._chains():
+            conditions.append(condition)
+            condition = level.squeeze_condition(condition)
+        return conditions
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """``B C H W`` to ``levels + 1`` latents, the finest first, the last what went all down.
+
+        H and W must be multiples of `size_multiple`; ``condition`` is at the size of ``x``.
+        """
+        latents = []
+        for level, given in zip(self._chains(), self._conditions(condition), strict=True):
+            x, latent = level(x, given).chunk(2, 1)
+            latents.append(latent)
+        return [*latents, x]
+
+    def inverse(self, latents: list[Tensor], condition: Tensor | None = None) -> Tensor:
+        """The picture ``B C H W`` whose latents these are."""
+        *split, x = latents
+        conditions = self._conditions(condition)
+        for level, given, latent in zip(
+            reversed(self._chains()), reversed(conditions), reversed(split), strict=True
+        ):
+            x = level.inverse(torch.cat([x, latent], 1), given)
+        return x
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The latents, and log abs det of all of them together per sample (``B``)."""
+        latents = []
+        total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
+        for level, given in zip(self._chains(), self._conditions(condition), strict=True):
+            z, log_det = level.forward_and_log_det(x, given)
+            x, latent = z.chunk(2, 1)
+            latents.append(latent)
+            total = total + log_det
+        return [*latents, x], total

@@ -1,0 +1,218 @@
+"""Invertible layers: squeezes, channel mixing, couplings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irae.flow.bijection import Bijection
+from irae.flow.networks import CouplingNetwork
+
+
+def _zeros_per_sample(x: Tensor) -> Tensor:
+    return torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
+
+
+class Squeeze(Bijection):
+    """Space to depth: ``B C H W`` to ``B 4C H/2 W/2`` (Dinh et al. 2017, section 3.6).
+
+    H and W must be even. Channel order is that of ``pixel_unshuffle``.
+    """
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return F.pixel_unshuffle(x, 2)
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        return F.pixel_shuffle(z, 2)
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self(x), _zeros_per_sample(x)
+
+    def squeeze_condition(self, condition: Tensor | None) -> Tensor | None:
+        return None if condition is None else F.pixel_unshuffle(condition, 2)
+
+
+class HaarSqueeze(Squeeze):
+    """Space to depth in the orthonormal Haar basis: average, and three differences.
+
+    Volume-preserving and its own transpose's inverse, so it costs no precision. Output channels
+    are ordered by input channel, then (LL, LH, HL, HH).
+    """
+
+    haar: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        rows = [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]
+        self.register_buffer("haar", torch.tensor(rows) / 2.0, persistent=False)
+
+    def _mix(self, x: Tensor) -> Tensor:
+        # The 4×4 Haar matrix is symmetric and orthogonal: the same product goes both ways.
+        channels = x.shape[1] // 4
+        weight = torch.block_diag(*[self.haar.to(x.dtype)] * channels)
+        return F.conv2d(x, weight[:, :, None, None])
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self._mix(F.pixel_unshuffle(x, 2))
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        return F.pixel_shuffle(self._mix(z), 2)
+
+
+class Mixing(Bijection):
+    """Base of the invertible 1×1 convolutions: a square matrix applied to the channels."""
+
+    def matrix(self) -> Tensor:
+        """The matrix ``C C`` that ``forward`` applies."""
+        raise NotImplementedError
+
+    def inverse_matrix(self) -> Tensor:
+        """Its inverse, differentiable."""
+        return torch.linalg.inv(self.matrix())
+
+    def log_abs_det(self) -> Tensor:
+        """log abs det of the matrix, a scalar."""
+        return torch.linalg.slogdet(self.matrix()).logabsdet
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, self.matrix().to(x.dtype)[:, :, None, None])
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        return F.conv2d(z, self.inverse_matrix().to(z.dtype)[:, :, None, None])
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        log_det = self.log_abs_det() * (x.shape[2] * x.shape[3])
+        return self(x), log_det.expand(x.shape[0])
+
+
+class InvertibleConv1x1(Mixing):
+    """A free dense matrix, QR-initialised (Kingma and Dhariwal 2018, section 3.2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels)).Q)
+
+    def matrix(self) -> Tensor:
+        return self.weight
+
+
+class BoundedMixing(Mixing):
+    """A matrix whose condition number cannot pass ``exp(2 * bound)``.
+
+    ``W = U diag(exp(bound * tanh(s))) V Q`` with U and V orthogonal (Cayley transforms of free
+    skew matrices) and Q a fixed random rotation. Training can therefore stretch and shrink, which
+    removing noise needs, but never so far that the float32 inverse becomes useless. The
+    inverse is the product of transposes and needs no solve of an ill-conditioned system.
+    """
+
+    rotation: Tensor
+
+    def __init__(self, channels: int, bound: float = 1.3) -> None:
+        super().__init__()
+        self.bound = bound
+        self.left = nn.Parameter(torch.zeros(channels, channels))
+        self.right = nn.Parameter(torch.zeros(channels, channels))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("rotation", torch.linalg.qr(torch.randn(channels, channels)).Q)
+
+    def _orthogonal(self, free: Tensor) -> Tensor:
+        skew = free - free.T
+        identity = torch.eye(free.shape[0], dtype=free.dtype, device=free.device)
+        return torch.linalg.solve(identity + skew, identity - skew)
+
+    def _log_singular_values(self) -> Tensor:
+        return self.bound * torch.tanh(self.log_scale)
+
+    def matrix(self) -> Tensor:
+        stretched = self._log_singular_values().exp()[:, None] * self._orthogonal(self.right)
+        return self._orthogonal(self.left) @ stretched @ self.rotation
+
+    def inverse_matrix(self) -> Tensor:
+        shrunk = (-self._log_singular_values()).exp()[:, None] * self._orthogonal(self.left).T
+        return self.rotation.T @ self._orthogonal(self.right).T @ shrunk
+
+    def log_abs_det(self) -> Tensor:
+        return self._log_singular_values().sum()
+
+
+class AdditiveCoupling(Bijection):
+    """``z = (x_a + t(x_b), x_b)``: the second half conditions the first (Dinh et al. 2015)."""
+
+    def __init__(self, network: CouplingNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def _shift(self, half: Tensor, condition: Tensor | None) -> Tensor:
+        given = half if condition is None else torch.cat([half, condition.to(half.dtype)], 1)
+        shift: Tensor = self.network(given)
+        return shift
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        a, b = x.chunk(2, 1)
+        return torch.cat([a + self._shift(b, condition), b], 1)
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        a, b = z.chunk(2, 1)
+        return torch.cat([a - self._shift(b, condition), b], 1)
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self(x, condition), _zeros_per_sample(x)
+
+
+class AffineCoupling(Bijection):
+    """``z = (s * x_a + t, x_b)`` with s and t from ``x_b`` (Dinh et al. 2017).
+
+    Even output channels of the network are the shift t, odd ones r with ``s = sigmoid(r + 2)``,
+    as in the published code.
+    """
+
+    def __init__(self, network: CouplingNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def _scale_and_shift(self, half: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        given = half if condition is None else torch.cat([half, condition.to(half.dtype)], 1)
+        h = self.network(given)
+        return h[:, 1::2] + 2.0, h[:, 0::2]
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        a, b = x.chunk(2, 1)
+        logit, shift = self._scale_and_shift(b, condition)
+        return torch.cat([torch.sigmoid(logit) * a + shift, b], 1)
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        a, b = z.chunk(2, 1)
+        logit, shift = self._scale_and_shift(b, condition)
+        return torch.cat([(a - shift) / torch.sigmoid(logit), b], 1)
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        a, b = x.chunk(2, 1)
+        logit, shift = self._scale_and_shift(b, condition)
+        z = torch.cat([torch.sigmoid(logit) * a + shift, b], 1)
+        return z, F.logsigmoid(logit).flatten(1).sum(1)
+
+
+SQUEEZES: dict[str, type[Squeeze]] = {"pixel": Squeeze, "haar": HaarSqueeze}
+COUPLINGS: dict[str, tuple[type[AdditiveCoupling] | type[AffineCoupling], int]] = {
+    # Name → class, and how many network outputs it needs for each channel it transforms.
+    "additive": (AdditiveCoupling, 1),
+    "affine": (AffineCoupling, 2),
+}
+
+
+def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:
+    """The 1×1 convolution named ``dense`` or ``bounded`` for this many channels."""
+    return {"dense": InvertibleConv1x1, "bounded": BoundedMixing}[kind](channels, **options)
+
+

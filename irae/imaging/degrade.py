@@ -1,0 +1,174 @@
+"""Degradations: noise, JPEG, holes. All randomness comes from a generator that is handed in."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from irae.errors import UsageError
+
+Subsampling = Literal["4:2:0", "4:4:4"]
+
+
+def uniform(generator: Generator, low: float = 0.0, high: float = 1.0) -> float:
+    """One number from [low, high)."""
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def integer(generator: Generator, low: int, high: int) -> int:
+    """One integer from low to high, both included."""
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def add_noise(clean: Tensor, sigma: float, generator: Generator, *, clip: bool = False) -> Tensor:
+    """Add white Gaussian noise.
+
+    Args:
+        clean: float32 ``… C H W`` in [0, 1].
+        sigma: standard deviation in 8-bit units, from 0 to 255.
+        generator: on the device of ``clean``.
+        clip: clip to [0, 1] and round to 8 bits, as a real file would be.
+
+    Raises:
+        UsageError: sigma is out of range.
+    """
+    if not 0 <= sigma <= 255:
+        raise UsageError(f"sigma {sigma} is out of range; it is in 8-bit units, 0 to 255")
+    noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
+    noisy = clean + noise * (sigma / 255)
+    return (noisy.clamp(0, 1) * 255).round() / 255 if clip else noisy
+
+
+def jpeg_bytes(clean: Tensor, quality: int, *, subsampling: Subsampling = "4:2:0") -> bytes:
+    """Encode ``C H W`` (C 1 or 3, [0, 1]) as a JPEG file by Pillow; see `jpeg_compress`."""
+    from PIL import Image
+
+    if not 1 <= quality <= 100:
+        raise UsageError(f"quality {quality} is out of range; JPEG quality is 1 to 100")
+    levels = (clean.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    array = levels[0].numpy() if levels.shape[0] == 1 else levels.permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    return buffer.getvalue()
+
+
+def jpeg_compress(clean: Tensor, quality: int, *, subsampling: Subsampling = "4:2:0") -> Tensor:
+    """Compress to JPEG with Pillow and decode again.
+
+    Args:
+        clean: float32 ``C H W`` in [0, 1], C 1 or 3; rounded to 8 bits first.
+        quality: 1 to 100, as Pillow and libjpeg mean it.
+        subsampling: of the chroma; without effect on one channel.
+
+    Raises:
+        UsageError: quality is out of range.
+    """
+    import numpy
+    from PIL import Image
+
+    encoded = jpeg_bytes(clean, quality, subsampling=subsampling)
+    with Image.open(io.BytesIO(encoded)) as image:
+        decoded = torch.from_numpy(numpy.array(image))
+    pixels = decoded[None] if decoded.ndim == 2 else decoded.permute(2, 0, 1)
+    return pixels.to(clean.device, torch.float32) / 255
+
+
+def apply_mask(clean: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
+    """Set the holes (``mask`` True, ``… 1 H W``) of ``… C H W`` to ``fill``."""
+    return torch.where(mask, torch.full_like(clean, fill), clean)
+
+
+def center_mask(height: int, width: int, side: int) -> Tensor:
+    """A centred square hole of ``side`` pixels, as bool ``1 H W``.
+
+    Raises:
+        UsageError: the hole is empty or larger than the picture.
+    """
+    return _box(height, width, side, (height - side) // 2, (width - side) // 2)
+
+
+def box_mask(height: int, width: int, side: int, generator: Generator) -> Tensor:
+    """A square hole of ``side`` pixels anywhere in the picture, as bool ``1 H W``.
+
+    Raises:
+        UsageError: the hole is empty or larger than the picture.
+    """
+    top = integer(generator, 0, max(height - side, 0))
+    return _box(height, width, side, top, integer(generator, 0, max(width - side, 0)))
+
+
+def _box(height: int, width: int, side: int, top: int, left: int) -> Tensor:
+    if not 1 <= side <= min(height, width):
+        raise UsageError(f"a hole of {side} pixels does not fit a picture of {width}×{height}")
+    mask = torch.zeros(1, height, width, dtype=torch.bool)
+    mask[:, top : top + side, left : left + side] = True
+    return mask
+
+
+def irregular_mask(height: int, width: int, generator: Generator) -> Tensor:
+    """Free-form brush strokes, as bool ``1 H W``; 1 to 60 % of the picture.
+
+    Random walks of thick lines, in the manner of Yu et al. 2019 (arXiv 1806.03589, section 4.3):
+    the training counterpart of irregular mask files, none of which it needs.
+    """
+    import numpy
+    from PIL import Image, ImageDraw
+
+    size = max(height, width)
+    wanted = uniform(generator, 0.01, 0.6) * height * width
+    image = Image.new("1", (width, height))
+    draw = ImageDraw.Draw(image)
+    while True:
+        thickness = max(1, round(size * math.exp(uniform(generator, math.log(0.01), math.log(0.15)))))
+        x, y = uniform(generator, 0, width), uniform(generator, 0, height)
+        angle = uniform(generator, 0, 2 * math.pi)
+        points = [(x, y)]
+        for _ in range(integer(generator, 1, 8)):
+            angle += uniform(generator, -1.2, 1.2)
+            stride = uniform(generator, 0.03, 0.25) * size
+            x, y = x + stride * math.cos(angle), y + stride * math.sin(angle)
+            points.append((x, y))
+        draw.line(points, fill=1, width=thickness, joint="curve")
+        radius = thickness / 2
+        for x, y in (points[0], points[-1]):
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+        mask = torch.from_numpy(numpy.array(image))[None]
+        if mask.sum() >= wanted:
+            break
+    # The last stroke may have covered everything; some known pixel must remain to start from.
+    if mask.all():
+        mask[:, : max(1, height // 4)] = False
+    return mask
+
+
+def fill_holes(picture: Tensor, mask: Tensor) -> Tensor:
+    """Fill holes smoothly from the known pixels around them by pull–push interpolation.
+
+    Averages of the known pixels are pulled up a pyramid until no hole is left, then pushed down
+    into the holes (Gortler et al. 1996, section 3.4). What an inpainting network starts from.
+
+    Args:
+        picture: ``B C H W``; what it holds inside the holes is not looked at.
+        mask: bool ``B 1 H W``, True in the holes.
+
+    Returns:
+        ``B C H W``; known pixels unchanged. A picture without any known pixel becomes 0.5.
+    """
+    height, width = picture.shape[-2:]
+    known = (~mask).to(picture.dtype)
+    if not bool(mask.any()):
+        return picture
+    if height == 1 and width == 1:
+        return torch.where(mask, torch.full_like(picture, 0.5), picture)
+    padding = (0, width % 2 if width > 1 else 1, 0, height % 2 if height > 1 else 1)
+    weight = F.avg_pool2d(F.pad(known, padding), 2)
+    total = F.avg_pool2d(F.pad(torch.where(mask, 0, picture), padding), 2)
+    coarse = fill_holes(total / weight.clamp_min(1e-8), weight == 0)
+    size = (height + padding[3], width + padding[1])
+    finer = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+    return torch.where(mask, finer[..., :height, :width], picture)

@@ -1,0 +1,1 @@
+"""Networks that restore, the registry of their names, and the files they are kept in."""

@@ -1,0 +1,78 @@
+"""Reading the checkpoints of the published code (arXiv 2009.03173)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from irae.errors import ModelError
+
+_STEP = re.compile(r"(?:module\.)?block([12])\.flowlevels\.(\d+)\.flowsteps\.(\d+)\.([012])\.(.+)")
+# Buffers of the published code, and a learned prior that restoring never uses.
+_UNUSED = re.compile(r"(?:module\.)?block[12]\.(base_dist_(mean|var)|.*\.initialized|.*gaussianize.*)")
+_RENAMED = {"w": "weight", "log_scale_factor": "network.log_scale"}
+
+
+def read_pickle(path: Path) -> Any:
+    """Open a PyTorch checkpoint without running code in it.
+
+    Raises:
+        ModelError: the file is absent, damaged, or holds anything but tensors and plain values.
+    """
+    import pickle
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"{path}: holds more than tensors (code, perhaps) or is damaged; it was not opened. "
+            "Save its state_dict alone and import that"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: is not a PyTorch checkpoint ({reason})") from None
+
+
+def read_authors_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read ``{'epoch', 'global_step', 'state_dict'}`` as the published code saves it.
+
+    Width, depth and levels are inferred from the tensors.
+
+    Returns:
+        The options of `irae.models.irae.IRAE` and the state dict under this package's names.
+
+    Raises:
+        ModelError: the file is no such checkpoint; the message names the first odd key.
+    """
+    content = read_pickle(path)
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        raise ModelError(f"{path}: has no 'state_dict'; expected a checkpoint of the authors' code")
+    renamed: dict[str, Tensor] = {}
+    levels = depth = 0
+    for key, value in state.items():
+        match = _STEP.fullmatch(key)
+        if _UNUSED.fullmatch(key):
+            continue
+        if match is None:
+            raise ModelError(f"{path}: key {key!r} is not of the authors' IRAE")
+        block, level, step, part, name = match.groups()
+        levels, depth = max(levels, int(level) + 1), max(depth, int(step) + 1)
+        name = _RENAMED.get(name, name if part != "2" else f"network.{name}")
+        flow = "encoder" if block == "1" else "decoder"
+        # Position 0 of a level is its squeeze; then three layers a step.
+        position = 1 + 3 * int(step) + int(part)
+        renamed[f"{flow}.levels.{level}.steps.{position}.{name}"] = value.float()
+    first = "encoder.levels.0.steps.3.network.conv1.weight"
+    if first not in renamed:
+        raise ModelError(f"{path}: holds no flow steps; expected keys 'module.block1.flowlevels…'")
+    from irae.models.irae import PRESETS
+
+    options = {**PRESETS["paper"], "width": renamed[first].shape[0]}
+    return {**options, "depth": depth, "levels": levels}, renamed

@@ -1,0 +1,273 @@
+"""A model file: safetensors, with a spec in its header that says how to build the network."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from irae.errors import ModelError
+from irae.flow.networks import CouplingNetwork, set_network_dtype
+from irae.imaging.degrade import fill_holes
+from irae.models.registry import NETWORKS, TASKS, build_network
+from irae.runtime import network_dtype
+
+FORMAT = 1
+_SPEC_KEY = "irae"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the header of a model file says.
+
+    Attributes:
+        network: a name of `irae.models.registry.NETWORKS`.
+        options: the keyword options it is built with.
+        task: ``denoise``, ``jpeg`` or ``inpaint``.
+        card: how it was trained and what it was measured at; free-form, JSON.
+    """
+
+    network: str
+    options: dict[str, Any]
+    task: str
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+class LoadedModel:
+    """A network ready to restore, with its spec."""
+
+    def __init__(self, network: nn.Module, spec: ModelSpec, name: str) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.spec = spec
+        self.name = name
+        self.device = torch.device("cpu")
+        self.precision = "fp32"
+
+    @property
+    def task(self) -> str:
+        """What the model was trained for."""
+        return self.spec.task
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether `restore` needs the mask of the holes."""
+        return self.task == "inpaint"
+
+    @property
+    def size_multiple(self) -> int:
+        """The network's heights and widths are multiples of this; `restore` pads by itself."""
+        return int(getattr(self.network, "size_multiple", 1))
+
+    @property
+    def invertible(self) -> bool:
+        """Whether `round_trip` is possible."""
+        return NETWORKS[self.spec.network].invertible
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    def to(self, device: torch.device | str, precision: str = "fp32") -> LoadedModel:
+        """Move to a device and choose the coupling networks' precision, in place."""
+        self.device, self.precision = torch.device(device), precision
+        self.network.to(self.device)
+        set_network_dtype(self.network, network_dtype(precision))
+        return self
+
+    def _prepare(self, degraded: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if self.takes_mask != (mask is not None):
+            wants = "needs a mask" if self.takes_mask else "takes no mask"
+            raise ModelError(f"model {self.name!r} ({self.task}) {wants}")
+        x = degraded.to(self.device, torch.float32)
+        hole = None
+        if mask is not None:
+            hole = mask.to(self.device).expand(x.shape[0], 1, *x.shape[2:])
+            x = fill_holes(x, hole)
+        height, width = x.shape[2:]
+        multiple = self.size_multiple
+        padding = (0, -width % multiple, 0, -height % multiple)
+        # Reflecting does not repeat the noise of the border pixel, but needs more than one pixel.
+        fits = padding[1] < width and padding[3] < height
+        x = F.pad(x, padding, mode="reflect" if fits else "replicate")
+        if hole is None or not getattr(self.network, "condition_channels", 0):
+            return x, None
+        return x, F.pad(hole.float(), padding, mode="reflect" if fits else "replicate")
+
+    @torch.inference_mode()
+    def restore(self, degraded: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Restore a batch.
+
+        Args:
+            degraded: float32 ``B 3 H W`` in [0, 1] (noise may pass it), any H and W from 1.
+            mask: bool ``B 1 H W``, True in the holes; for inpainting models, and only for those.
+
+        Returns:
+            ``B 3 H W`` on the model's device, not clipped. Known pixels of an inpainted picture
+            are bit-equal to the input's.
+
+        Raises:
+            ModelError: a mask is missing or superfluous, or the output is not finite.
+        """
+        x, condition = self._prepare(degraded, mask)
+        height, width = degraded.shape[2:]
+        restored: Tensor = self.network(x, condition)[..., :height, :width]
+        if not torch.isfinite(restored).all():
+            raise ModelError(f"model {self.name!r} gave numbers that are not finite; use fp32")
+        if mask is not None:
+            known = degraded.to(restored.device, restored.dtype)
+            restored = torch.where(mask.to(restored.device), restored, known)
+        return restored
+
+    @torch.inference_mode()
+    def round_trip(
+        self, degraded: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Restore, and undo the restoration by running the network backward.
+
+        Returns:
+            What the network was given (holes filled), its output before known pixels are put
+            back, and the input recovered from that output; each ``B 3 H W``.
+
+        Raises:
+            ModelError: the network is not invertible.
+        """
+        if not self.invertible:
+            raise ModelError(f"model {self.name!r} ({self.spec.network}) is not invertible")
+        given, condition = self._prepare(degraded, mask)
+        restored = self.network(given, condition)
+        inverse = getattr(self.network, "inverse")  # noqa: B009
+        recovered = inverse(restored, condition)
+        height, width = degraded.shape[2:]
+        return (
+            given[..., :height, :width],
+            restored[..., :height, :width],
+            recovered[..., :height, :width],
+        )
+
+
+def write_atomically(path: Path, save: Any) -> None:
+    """Call ``save(temporary_path)`` beside ``path``, then rename; nothing is left on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save(Path(temporary))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_model(path: str | Path, network: nn.Module, spec: ModelSpec, *, half: bool = False) -> None:
+    """Write a model file atomically.
+
+    Args:
+        path: ends in ``.safetensors``.
+        network: the network ``spec`` describes.
+        spec: its description, kept in the header.
+        half: store the coupling networks' weights in float16. Mixing matrices stay in float32:
+            they are few, and an error in them would be an error of the state.
+    """
+    halved = {
+        f"{name}.{key}" if name else key
+        for name, module in network.named_modules()
+        if half and isinstance(module, CouplingNetwork)
+        for key, _ in module.named_parameters()
+    }
+    tensors = {
+        key: (value.half() if key in halved else value).detach().cpu().contiguous()
+        for key, value in network.state_dict().items()
+    }
+    header = {_SPEC_KEY: json.dumps({"format": FORMAT, **asdict(spec)})}
+    write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, header))
+
+
+def read_spec(path: str | Path) -> ModelSpec:
+    """Read only the header of a model file.
+
+    Raises:
+        ModelError: absent, not safetensors, or not written by irae.
+    """
+    return _read(Path(path))[0]
+
+
+def _read(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{path}: is not a model file (.safetensors); for another project's checkpoint run "
+            f"'irae import {path} -o model.safetensors'"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(_SPEC_KEY)
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such model file") from None
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: cannot be read as safetensors ({error})") from None
+    if header is None:
+        raise ModelError(f"{path}: holds no irae model (its header lacks {_SPEC_KEY!r})")
+    try:
+        spec = json.loads(header)
+        version = spec.pop("format")
+        if version != FORMAT:
+            raise ModelError(f"{path}: is of format {version}; this irae reads {FORMAT}; upgrade it")
+        return ModelSpec(**spec), tensors
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(f"{path}: its irae header is damaged; train or import it again") from None
+
+
+def packaged_models() -> dict[str, Path]:
+    """Names and paths of the model files that come with the package."""
+    folder = Path(str(package_files("irae") / "weights"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _find(name: str | Path) -> Path:
+    packaged = packaged_models()
+    if str(name) in packaged:
+        return packaged[str(name)]
+    path = Path(name)
+    if path.is_dir():
+        for file in ("best.safetensors", "last.safetensors"):
+            if (path / file).is_file():
+                return path / file
+        raise ModelError(f"{path}: a folder without best.safetensors; is it a run of irae train?")
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    names = ", ".join(packaged) or "none"
+    raise ModelError(f"model {str(name)!r} is neither packaged ({names}) nor a file")
+
+
+def load_model(name: str | Path) -> LoadedModel:
+    """Load a packaged model by name, a model file, or the best model of a run folder.
+
+    Raises:
+        ModelError: no such model, a damaged file, or one whose tensors fit no network here.
+    """
+    path = _find(name)
+    spec, tensors = _read(path)
+    if spec.task not in TASKS:
+        raise ModelError(f"{path}: its task {spec.task!r} is unknown; there are: {', '.join(TASKS)}")
+    network = build_network(spec.network, spec.options)
+    expected = network.state_dict()
+    for key in [*expected, *tensors]:
+        if key not in tensors or key not in expected or tensors[key].shape != expected[key].shape:
+            raise ModelError(
+                f"{path}: tensor {key!r} does not fit network {spec.network!r}; "
+                "the file is of another architecture"
+            )
+    network.load_state_dict(tensors)
+    return LoadedModel(network, spec, str(name))

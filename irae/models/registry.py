@@ -1,0 +1,75 @@
+"""Names of networks: what builds them and what they accept."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from torch import nn
+
+from irae.errors import ModelError
+from irae.models.irae import IRAE
+from irae.models.irae import PRESETS as IRAE_PRESETS
+
+Task = Literal["denoise", "jpeg", "inpaint"]
+TASKS: tuple[str, ...] = get_args(Task)
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """One kind of network.
+
+    Attributes:
+        build: makes the network from keyword options.
+        tasks: what it can be trained for.
+        presets: named sets of options.
+        invertible: whether it has an exact ``inverse``.
+    """
+
+    build: Callable[..., nn.Module]
+    tasks: tuple[str, ...] = TASKS
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    invertible: bool = False
+
+
+NETWORKS: dict[str, NetworkKind] = {
+    "irae": NetworkKind(build=IRAE, presets=IRAE_PRESETS, invertible=True),
+}
+
+
+def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The full options of a network: the preset's, overridden by ``options``.
+
+    Raises:
+        ModelError: unknown network, preset or option; the message lists those there are.
+    """
+    if name not in NETWORKS:
+        raise ModelError(f"network {name!r} is unknown; there are: {', '.join(NETWORKS)}")
+    kind = NETWORKS[name]
+    if preset is not None and preset not in kind.presets:
+        raise ModelError(
+            f"preset {preset!r} of network {name!r} is unknown; there are: {', '.join(kind.presets)}"
+        )
+    resolved = {**kind.presets.get(preset or "", {}), **options}
+    known = inspect.signature(kind.build).parameters
+    for key in resolved:
+        if key not in known:
+            raise ModelError(
+                f"option {key!r} of network {name!r} is unknown; there are: {', '.join(known)}"
+            )
+    return resolved
+
+
+def build_network(name: str, options: dict[str, Any]) -> nn.Module:
+    """Build a network from its registered name and resolved options.
+
+    Raises:
+        ModelError: unknown name or option, or a value the network refuses.
+    """
+    resolved = resolve_options(name, None, options)
+    try:
+        return NETWORKS[name].build(**resolved)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"network {name!r} cannot be built from {resolved}: {error}") from None
