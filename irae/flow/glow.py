@@ -40,7 +40,7 @@ class Glow(nn.Module):
         mixing_options = {"bound": mixing_bound} if mixing == "bounded" else {}
         self.levels = nn.ModuleList()
         for _ in range(levels):
-            channels, condition_channels = channels * 4, condition_channels * 4
+            channels = channels * 4
             half = channels // 2
             steps: list[Bijection] = [SQUEEZES[squeeze]()]
             for _ in range(depth):

@@ -34,7 +34,9 @@ class Squeeze(Bijection):
         return self(x), _zeros_per_sample(x)
 
     def squeeze_condition(self, condition: Tensor | None) -> Tensor | None:
-        return None if condition is None else F.pixel_unshuffle(condition, 2)
+        # Averaged rather than unshuffled: a mask stays one channel at every level (the share of
+        # hole pixels), and the networks do not grow with the fourth power of the level.
+        return None if condition is None else F.avg_pool2d(condition, 2)
 
 
 class HaarSqueeze(Squeeze):

@@ -1,1 +1,1 @@
-"""Pictures: files, degradations, tiling, metrics."""
+"""Pictures: reading and writing them whole, degrading, tiling and measuring them."""

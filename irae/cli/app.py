@@ -1,0 +1,82 @@
+"""The ``irae`` program: its commands, and how its errors are told."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Annotated
+
+import typer
+
+from irae import __version__
+from irae.cli import data
+from irae.cli.degrade import degrade
+from irae.cli.eval import eval_
+from irae.cli.import_ import import_
+from irae.cli.models import models
+from irae.cli.restore import restore
+from irae.cli.roundtrip import roundtrip
+from irae.cli.train import train
+from irae.errors import IraeError
+
+app = typer.Typer(
+    name="irae",
+    help="Denoise pictures, undo JPEG damage and fill holes with invertible networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("restore")(restore)
+app.command("degrade")(degrade)
+app.command("train")(train)
+app.command("eval")(eval_)
+app.command("roundtrip")(roundtrip)
+app.command("models")(models)
+app.command("import")(import_)
+app.add_typer(data.app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"irae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def one_line(error: BaseException) -> str | None:
+    """The one line a user is told about an error, or None if it is a fault of the program."""
+    if isinstance(error, IraeError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename or 'output'}: the disk is full; free some space and run it again"
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.filename or 'output'}: no permission; choose another place with -o"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {(error.strerror or 'cannot be used').lower()}"
+    if isinstance(error, RuntimeError) and "torchvision::nms does not exist" in str(error):
+        return (
+            "torch and torchvision are builds that do not match; reinstall the pair: "
+            "pip install --force-reinstall torch torchvision"
+        )
+    return None
+
+
+def main() -> None:
+    """Run the program; errors a user can mend are one line on stderr."""
+    try:
+        app()
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        typer.echo(f"irae: error: {line}", err=True)
+        sys.exit(error.exit_code if isinstance(error, IraeError) else 1)

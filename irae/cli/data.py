@@ -1,0 +1,110 @@
+"""``irae data``: list, download and check the data sets known by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irae.errors import DataError
+
+app = typer.Typer(help="List, download and check data sets.", no_args_is_help=True)
+
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="Folder the data sets lie in [$IRAE_DATA, else ./data]."),
+]
+
+
+@app.command("list")
+def list_sets(
+    root: Root = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs to read.")] = False,
+) -> None:
+    """List the data sets known by name: size, terms, and whether they are there.
+
+    Example: irae data list
+    """
+    import json
+
+    from irae.data.check import describe
+    from irae.data.registry import REGISTRY
+
+    rows = [describe(name, source, root) for name, source in REGISTRY.items()]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = [("NAME", "PICTURES", "HERE", "TERMS", "PATH", "FROM")]
+    for row in rows:
+        here = f"{row['pictures_present']:,}" if row["present"] else "no"
+        if row["problems"]:
+            here = "incomplete"
+        table.append(
+            (
+                str(row["name"]),
+                f"{row['pictures']:,}",
+                here,
+                str(row["terms"]),
+                str(row["path"]),
+                str(row["address"]),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+@app.command("download")
+def download_set(
+    name: Annotated[str, typer.Argument(help="celeba, flowers or birds.")],
+    root: Root = None,
+) -> None:
+    """Fetch a data set from its owner; run it again to go on after an interruption.
+
+    Example: irae data download birds --root data
+    """
+    from irae.data.download import download
+    from irae.data.registry import data_root, find_source
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    source = find_source(name)
+    say(f"{source.title}: terms of its owner are {source.terms}, see {source.address}")
+    contents = download(name, root=root, say=say)
+    typer.echo(f"{data_root(root) / source.folder}: {contents.summary()}")
+
+
+@app.command("check")
+def check_set(
+    name: Annotated[str, typer.Argument(help="celeba, flowers, birds, or a folder.")],
+    root: Root = None,
+) -> None:
+    """Check that a data set is whole and that every picture can be read; exit 1 if not.
+
+    Example: irae data check celeba
+    """
+    from tqdm import tqdm
+
+    from irae.data.check import open_all, unreadable
+    from irae.data.registry import REGISTRY
+
+    contents = open_all(name, root)
+    bad = len(contents.problems)
+    for problem in contents.problems:
+        typer.echo(f"irae: error: {problem}", err=True)
+    for split, pictures in contents.splits.items():
+        # disable=None: no bar where stderr is a file.
+        outcomes = tqdm(unreadable(pictures), total=len(pictures), desc=split, disable=None)
+        for outcome in outcomes:
+            if outcome is not None:
+                bad += 1
+                typer.echo(f"irae: error: {outcome}", err=True)
+    if bad:
+        raise typer.Exit(DataError.exit_code)
+    typer.echo(f"{name}: {contents.summary()}; all can be read")
+    complete = REGISTRY[name].pictures if name in REGISTRY else contents.pictures
+    if contents.pictures != complete:
+        typer.echo(f"{name}: the complete set has {complete:,} pictures", err=True)

@@ -1,0 +1,226 @@
+"""The schema of a run: YAML with ``extends:``, overrides by ``--set a.b=value``, checked whole."""
+
+from __future__ import annotations
+
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from irae.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    """Unknown keys are errors: a misspelt option must not silently keep its default."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class ModelSection(_Section):
+    """Which network, and what it starts from."""
+
+    network: str = "irae"
+    preset: str | None = "default"
+    options: dict[str, Any] = {}
+    init: str | None = None  # a packaged name or model file whose weights training starts from
+
+
+class DegradationSection(_Section):
+    """What is done to the clean picture. One number is fixed, a pair is a range (blind)."""
+
+    sigma: float | tuple[float, float] = (0.0, 55.0)
+    clipped: Share = 0.5  # share of samples whose noise is clipped and rounded as in a file
+    quality: int | tuple[int, int] = (5, 95)
+    subsampling: list[Literal["4:2:0", "4:4:4"]] = ["4:2:0", "4:4:4"]
+    aligned: Share = 0.5  # share of samples whose JPEG blocks start at the patch's corner
+    holes: dict[Literal["irregular", "center", "box"], float] = {
+        "irregular": 0.7,
+        "center": 0.1,
+        "box": 0.2,
+    }
+    masks: str | None = None  # a folder of mask files in place of drawn irregular masks
+
+    @model_validator(mode="after")
+    def _ranges(self) -> DegradationSection:
+        for key, low, high in (("sigma", 0.0, 255.0), ("quality", 1, 100)):
+            value = getattr(self, key)
+            first, last = value if isinstance(value, tuple) else (value, value)
+            if not low <= first <= last <= high:
+                raise ValueError(f"{key} must lie in [{low}, {high}] and rise, not {value}")
+        if not self.holes or min(self.holes.values()) < 0 or sum(self.holes.values()) <= 0:
+            raise ValueError("holes needs at least one kind with a positive share")
+        return self
+
+
+class SourceSection(_Section):
+    """One source of clean pictures."""
+
+    source: str  # celeba, flowers, birds, or a folder (relative to data.root)
+    weight: float = Field(default=1.0, gt=0)  # share of the patches, relative to the others
+
+
+class AugmentSection(_Section):
+    """Cheap changes of a patch; each number is the share of patches it happens to."""
+
+    flip: bool = True  # the eight symmetries of the square
+    colour: Share = 0.3  # channels permuted, saturation scaled by 0.3 to 2.5
+    gray: Share = 0.1  # a gray picture with gray noise, as a scan would be
+    shrink: Share = 0.2  # twice the area at half the scale
+
+
+class ValidationSection(_Section):
+    """What decides which weights are the best. Never a test set."""
+
+    source: str = "photos_val"
+    images: int = Field(default=12, ge=1)
+    crop: int = Field(default=256, ge=16)
+    sigma: list[float] = [15.0, 25.0, 50.0]
+    quality: list[int] = [10, 20, 40]
+
+
+class DataSection(_Section):
+    """Where clean pictures come from."""
+
+    root: str | None = None  # default: $IRAE_DATA, else ./data
+    train: list[SourceSection] = Field(min_length=1)
+    validation: ValidationSection = ValidationSection()
+    patch: int = Field(default=64, ge=8)
+    augment: AugmentSection = AugmentSection()
+    cache_gb: float = Field(default=4.0, ge=0)  # decoded pictures kept in memory
+
+
+class TrainingSection(_Section):
+    """The optimisation."""
+
+    steps: int = Field(default=30000, ge=1)
+    batch: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    final_learning_rate: float = Field(default=1e-5, ge=0)
+    warmup: int = Field(default=200, ge=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    loss: Literal["l1", "l2", "charbonnier"] = "l1"
+    known_weight: Share = 0.1  # inpainting: weight of known pixels beside the holes' 1
+    precision: Literal["fp32", "bf16"] = "bf16"
+    threads: int | None = Field(default=None, ge=1)  # CPU threads; default: PyTorch's choice
+    validate_every: int = Field(default=1000, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)
+    log_every: int = Field(default=50, ge=1)
+    samples: int = Field(default=4, ge=0)  # pictures written at each validation
+
+
+class RunConfig(_Section):
+    """A whole run."""
+
+    task: Literal["denoise", "jpeg", "inpaint"]
+    seed: int = Field(default=0, ge=0)
+    model: ModelSection = ModelSection()
+    degradation: DegradationSection = DegradationSection()
+    data: DataSection
+    training: TrainingSection = TrainingSection()
+
+
+def find_config(name: str | Path) -> Path:
+    """The file a config is named by: a path, else one shipped with the package.
+
+    Raises:
+        ConfigError: there is none; the message lists the shipped ones.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = shipped_configs()
+    for candidate in (str(name), f"{name}.yaml"):
+        if candidate in shipped:
+            return shipped[candidate]
+    raise ConfigError(f"{name}: no such config, here or shipped ({', '.join(shipped)})")
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Configs that come with the package: name (such as ``paper/denoise.yaml``) → file."""
+    inside = Path(str(package_files("irae") / "configs"))
+    # In a checkout they lie at the top; the wheel puts them inside the package.
+    folder = inside if inside.is_dir() else Path(str(package_files("irae"))).parent / "configs"
+    return {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*.yaml"))}
+
+
+def load_config(name: str | Path, overrides: list[str] | None = None) -> RunConfig:
+    """Read a config with all it extends, apply ``key=value`` overrides, and check it.
+
+    Args:
+        name: a path or the name of a shipped config.
+        overrides: such as ``training.steps=100``; values are parsed as YAML.
+
+    Raises:
+        ConfigError: a file is absent or malformed, or a key unknown or out of range.
+    """
+    path = find_config(name)
+    content = _read(path, ())
+    for override in overrides or []:
+        key, separator, value = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set {override!r} is not of the form key=value")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {override!r}: the value is not YAML") from None
+        for part in reversed(key.split(".")):
+            parsed = {part: parsed}
+        content = _merge(content, parsed)
+    return check_config(content, str(path))
+
+
+def check_config(content: dict[str, Any], origin: str) -> RunConfig:
+    """Validate the content of a config; ``origin`` is named in errors.
+
+    Raises:
+        ConfigError: naming the first key at fault.
+    """
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigError(f"{origin}: {key}: {reason}") from None
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in above:
+        raise ConfigError(f"{path}: extends itself")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}: is not valid YAML{where}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold keys and values")
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    beside = path.parent / str(base)
+    parent = beside if beside.is_file() else find_config(str(base))
+    return _merge(_read(parent, (*above, path.resolve())), content)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both else value
+    return merged
+
+
+def dump_config(config: RunConfig) -> str:
+    """The resolved config as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

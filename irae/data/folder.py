@@ -1,0 +1,159 @@
+"""A named list of picture files, and the one made from a plain folder."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from irae.errors import DataError
+
+Split = Literal["train", "val", "test"]
+ProtocolName = Literal["standard", "authors"]
+
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+# What Pillow's decoders raise on a damaged file.
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True)
+class WorkingSize:
+    """How a picture is cut and scaled to a square: crop (optional), resize, centre crop.
+
+    Attributes:
+        side: height and width of the result in pixels.
+        crop: side of a first square centre crop as a share of the picture's shorter side, in
+            (0, 1]; None for no such crop.
+    """
+
+    side: int = 64
+    crop: float | None = None
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Cut and scale one picture, with the rounding of torchvision's Resize and CenterCrop."""
+        if self.crop is not None:
+            image = _centre_crop(image, max(1, round(self.crop * min(image.size))))
+        shorter = min(image.size)
+        if shorter != self.side:
+            width, height = (
+                self.side if edge == shorter else int(self.side * edge / shorter)
+                for edge in image.size
+            )
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        return _centre_crop(image, self.side)
+
+
+def _centre_crop(image: Image.Image, side: int) -> Image.Image:
+    width, height = image.size
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """A named list of picture files, read one at a time.
+
+    Attributes:
+        name: what to call the set in a table or a message.
+        paths: the files, in a fixed order.
+        working_size: how each picture is cut and scaled; None leaves it as it is.
+    """
+
+    name: str
+    paths: list[Path]
+    working_size: WorkingSize | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def load(self, index: int) -> Tensor:
+        """Read picture ``index``.
+
+        Gray is repeated over the channels, 16 bits are rounded to 8, an alpha channel is dropped
+        (the colours under it are kept) and an EXIF rotation is applied.
+
+        Returns:
+            uint8 ``3 H W``, RGB.
+
+        Raises:
+            DataError: the file is absent, damaged or of a kind that has no 8-bit meaning.
+        """
+        path = self.paths[index]
+        try:
+            with Image.open(path) as image:
+                upright = _to_rgb(ImageOps.exif_transpose(image))
+        except _DECODING_ERRORS as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(
+                f"{path} cannot be read as a picture ({reason}); replace or remove it"
+            ) from None
+        if self.working_size is not None:
+            upright = self.working_size(upright)
+        return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point samples have no fixed range")
+    if image.mode == "I" or image.mode.startswith("I;"):
+        # Pillow clips rather than scales when it converts these to 8 bits.
+        samples = np.asarray(image).astype(np.int64)
+        if samples.size and (samples.min() < 0 or samples.max() > 65535):
+            raise ValueError("samples go beyond 16 bits")
+        image = Image.fromarray(((samples * 255 + 32767) // 65535).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def find_in_folder(folder: Path) -> list[Path]:
+    """Every picture in ``folder`` and below, sorted by relative path.
+
+    Linked folders are followed (once each); names that begin with a dot are left out, since
+    ``._photo.jpg`` is what macOS leaves beside a picture and is none.
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    for where, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        # In order, so that which of two links to one folder is followed does not vary.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(where, name)
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES
+        ]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def open_folder(folder: Path) -> PictureSet:
+    """All pictures of a folder, at their own size.
+
+    Raises:
+        DataError: the folder is absent or has no pictures.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give a folder of pictures")
+    paths = find_in_folder(folder)
+    if not paths:
+        raise DataError(
+            f"{folder} has no pictures; suffixes read are {' '.join(sorted(PICTURE_SUFFIXES))}"
+        )
+    return PictureSet(folder.resolve().name or str(folder), paths)

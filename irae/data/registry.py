@@ -1,0 +1,149 @@
+"""The data sets known by name, and ``open_data``, which opens one of them or any folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from irae.data import birds, celeba, flowers
+from irae.data.folder import PictureSet, ProtocolName, Split, open_folder
+from irae.errors import DataError
+
+Opener = Callable[[Path, Split, ProtocolName], PictureSet]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file at its owner's address.
+
+    Attributes:
+        url: http or https.
+        md5: hexadecimal checksum.
+        size: bytes.
+    """
+
+    url: str
+    md5: str
+    size: int
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set known by name.
+
+    Attributes:
+        title: its full name.
+        pictures: how many the complete set has.
+        terms: what its owner allows.
+        address: the owner's page.
+        folder: its folder below the data root.
+        opener: makes a PictureSet of (root, split, protocol).
+        archive: where to fetch it; None if ``torchvision_class`` does that.
+        torchvision_class: name of the class in ``torchvision.datasets`` that fetches it.
+    """
+
+    title: str
+    pictures: int
+    terms: str
+    address: str
+    folder: str
+    opener: Opener
+    archive: Archive | None = None
+    torchvision_class: str | None = None
+
+
+REGISTRY: dict[str, DataSource] = {
+    "celeba": DataSource(
+        title="CelebA, aligned and cropped",
+        pictures=202_599,
+        terms="non-commercial research",
+        address=celeba.ADDRESS,
+        folder=celeba.FOLDER,
+        opener=celeba.open_celeba,
+        torchvision_class="CelebA",
+    ),
+    "flowers": DataSource(
+        title="Oxford Flowers-102",
+        pictures=8_189,
+        terms="research",
+        address=flowers.ADDRESS,
+        folder=flowers.FOLDER,
+        opener=flowers.open_flowers,
+        torchvision_class="Flowers102",
+    ),
+    "birds": DataSource(
+        title="Caltech-UCSD Birds-200-2011",
+        pictures=11_788,
+        terms="non-commercial research",
+        address=birds.ADDRESS,
+        folder=birds.FOLDER,
+        opener=birds.open_birds,
+        archive=Archive(
+            url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+            md5="97eceeb196236b17998738112f37df78",
+            size=1_150_585_339,
+        ),
+    ),
+}
+
+
+def data_root(root: Path | None = None) -> Path:
+    """The folder data sets lie in: ``root``, else ``$IRAE_DATA``, else ``./data``."""
+    if root is not None:
+        return Path(root).expanduser()
+    return Path(os.environ.get("IRAE_DATA") or "data").expanduser()
+
+
+def find_source(name: str) -> DataSource:
+    """The entry called ``name``.
+
+    Raises:
+        DataError: there is none; the message lists the names.
+    """
+    if name not in REGISTRY:
+        raise DataError(f"data set {name!r} is unknown; use one of {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
+def open_data(
+    name_or_dir: str | Path,
+    *,
+    root: Path | None = None,
+    split: Split = "train",
+    protocol: ProtocolName = "standard",
+) -> PictureSet:
+    """Open a data set by name, or a folder of pictures by its path.
+
+    A name wins over a folder of that name (write ``./celeba`` for the folder). A folder is looked
+    for where the path says and then below the data root; it has no splits, so every split and
+    protocol is all of its pictures, at their own size.
+
+    Args:
+        name_or_dir: a name of ``REGISTRY``, or a folder (searched recursively).
+        root: where data sets lie; None for ``$IRAE_DATA``, else ``./data``.
+        split: which part of a named set.
+        protocol: whose division of a named set; each opener says what it means.
+
+    Raises:
+        DataError: neither a name nor a folder, or the set is missing, incomplete or empty.
+    """
+    # Configs and command lines hand in plain strings, which no type checker has seen.
+    if split not in get_args(Split):
+        raise DataError(f"split {split!r} is unknown; use one of {', '.join(get_args(Split))}")
+    if protocol not in get_args(ProtocolName):
+        names = ", ".join(get_args(ProtocolName))
+        raise DataError(f"protocol {protocol!r} is unknown; use one of {names}")
+    where = data_root(root)
+    if isinstance(name_or_dir, str) and name_or_dir in REGISTRY:
+        return REGISTRY[name_or_dir].opener(where, split, protocol)
+    folder = Path(name_or_dir).expanduser()
+    for candidate in (folder, where / folder):
+        if candidate.is_dir():
+            return open_folder(candidate)
+    raise DataError(
+        f"{str(name_or_dir)!r} is neither a data set ({', '.join(REGISTRY)}) nor a folder of "
+        f"pictures, here or below {where}"
+    )

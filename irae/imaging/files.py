@@ -1,0 +1,447 @@
+"""Reading and writing pictures whole: depth, alpha, palette, profile, EXIF and all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import io
+import math
+import os
+import secrets
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from irae.errors import PictureError
+from irae.imaging import deep
+from irae.imaging.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES, encode
+from irae.imaging.picture import (
+    Layout,
+    Palette,
+    Picture,
+    as_stored,
+    quantise,
+    to_stored,
+    to_upright,
+    upright,
+)
+from irae.imaging.pillow import exif_orientation, normal_exif, picture_from_pil, picture_to_pil
+
+__all__ = [
+    "LOSSY_SUFFIXES",
+    "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
+    "Layout",
+    "Palette",
+    "Picture",
+    "encode_picture",
+    "find_pictures",
+    "orient_mask",
+    "picture_from_pil",
+    "picture_to_pil",
+    "quantise",
+    "read_mask",
+    "read_picture",
+    "upright",
+    "write_picture",
+]
+
+MAX_PIXELS = 400_000_000
+"""Largest picture read. A file that claims more is taken for a decompression bomb."""
+
+_READABLE = ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "JPEG2000", "AVIF", "MPO"]
+_PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
+
+# What Pillow's parsers let escape on damaged files, besides OSError.
+_DECODER_FAULTS = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError,
+    OverflowError, ZeroDivisionError, RuntimeError, struct.error, zlib.error,
+)  # fmt: skip
+
+_opening = threading.Lock()
+
+
+def read_picture(path: str | Path) -> Picture:
+    """Read a picture with everything its file says about it.
+
+    Pixels stay as stored: the EXIF orientation is in ``layout.orientation`` and not applied.
+
+    Raises:
+        PictureError: the file is missing, a folder, unreadable, empty, truncated, animated,
+            larger than :data:`MAX_PIXELS`, or not a picture.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    try:
+        with _open(data, path) as image:
+            return _decode(image, data, path)
+    except MemoryError:
+        raise PictureError(f"{path}: not enough memory for a picture this large") from None
+    except UnidentifiedImageError:
+        raise PictureError(
+            f"{path}: not a picture, or damaged at its start; use one of "
+            + " ".join(sorted(PICTURE_SUFFIXES))
+        ) from None
+    except _DECODER_FAULTS as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise PictureError(
+            f"{path}: damaged or truncated picture ({reason}); fetch the file again"
+        ) from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise PictureError(f"{path}: no such file; check the name") from None
+    except IsADirectoryError:
+        raise PictureError(f"{path}: is a folder, not a picture; name a file in it") from None
+    except PermissionError:
+        raise PictureError(f"{path}: no permission to read it; change its mode") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PictureError(f"{path}: cannot be read ({reason}); check the name") from None
+    if not data:
+        raise PictureError(f"{path}: is empty (0 bytes); fetch the file again")
+    return data
+
+
+@contextlib.contextmanager
+def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
+    """Open, with our limit on the size in place of Pillow's, which is too low for photographs."""
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(io.BytesIO(data), formats=_READABLE)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise PictureError(
+                f"{path}: claims {image.width}x{image.height} pixels, more than the "
+                f"{MAX_PIXELS // 1_000_000} million allowed; cut it into parts first"
+            )
+        if image.width * image.height == 0:
+            raise PictureError(f"{path}: has no pixels; fetch the file again")
+        frames = getattr(image, "n_frames", 1)
+        # The further frames of an MPO are a camera's previews and depth maps beside one photo.
+        if frames > 1 and image.format != "MPO":
+            raise PictureError(
+                f"{path}: has {frames} frames; split it and restore them one by one"
+            )
+        yield image
+
+
+def _decode(image: Image.Image, data: bytes, path: Path) -> Picture:
+    name = str(path)
+    kind = image.format or ""
+    if kind == "PNG":
+        return _decode_png(image, data, name)
+    if kind == "TIFF":
+        return _decode_tiff(image, data, name)
+    samples = deep.decode_pnm(data, name) if kind == "PPM" else None
+    if samples is not None:
+        return _from_samples(samples, samples.shape[2], picture_from_pil(_stub(image)).layout)
+    bits = _declared_bits(data, kind)
+    if bits > 8 and not image.mode.startswith("I;16"):
+        raise PictureError(
+            f"{name}: {bits}-bit {kind} would lose depth; convert it to a 16-bit PNG or TIFF first"
+        )
+    exif = _exif_block(image)
+    image.load()
+    picture = picture_from_pil(image, name=name)
+    kind = "JPEG" if kind == "MPO" else kind
+    return replace(picture, layout=_with_exif(replace(picture.layout, format=kind), exif))
+
+
+def _decode_png(image: Image.Image, data: bytes, name: str) -> Picture:
+    chunks = list(deep.png_chunks(data))
+    first = dict(reversed(chunks))
+    depth = first[b"IHDR"][8]
+    colour = tuple((c, content) for c, content in chunks if c in _PNG_COLOUR_CHUNKS)
+    key = first.get(b"tRNS", b"")
+    if depth == 16:
+        samples = deep.decode_png(data, name)
+        channels = samples.shape[2]
+        if key and channels in (1, 3) and len(key) >= 2 * channels:
+            transparent = np.frombuffer(key, ">u2", channels).astype(np.uint16)
+            alpha = np.where((samples == transparent).all(axis=2, keepdims=True), 0, 65535)
+            samples = np.concatenate([samples, alpha.astype(np.uint16)], axis=2)
+        layout = picture_from_pil(_stub(image)).layout
+        exif = normal_exif(first.get(b"eXIf"))
+        picture = _from_samples(samples, 3 if channels >= 3 else 1, layout)
+    else:
+        image.load()
+        if image.mode == "L" and "transparency" in image.info and len(key) >= 2:
+            # Pillow widens 2- and 4-bit gray to 8 bits, but not the transparent level.
+            level = struct.unpack_from(">H", key)[0] & ((1 << depth) - 1)
+            image.info["transparency"] = level * 255 // ((1 << depth) - 1)
+        exif = _exif_block(image)
+        picture = picture_from_pil(image, name=name)
+    return replace(picture, layout=replace(_with_exif(picture.layout, exif), chunks=colour))
+
+
+def _decode_tiff(image: Image.Image, data: bytes, name: str) -> Picture:
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(258, (1,))
+    bits = bits if isinstance(bits, tuple) else (bits,)
+    exif = _tiff_exif(image)
+    if 8 < max(bits) <= 32:
+        if max(bits) not in (16, 32):
+            raise PictureError(f"{name}: {max(bits)}-bit samples; convert it to 8 or 16 bits first")
+        samples, colours = deep.decode_tiff(data, name)
+        layout = picture_from_pil(_stub(image)).layout
+        return _from_samples(samples, colours, _with_exif(layout, exif), name)
+    image.load()
+    picture = picture_from_pil(image, name=name)
+    picture = replace(picture, layout=_with_exif(picture.layout, exif))
+    # Pillow turns a TIFF upright as it decodes; the tag is kept, so the pixels go back.
+    return as_stored(picture) if picture.orientation != 1 else picture
+
+
+def _from_samples(
+    samples: deep.Samples, colours: int, layout: Layout, name: str = "picture"
+) -> Picture:
+    """A picture from ``H W C`` samples of 16-bit integers or floats, alpha after the colours."""
+    height, width, channels = samples.shape
+    planes = torch.empty(channels, height, width)
+    for channel in range(channels):
+        plane = np.ascontiguousarray(samples[..., channel])
+        planes[channel] = torch.from_numpy(plane).to(torch.float32)
+    if samples.dtype == np.float32:
+        low, high = float(planes.min()), float(planes.max())
+        if not (low >= 0.0 and high <= 1.0):
+            raise PictureError(
+                f"{name}: float samples from {low:g} to {high:g} lie outside 0 to 1; "
+                "scale them or convert it to 16 bits first"
+            )
+        mode = "F" if channels == 1 else ("RGB;F" if channels == 3 else "RGBA;F")
+        depth = 32
+    else:
+        if colours == 4:
+            planes.neg_().add_(65535.0)
+        planes.div_(65535.0)
+        modes = {(1, 1): "I;16", (1, 2): "LA;16", (3, 3): "RGB;16", (3, 4): "RGBA;16"}
+        mode, depth = modes.get((colours, channels), "CMYK;16"), 16
+    alpha = planes[colours:] if channels > colours else None
+    return Picture(planes[:colours], alpha, replace(layout, mode=mode, depth=depth))
+
+
+def _stub(image: Image.Image) -> Image.Image:
+    """One pixel with the metadata of an image whose own pixels are decoded elsewhere."""
+    stub = Image.new("L", (1, 1))
+    stub.format = image.format
+    stub.info = {key: value for key, value in image.info.items() if key != "transparency"}
+    return stub
+
+
+def _with_exif(layout: Layout, exif: bytes | None) -> Layout:
+    return replace(layout, exif=exif, orientation=exif_orientation(exif))
+
+
+def _exif_block(image: Image.Image) -> bytes | None:
+    """The EXIF block as stored, or one made of tags that Pillow finds elsewhere in the file."""
+    block = normal_exif(image.info.get("exif"))
+    if block is None:
+        with contextlib.suppress(*_DECODER_FAULTS):
+            tags = image.getexif()
+            block = normal_exif(tags.tobytes()) if len(tags) else None
+    return block
+
+
+def _tiff_exif(image: Image.Image) -> bytes | None:
+    """The descriptive tags of a TIFF as an EXIF block."""
+    described = Image.Exif()
+    with contextlib.suppress(*_DECODER_FAULTS):
+        deep.copy_tags(image.getexif(), described)
+        return normal_exif(described.tobytes()) if len(described) else None
+    return None
+
+
+def _declared_bits(data: bytes, kind: str) -> int:
+    """Bits per channel by the header of a JPEG 2000 or AVIF file; 8 where it does not say."""
+    head = data[:65536]
+    if kind == "JPEG2000":
+        at = head.find(b"ihdr")
+        if at >= 0 and len(head) > at + 14 and head[at + 14] != 255:
+            return (head[at + 14] & 127) + 1
+        at = head.find(b"\xff\x4f\xff\x51")
+        if at >= 0 and len(head) > at + 42:
+            return (head[at + 42] & 127) + 1
+    if kind == "AVIF":
+        at = head.find(b"pixi")
+        if at >= 0 and len(head) > at + 9:
+            return head[at + 9]
+    return 8
+
+
+def encode_picture(picture: Picture, suffix: str) -> bytes:
+    """The picture as the bytes of a file of the format ``suffix`` names.
+
+    Raises:
+        PictureError: the format is unknown or cannot hold the picture.
+    """
+    return encode(picture, suffix, "picture")
+
+
+def write_picture(path: str | Path, picture: Picture, *, overwrite: bool = False) -> None:
+    """Write a picture whole, in the format its suffix names, or not at all.
+
+    Raises:
+        PictureError: the file exists and ``overwrite`` is not set, the format is unknown or
+            cannot hold the picture, or the disk refuses.
+    """
+    path = Path(path)
+    # A link stays a link: what it points to is written.
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise PictureError(f"{path}: is a folder; name a file in it")
+    if target.exists() and not overwrite:
+        raise PictureError(f"{path}: exists already; use --overwrite to replace it")
+    if not target.parent.is_dir():
+        raise PictureError(f"{path}: the folder {path.parent} does not exist; create it first")
+    data = encode(picture, path.suffix, str(path))
+    temporary = target.parent / f".irae-{secrets.token_hex(8)}.tmp"
+    try:
+        try:
+            # 0o666 less the umask, as any program's new file; tempfile would make it private.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with open(descriptor, "wb") as stream:
+                stream.write(data)
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise PictureError(f"{path}: {_disk_reason(error)}") from None
+
+
+def _disk_reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space or write elsewhere"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no permission to write there; choose another folder"
+    return f"cannot be written ({error.strerror or error}); choose another place"
+
+
+def orient_mask(mask: Tensor, orientation: int) -> Tensor:
+    """Turn a mask painted on the upright picture to the way the picture is stored.
+
+    Args:
+        mask: ``... H W`` as seen in a viewer.
+        orientation: the picture's EXIF orientation, ``picture.orientation``.
+    """
+    return to_stored(mask, orientation)
+
+
+def read_mask(
+    path: str | Path,
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    resize: bool = False,
+    orientation: int = 1,
+) -> Tensor:
+    """Read a mask: white (over 50 %) is a hole.
+
+    Colours count by their mean; transparent parts are no hole. The mask's own EXIF orientation
+    is applied. A mask of the stored picture's size that would not fit once turned is taken for
+    one made on the stored pixels.
+
+    Args:
+        path: any picture file.
+        height: rows of the picture it is for, as stored.
+        width: columns of the picture it is for, as stored.
+        resize: scale a mask of another size (nearest) instead of refusing it.
+        orientation: the EXIF orientation of the picture it is for.
+
+    Returns:
+        bool ``1 H W``, True in the holes, in the picture's stored orientation.
+
+    Raises:
+        PictureError: not a picture, or of another size and ``resize`` is not set.
+    """
+    picture = read_picture(path)
+    level = picture.pixels.mean(dim=0, keepdim=True)
+    if picture.alpha is not None:
+        level = level * picture.alpha
+    seen = to_upright(level > 0.5, picture.orientation)
+    mask = orient_mask(seen, orientation)
+    wanted = (height or mask.shape[1], width or mask.shape[2])
+    if mask.shape[1:] == wanted:
+        return mask
+    if seen.shape[1:] == wanted:
+        return seen
+    if not resize:
+        raise PictureError(
+            f"{path}: the mask is {mask.shape[2]}x{mask.shape[1]}, the picture "
+            f"{wanted[1]}x{wanted[0]}; use a mask of the picture's size or --resize-mask"
+        )
+    scaled = torch.nn.functional.interpolate(mask[None].float(), size=wanted, mode="nearest-exact")
+    return scaled[0] > 0.5
+
+
+def find_pictures(
+    inputs: Sequence[str | Path],
+    *,
+    recursive: bool = False,
+    on_error: Callable[[PictureError], None] | None = None,
+) -> list[Path]:
+    """The picture files that files, folders and glob patterns name, each once.
+
+    A named file is taken whatever its suffix; folders and patterns give the files whose suffix
+    is in :data:`PICTURE_SUFFIXES`, sorted by path.
+
+    Args:
+        inputs: files, folders, glob patterns (``*``, ``?``, ``[...]``, ``**``).
+        recursive: look into folders of folders too.
+        on_error: called with each input at fault, and the search goes on; by default the first
+            one is raised.
+
+    Raises:
+        PictureError: an input is missing, or has no pictures.
+    """
+    found: dict[Path, None] = {}
+    for entry in inputs:
+        try:
+            found.update(dict.fromkeys(_expand(entry, recursive)))
+        except PictureError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+    return list(found)
+
+
+def _expand(entry: str | Path, recursive: bool) -> list[Path]:
+    path = Path(entry)
+    try:
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            inside = path.rglob("*") if recursive else path.iterdir()
+            pictures = sorted(p for p in inside if _is_picture_file(p))
+            hint = "" if recursive else "; use --recursive to look into its folders"
+        elif glob.has_magic(str(entry)):
+            matches = [Path(match) for match in glob.glob(str(entry), recursive=True)]
+            pictures = sorted(p for p in matches if _is_picture_file(p))
+            hint = "; check the pattern"
+        else:
+            raise PictureError(f"{entry}: no such file or folder; check the name")
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{entry}: cannot be searched ({error}); check the name") from None
+    if not pictures:
+        raise PictureError(f"{entry}: no pictures found there{hint}")
+    return pictures
+
+
+def _is_picture_file(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()

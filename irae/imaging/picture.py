@@ -1,0 +1,192 @@
+"""A picture in memory: the pixels a model works on, its alpha, and how its file held them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+# What turns a stored raster upright, by EXIF orientation (TIFF 6.0, tag 274): whether rows and
+# columns are swapped first, and the axes flipped afterwards.
+_TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
+    1: (False, ()),
+    2: (False, (-1,)),
+    3: (False, (-2, -1)),
+    4: (False, (-2,)),
+    5: (True, ()),
+    6: (True, (-1,)),
+    7: (True, (-2, -1)),
+    8: (True, (-2,)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Palette:
+    """The colour table of a picture and the entry each pixel uses.
+
+    Attributes:
+        colours: RGB triples, 8 bits each, at most 256 of them.
+        indices: uint8 ``H W``, the entry of each pixel.
+        transparency: as Pillow has it: the transparent entry, the alpha of each entry from the
+            first on, or None.
+    """
+
+    colours: bytes
+    indices: Tensor
+    transparency: int | bytes | None = None
+
+    def colour_table(self) -> Tensor:
+        """The colours as uint8 ``256 3``, black where the file has no entry."""
+        padded = self.colours[:768].ljust(768, b"\0")
+        return torch.frombuffer(bytearray(padded), dtype=torch.uint8).reshape(256, 3)
+
+    def alpha_table(self) -> Tensor:
+        """The alpha of each entry as uint8 ``256``."""
+        table = torch.full((256,), 255, dtype=torch.uint8)
+        if isinstance(self.transparency, int):
+            table[self.transparency] = 0
+        elif self.transparency:
+            alphas = bytearray(self.transparency[:256])
+            table[: len(alphas)] = torch.frombuffer(alphas, dtype=torch.uint8)
+        return table
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file held its picture: everything about it but pixels and alpha.
+
+    Attributes:
+        mode: Pillow's name (``1 L LA P PA RGB RGBA CMYK I;16 F``), or one of our own where
+            Pillow has none: ``LA;16 RGB;16 RGBA;16 CMYK;16 RGB;F``.
+        depth: bits per channel: 1, 8, 16, or 32 for float samples in [0, 1].
+        format: Pillow's name of the file format, or empty for a picture made in memory.
+        icc: the colour profile, byte for byte, valid or not.
+        exif: the EXIF block with its ``Exif`` prefix.
+        xmp: the XMP packet.
+        dpi: horizontal and vertical pixels per inch.
+        orientation: the EXIF orientation, 1 to 8; pixels stay as stored.
+        palette: the colour table of modes ``P`` and ``PA``.
+        compression: the compression of a TIFF.
+        chunks: colour chunks of a PNG (gAMA, cHRM, sRGB, cICP), name and content.
+    """
+
+    mode: str
+    depth: int = 8
+    format: str = ""
+    icc: bytes | None = field(default=None, repr=False)
+    exif: bytes | None = field(default=None, repr=False)
+    xmp: bytes | None = field(default=None, repr=False)
+    dpi: tuple[float, float] | None = None
+    orientation: int = 1
+    palette: Palette | None = field(default=None, repr=False, compare=False)
+    compression: str | None = None
+    chunks: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as a model sees it, with all that is needed to give it back as it came.
+
+    Attributes:
+        pixels: float32 ``C H W`` in [0, 1]. C is 3 (RGB), 1 (gray), or 4 (CMYK as 1 - ink, so
+            that white is 1 in every channel).
+        alpha: float32 ``1 H W`` in [0, 1], or None. Restoring leaves it alone.
+        layout: how the file held it.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+    layout: Layout
+
+    @property
+    def height(self) -> int:
+        """Rows, as stored."""
+        return self.pixels.shape[-2]
+
+    @property
+    def width(self) -> int:
+        """Columns, as stored."""
+        return self.pixels.shape[-1]
+
+    @property
+    def orientation(self) -> int:
+        """The EXIF orientation, 1 to 8."""
+        return self.layout.orientation
+
+    def with_pixels(self, pixels: Tensor) -> Picture:
+        """The same picture with other pixels, ``C H W`` like its own; any device or float type.
+
+        Raises:
+            ValueError: the shape differs.
+        """
+        if pixels.shape != self.pixels.shape:
+            raise ValueError(
+                f"pixels are {tuple(pixels.shape)}, the picture's are {tuple(self.pixels.shape)}"
+            )
+        return replace(self, pixels=pixels.detach().to("cpu", torch.float32))
+
+
+def quantise(pixels: Tensor, depth: int = 8) -> Tensor:
+    """Clip to [0, 1] and round half up to the grid of ``depth`` bits; float32, any shape.
+
+    Exact for depths up to 16: a value k / (2^depth - 1) comes back as itself.
+    """
+    top = float((1 << depth) - 1)
+    return pixels.to(torch.float32).clamp(0.0, 1.0).mul_(top).add_(0.5).floor_().div_(top)
+
+
+def codes(pixels: Tensor, depth: int) -> Tensor:
+    """Pixels in [0, 1] as the integers a file holds: uint8 up to 8 bits, uint16 above.
+
+    Same rounding as :func:`quantise`; values outside [0, 1] are clipped.
+    """
+    scaled = pixels.clamp(0.0, 1.0).mul_(float((1 << depth) - 1)).add_(0.5)
+    if depth <= 8:
+        return scaled.to(torch.uint8)
+    # The way over int32 is there because float to uint16 is not available on every build.
+    return scaled.to(torch.int32).to(torch.uint16)
+
+
+def to_upright(raster: Tensor, orientation: int) -> Tensor:
+    """Turn a stored ``... H W`` raster the way EXIF says it is to be looked at."""
+    swap, flips = _TURNS.get(orientation, _TURNS[1])
+    if swap:
+        raster = raster.transpose(-2, -1)
+    return raster.flip(flips) if flips else raster.contiguous()
+
+
+def to_stored(raster: Tensor, orientation: int) -> Tensor:
+    """Undo :func:`to_upright`: from the way a picture is looked at to the way it is stored."""
+    swap, flips = _TURNS.get(orientation, _TURNS[1])
+    if flips:
+        raster = raster.flip(flips)
+    return raster.transpose(-2, -1).contiguous() if swap else raster.contiguous()
+
+
+def upright(picture: Picture) -> Picture:
+    """The picture turned upright and its orientation tag gone, for formats that have no EXIF."""
+    turned = _turn(picture, to_upright)
+    layout = replace(turned.layout, orientation=1, exif=None, xmp=None)
+    return replace(turned, layout=layout)
+
+
+def as_stored(picture: Picture) -> Picture:
+    """Turn pixels that a decoder has put upright back to how the file stores them."""
+    return _turn(picture, to_stored)
+
+
+def _turn(picture: Picture, rotate: Callable[[Tensor, int], Tensor]) -> Picture:
+    layout = picture.layout
+    palette = layout.palette
+    if palette is not None:
+        palette = replace(palette, indices=rotate(palette.indices, layout.orientation))
+    dpi = layout.dpi
+    if dpi is not None and rotate is to_upright and layout.orientation >= 5:
+        dpi = (dpi[1], dpi[0])
+    return Picture(
+        pixels=rotate(picture.pixels, layout.orientation),
+        alpha=None if picture.alpha is None else rotate(picture.alpha, layout.orientation),
+        layout=replace(layout, palette=palette, dpi=dpi),
+    )

@@ -1,0 +1,1 @@
+"""Restoring pictures: one in memory, or a batch of files."""

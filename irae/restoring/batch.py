@@ -1,0 +1,148 @@
+"""Working through a list of picture files: one bad file never stops the rest."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from irae.errors import IraeError
+from irae.imaging.files import read_mask, read_picture, write_picture
+from irae.imaging.picture import Picture, to_stored
+from irae.restoring.planning import Failure, Job, Plan
+from irae.restoring.restorer import Restorer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input; ``output`` is none and ``error`` set when it failed."""
+
+    input: str
+    output: str | None = None
+    task: str | None = None
+    model: str | None = None
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """A plain dict; ``error`` only when there is one."""
+        fields = asdict(self)
+        if self.error is None:
+            del fields["error"]
+        return fields
+
+
+class Talk:
+    """Says things on stderr, one line each, without tearing a progress bar apart."""
+
+    @staticmethod
+    def error(message: str) -> None:
+        """An input that failed."""
+        tqdm.write(f"irae: error: {_one_line(message)}", file=sys.stderr)
+
+    @staticmethod
+    def note(message: str) -> None:
+        """Something the user should know."""
+        tqdm.write(f"irae: note: {_one_line(message)}", file=sys.stderr)
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def run_jobs(
+    plan: Plan,
+    work: Callable[[int, Job], Outcome],
+    *,
+    finished: Callable[[Outcome], None],
+    title: str,
+) -> list[Outcome]:
+    """Do all jobs of a plan, whatever fails; what failed is said on stderr.
+
+    Args:
+        plan: the jobs; its failures and notes are reported too.
+        work: does one job, given its place in the list; what it raises concerns that job alone.
+        finished: called after each job that went well.
+        title: what the progress bar is called.
+
+    Returns:
+        One outcome per failure of the plan, then one per job.
+    """
+    for note in plan.notes:
+        Talk.note(note)
+    outcomes = [_failed(failure) for failure in plan.failures]
+    several = len(plan.jobs) > 1
+    # disable=None: no bar where stderr is not a terminal.
+    bar = tqdm(plan.jobs, desc=title, unit="picture", file=sys.stderr, disable=None if several else True)  # fmt: skip
+    for index, job in enumerate(bar):
+        try:
+            outcome = work(index, job)
+        except (IraeError, OSError, MemoryError) as error:
+            outcome = _failed(Failure(str(job.source), describe(error, job)))
+        else:
+            finished(outcome)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _failed(failure: Failure) -> Outcome:
+    Talk.error(failure.error)
+    return Outcome(failure.source, error=failure.error)
+
+
+def describe(error: Exception, job: Job) -> str:
+    """One line that names the file: the error's own when it does, else the source before it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{job.target}: cannot be written ({error.strerror}); use another -o"
+    text = str(error) or "out of memory; use --tile with a smaller number"
+    named = (job.source, job.target, *([job.mask] if job.mask else []))
+    return text if any(str(path) in text for path in named) else f"{job.source}: {text}"
+
+
+def restore_file(restorer: Restorer, job: Job, *, overwrite: bool = False) -> Outcome:
+    """Read, restore and write one picture.
+
+    Raises:
+        PictureError: it cannot be read or written, or the mask does not fit.
+        ModelError: the model gave numbers that are not finite.
+    """
+    begin = time.perf_counter()
+    picture = read_picture(job.source)
+    mask = None if job.mask is None else read_stored_mask(job.mask, picture)
+    restored = restorer.restore_picture(picture, mask)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(job.target, restored, overwrite=overwrite)
+    return Outcome(
+        input=str(job.source),
+        output=str(job.target),
+        task=restorer.task,
+        model=restorer.model.name,
+        seconds=round(time.perf_counter() - begin, 3),
+        width=picture.width,
+        height=picture.height,
+    )
+
+
+def read_stored_mask(path: Path, picture: Picture) -> Tensor:
+    """Read a mask, drawn over the picture as it is looked at, into the way it is stored.
+
+    Returns:
+        bool ``1 H W``, true in the holes, that lies over ``picture.pixels``.
+
+    Raises:
+        PictureError: unreadable, or of another size.
+    """
+    swapped = picture.orientation >= 5
+    height, width = picture.height, picture.width
+    mask = read_mask(
+        path, height=width if swapped else height, width=height if swapped else width
+    )
+    return to_stored(mask, picture.orientation)

@@ -1,0 +1,231 @@
+"""Which pictures a command takes, where each result goes and which mask belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from irae.errors import IraeError, PictureError, UsageError
+from irae.imaging.files import PICTURE_SUFFIXES, find_pictures
+
+RESTORED_MARK = ".restored"
+"""What stands before the suffix of a result that is written beside its source."""
+
+MASK_MARK = ".mask"
+"""What stands before the suffix of a mask that ``irae degrade`` writes beside its picture."""
+
+LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".jp2"})
+"""Formats that do not give back the very pixels they were handed."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture that was found, and the subfolder it had below the input that named it."""
+
+    path: Path
+    subfolder: Path = Path()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to work on: where it comes from, where the result goes, its mask if any."""
+
+    source: Path
+    target: Path
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that cannot be worked on, and the one line that says why."""
+
+    source: str
+    error: str
+
+
+@dataclass
+class Plan:
+    """The jobs of a command, the inputs that dropped out, and remarks for the user."""
+
+    jobs: list[Job] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def collect_pictures(
+    inputs: Sequence[str],
+    *,
+    recursive: bool = False,
+    skip_marks: Sequence[str] = (),
+    skip_folder: Path | None = None,
+) -> tuple[list[Found], list[Failure]]:
+    """Expand files, globs and folders to pictures; each is taken once.
+
+    Args:
+        inputs: what the user named.
+        recursive: go into subfolders of folders.
+        skip_marks: a picture ``NAME.MARK.SUFFIX`` out of a folder or glob is left out. A file
+            that is named outright is always taken.
+        skip_folder: pictures below this folder are left out (where results of an earlier run
+            lie), unless the folder itself is the input.
+    """
+    found: dict[Path, Found] = {}
+    failures = []
+    for name in inputs:
+        outright = Path(name).is_file()
+        try:
+            paths = find_pictures([name], recursive=recursive)
+        except IraeError as error:
+            failures.append(Failure(name, str(error)))
+            continue
+        root = Path(name)
+        for path in paths:
+            below = path.parent.relative_to(root) if root.is_dir() else Path()
+            if not outright and (
+                Path(path.stem).suffix.lower() in skip_marks or _lies_below(path, skip_folder, root)
+            ):
+                continue
+            found.setdefault(path.resolve(), Found(path, below))
+    return list(found.values()), failures
+
+
+def _lies_below(path: Path, folder: Path | None, root: Path) -> bool:
+    if folder is None or folder.resolve() == root.resolve():
+        return False
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def is_picture_name(path: Path) -> bool:
+    """Whether ``-o`` names a picture rather than a folder.
+
+    Raises:
+        UsageError: the suffix is that of a picture format which cannot be written.
+    """
+    if path.is_dir():
+        return False
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        return True
+    if suffix in Image.registered_extensions():
+        known = ", ".join(sorted(PICTURE_SUFFIXES))
+        raise UsageError(f"{path}: cannot write {suffix} pictures; use one of {known}")
+    return False
+
+
+def plan_outputs(
+    found: Sequence[Found],
+    out: Path | None,
+    *,
+    mark: str = RESTORED_MARK,
+    overwrite: bool = False,
+    exact: bool = False,
+    masks: Path | None = None,
+) -> Plan:
+    """Give each picture its output, and its mask when there are masks.
+
+    Args:
+        found: the pictures (see `collect_pictures`).
+        out: a picture name (for one picture only), a folder (created when needed), or none:
+            then ``NAME.MARK.SUFFIX`` beside the source.
+        mark: what the default name is marked with.
+        overwrite: whether an existing output may be replaced.
+        exact: pixels must come out as computed: pictures in lossy formats become PNG, unless
+            ``out`` names a lossy file.
+        masks: a mask for all pictures, or a folder with a mask of each picture's name.
+
+    Raises:
+        UsageError: ``out`` names one picture but there are several.
+    """
+    single = out is not None and is_picture_name(out)
+    if single and len(found) > 1:
+        raise UsageError(f"{out}: one output for {len(found)} pictures; let -o name a folder")
+    plan = Plan()
+    sources = {picture.path.resolve() for picture in found}
+    taken: dict[Path, Path] = {}
+    for picture in found:
+        try:
+            target = _target(picture, out, single, mark, exact)
+            _check_target(picture.path, target, sources, taken, overwrite, named=single)
+            mask = None if masks is None else find_mask(picture, masks)
+        except IraeError as error:
+            plan.failures.append(Failure(str(picture.path), str(error)))
+            continue
+        taken[target.resolve()] = picture.path
+        if exact:
+            plan.notes.extend(_exactness_notes(picture.path, target))
+        plan.jobs.append(Job(picture.path, target, mask))
+    return plan
+
+
+def _target(picture: Found, out: Path | None, single: bool, mark: str, exact: bool) -> Path:
+    if out is not None and single:
+        return out
+    source = picture.path
+    suffix = ".png" if exact and source.suffix.lower() in LOSSY_SUFFIXES else source.suffix
+    if out is None:
+        return source.with_name(f"{source.stem}{mark}{suffix}")
+    return out / picture.subfolder / f"{source.stem}{suffix}"
+
+
+def _check_target(
+    source: Path,
+    target: Path,
+    sources: set[Path],
+    taken: dict[Path, Path],
+    overwrite: bool,
+    *,
+    named: bool,
+) -> None:
+    resolved = target.resolve()
+    if resolved in taken:
+        raise PictureError(
+            f"{source}: its output {target} is already that of {taken[resolved]};"
+            " use --recursive on their common folder, or another -o"
+        )
+    if resolved in sources and not (named and resolved == source.resolve()):
+        raise PictureError(f"{source}: its output {target} is an input; use another -o")
+    if target.exists() and not overwrite:
+        raise PictureError(f"{target}: exists already; use --overwrite to replace it, or another -o")
+
+
+def _exactness_notes(source: Path, target: Path) -> list[str]:
+    if target.suffix.lower() in LOSSY_SUFFIXES:
+        return [f"{target}: a lossy format; known pixels will not be kept exactly, .png keeps them"]
+    if target.suffix.lower() != source.suffix.lower():
+        return [f"{source}: written to {target}, so that known pixels are kept exactly"]
+    return []
+
+
+def find_mask(picture: Found, masks: Path) -> Path:
+    """The mask of a picture: ``masks`` itself, or ``NAME.mask.SUFFIX`` or ``NAME.SUFFIX`` in it.
+
+    In a folder of masks the picture's own subfolder is looked through first.
+
+    Raises:
+        PictureError: there is none, or more than one.
+    """
+    if not masks.is_dir():
+        return masks
+    stem = picture.path.stem
+    for folder in dict.fromkeys((masks / picture.subfolder, masks)):
+        if not folder.is_dir():
+            continue
+        for name in (stem + MASK_MARK, stem):
+            fitting = [
+                path
+                for path in sorted(folder.iterdir())
+                if path.stem == name
+                and path.suffix.lower() in PICTURE_SUFFIXES
+                and path.resolve() != picture.path.resolve()
+            ]
+            if len(fitting) > 1:
+                raise PictureError(
+                    f"{picture.path}: two masks of its name, {fitting[0]} and {fitting[1]};"
+                    " remove one"
+                )
+            if fitting:
+                return fitting[0]
+    raise PictureError(f"{picture.path}: no mask in {masks}; it should be named {stem}.png")

@@ -1,0 +1,192 @@
+"""`Restorer`: a loaded model that takes pictures of any kind and size and gives them back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from irae.errors import UsageError
+from irae.imaging.files import Picture, picture_from_pil, picture_to_pil
+from irae.imaging.tiling import DEFAULT_OVERLAP, restore_within_memory
+from irae.models.files import LoadedModel, load_model
+from irae.restoring.images import unpack_array, unpack_mask, unpack_tensor
+from irae.runtime import select_device
+
+AUTOMATIC_TILE = 1024
+"""Pixels: pictures with more than the square of this are restored in tiles of this side."""
+
+ImageT = TypeVar("ImageT", Image.Image, np.ndarray[Any, Any], Tensor)
+
+_log = logging.getLogger(__name__)
+
+
+class Restorer:
+    """Restores pictures with one model.
+
+    Example:
+        >>> from irae import Restorer
+        >>> restored = Restorer("denoise").restore(Image.open("noisy.png"))
+    """
+
+    def __init__(
+        self,
+        model: str | Path | LoadedModel = "denoise",
+        *,
+        device: str = "auto",
+        precision: str = "fp32",
+        tile: int | None = None,
+        overlap: int = DEFAULT_OVERLAP,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        """Load a model and move it to its device.
+
+        Args:
+            model: a task (``denoise``, ``jpeg``, ``inpaint``: the packaged model of that name),
+                a model file, a run folder, or a model that is loaded already.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+            precision: of the coupling networks, ``fp32`` or ``bf16``.
+            tile: largest side restored at once, pixels; 0: always the whole picture; none:
+                tiles of 1024 for pictures with more pixels than such a tile.
+            overlap: least pixels that neighbouring tiles share.
+            notify: told in one line when memory ran out and tiles are made smaller; by default
+                a warning is logged.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            UsageError: a device that is not there, or a tile smaller than the model's grid.
+        """
+        chosen = select_device(device)
+        self.model = model if isinstance(model, LoadedModel) else load_model(model)
+        multiple = self.model.size_multiple
+        if tile is not None and tile != 0 and tile < multiple:
+            raise UsageError(f"tile {tile} is too small; use 0 (no tiles) or at least {multiple}")
+        if overlap < 0:
+            raise UsageError(f"overlap {overlap} is negative; use 0 or more")
+        self.model.to(chosen, precision)
+        self.tile = tile
+        self.overlap = overlap
+        self.notify = notify or _log.warning
+        # What memory was found to hold; the next picture need not run out of it again.
+        self._tile_that_fits: int | None = None
+
+    @property
+    def task(self) -> str:
+        """What the model was trained for: ``denoise``, ``jpeg`` or ``inpaint``."""
+        return self.model.task
+
+    def restore(self, image: ImageT, mask: object = None) -> ImageT:
+        """Restore an image; the result is of the same kind, dtype, mode and size.
+
+        Args:
+            image: a PIL image; an array ``H W`` or ``H W C`` of uint8, uint16 or floats in
+                [0, 1]; or a float tensor ``C H W`` or ``B C H W`` in [0, 1]. C is 1 or 3, or 2
+                or 4 where the last channel is alpha, which is returned untouched. A palette
+                PIL image comes back in the mode that holds the restored colours.
+            mask: for inpainting, and only for it: the holes, as a PIL image, array or tensor of
+                the image's size; true or white is a hole. All else is returned bit-equal.
+
+        Raises:
+            UsageError: a kind, shape, dtype, range or mask that does not fit.
+            ModelError: the model gave numbers that are not finite.
+        """
+        if isinstance(image, Image.Image):
+            picture = picture_from_pil(image)
+            hole = self._unpack_mask(mask, 1, picture.height, picture.width)
+            restored = self.restore_picture(picture, None if hole is None else hole[0])
+            return picture_to_pil(restored)
+        if isinstance(image, np.ndarray):
+            unpacked = unpack_array(image)
+        elif isinstance(image, Tensor):
+            unpacked = unpack_tensor(image)
+        else:
+            raise UsageError(
+                f"image of {type(image).__name__}: use a PIL image, a NumPy array or a tensor"
+            )
+        batch, _, height, width = unpacked.pixels.shape
+        holes = self._unpack_mask(mask, batch, height, width)
+        parts = [
+            self.restore_pixels(unpacked.pixels[index], None if holes is None else holes[index])
+            for index in range(batch)
+        ]
+        result: ImageT = unpacked.pack(torch.stack(parts), holes)
+        return result
+
+    def restore_picture(self, picture: Picture, mask: Tensor | None = None) -> Picture:
+        """Restore a picture read by `irae.imaging.files`; alpha and layout stay as they are.
+
+        Args:
+            picture: any layout.
+            mask: bool ``1 H W``, true in the holes, in the orientation of ``picture.pixels``.
+        """
+        return picture.with_pixels(self.restore_pixels(picture.pixels, mask))
+
+    def restore_pixels(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Restore float32 ``C H W`` in [0, 1]; C is 3 (RGB), 1 (gray) or 4 (CMYK as 1 − ink).
+
+        The networks know three channels. Gray is handed over as three equal ones, whose results
+        are averaged; of CMYK, the three colours go as RGB and black as gray.
+
+        Args:
+            pixels: the picture, on any device; results come back there.
+            mask: bool ``1 H W``, true in the holes.
+
+        Returns:
+            ``C H W``, clipped to [0, 1]; with a mask, known values are bit-equal to the input's.
+        """
+        self._check_mask_is_wanted(mask)
+        channels = pixels.shape[0]
+        if channels == 3:
+            restored = self._restore_colour(pixels, mask)
+        elif channels == 1:
+            restored = self._restore_colour(pixels.expand(3, -1, -1), mask).mean(0, keepdim=True)
+        elif channels == 4:
+            colours = self._restore_colour(pixels[:3], mask)
+            black = self._restore_colour(pixels[3:].expand(3, -1, -1), mask).mean(0, keepdim=True)
+            restored = torch.cat((colours, black))
+        else:
+            raise UsageError(f"picture with {channels} channels; irae restores 1, 3 or 4 (CMYK)")
+        restored = restored.clamp(0, 1)
+        return restored if mask is None else torch.where(mask, restored, pixels)
+
+    def _restore_colour(self, pixels: Tensor, mask: Tensor | None) -> Tensor:
+        tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
+        restored, used = restore_within_memory(
+            self.model.restore,
+            pixels,
+            tile=tile,
+            overlap=self.overlap,
+            multiple=self.model.size_multiple,
+            mask=mask,
+            notify=self.notify,
+        )
+        if used != tile:
+            self._tile_that_fits = used
+        return restored
+
+    def _choose_tile(self, pixels: int) -> int:
+        tile = self.tile
+        if tile is None:
+            tile = AUTOMATIC_TILE if pixels > AUTOMATIC_TILE**2 else 0
+        fits = self._tile_that_fits
+        if fits is not None and pixels > fits**2 and (tile == 0 or tile > fits):
+            return fits
+        return tile
+
+    def _unpack_mask(self, mask: object, batch: int, height: int, width: int) -> Tensor | None:
+        self._check_mask_is_wanted(mask)
+        return None if mask is None else unpack_mask(mask, batch, height, width)
+
+    def _check_mask_is_wanted(self, mask: object) -> None:
+        if self.model.takes_mask and mask is None:
+            raise UsageError(f"model {self.model.name!r} fills holes; give it their mask")
+        if mask is not None and not self.model.takes_mask:
+            raise UsageError(
+                f"model {self.model.name!r} ({self.task}) takes no mask; use an inpaint model"
+            )

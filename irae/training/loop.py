@@ -1,0 +1,373 @@
+"""The training loop, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from irae.config import RunConfig, TrainingSection, check_config, dump_config
+from irae.errors import ModelError, TrainingError
+from irae.flow.networks import set_network_dtype
+from irae.models.files import (
+    LoadedModel,
+    ModelSpec,
+    load_model,
+    save_model,
+    write_atomically,
+)
+from irae.models.registry import NETWORKS, build_network, resolve_options
+from irae.runtime import network_dtype, versions
+from irae.training.batches import Batch, BatchMaker
+from irae.training.checkpoint import (
+    BEST_MODEL,
+    CONFIG_FILE,
+    LAST_MODEL,
+    METRICS_FILE,
+    STATE_FILE,
+    load_state,
+    save_state,
+    truncate_metrics,
+)
+from irae.training.ema import EMA
+from irae.training.validation import Score, Validation, side_by_side
+
+_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "l1": torch.abs,
+    "l2": torch.square,
+    # Charbonnier et al. 1994, as in Lai et al. 2017 (epsilon 1e-3).
+    "charbonnier": lambda error: torch.sqrt(error * error + 1e-6),
+}
+
+
+def learning_rate(step: int, section: TrainingSection) -> float:
+    """Linear warm-up, then half a cosine down to the final rate; a function of the step alone."""
+    if step < section.warmup:
+        return section.learning_rate * (step + 1) / section.warmup
+    progress = (step - section.warmup) / max(1, section.steps - section.warmup)
+    cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
+    span = section.learning_rate - section.final_learning_rate
+    return section.final_learning_rate + span * cosine
+
+
+class Run:
+    """One training run in one folder: everything that a checkpoint holds, and how it advances.
+
+    Args:
+        config: the resolved config.
+        folder: where the run lives; made if absent.
+        device: where to train.
+        state: what `load_state` gave, to go on from; None to begin.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        device: torch.device,
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.folder, self.device = config, folder, device
+        options = resolve_options(
+            config.model.network, config.model.preset, config.model.options
+        )
+        if config.task not in NETWORKS[config.model.network].tasks:
+            raise TrainingError(
+                f"model.network {config.model.network!r} does not do task {config.task!r}"
+            )
+        self.spec = ModelSpec(config.model.network, options, config.task)
+        # Layers draw their start from the global generator; a fork keeps the caller's untouched.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.network = build_network(self.spec.network, options)
+        self.network.to(device, memory_format=torch.channels_last)
+        self.batches = BatchMaker(config)
+        self.validation = Validation(config)
+        if state is None:
+            self._start_weights()
+        section = config.training
+        self.ema = EMA(self.network, section.ema)
+        self.optimizer = AdamW(
+            self.network.parameters(),
+            lr=section.learning_rate,
+            betas=section.betas,
+            weight_decay=section.weight_decay,
+            fused=True,
+        )
+        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        if state is not None:
+            self._restore(state)
+        set_network_dtype(self.network, network_dtype(section.precision))
+        self.waited = self.worked = 0.0
+
+    def _start_weights(self) -> None:
+        init = self.config.model.init
+        if init is not None:
+            given = load_model(init)
+            try:
+                self.network.load_state_dict(given.network.state_dict())
+            except RuntimeError:
+                raise ModelError(
+                    f"model.init {init!r}: its tensors do not fit the network of this config"
+                ) from None
+            return
+        initialise = getattr(self.network, "initialise", None)
+        if initialise is not None:
+            first = self.batches.batch(0).to(self.device)
+            initialise(first.degraded, self._condition(first))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "network": self.network.state_dict(),
+            "ema": self.ema.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.network.load_state_dict(state["network"])
+            self.ema.network.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError):
+            raise TrainingError(
+                f"{self.folder / STATE_FILE}: its tensors do not fit the network of the config; "
+                "the model section must stay as it was"
+            ) from None
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+    def save(self) -> None:
+        """Write the state, and the averaged weights as a model file."""
+        save_state(self.folder, self.state())
+        save_model(self.folder / LAST_MODEL, self.ema.network, self._described())
+
+    def _described(self) -> ModelSpec:
+        card = {
+            "steps": self.step,
+            "patches": self.step * self.config.training.batch,
+            "seconds": round(self.seconds),
+            "seed": self.config.seed,
+            "versions": versions(),
+            "config": self.config.model_dump(mode="json"),
+        }
+        return ModelSpec(self.spec.network, self.spec.options, self.spec.task, card)
+
+    def _condition(self, batch: Batch) -> Tensor | None:
+        if batch.mask is None or not getattr(self.network, "condition_channels", 0):
+            return None
+        return batch.mask.float()
+
+    def _loss(self, restored: Tensor, batch: Batch) -> Tensor:
+        error = _LOSSES[self.config.training.loss](restored - batch.clean)
+        if batch.mask is None:
+            return error.mean()
+        # Only the holes are looked at in the end: known pixels are put back. A little weight on
+        # them keeps the network near the identity there, and so well conditioned.
+        weight = torch.where(batch.mask, 1.0, self.config.training.known_weight)
+        return (error * weight).sum() / (weight.sum() * error.shape[1])
+
+    def train_step(self, batch: Batch) -> tuple[float, float]:
+        """One optimisation step; returns the loss and the batch's PSNR in dB.
+
+        Raises:
+            TrainingError: the loss is not finite; names the layer where that began.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.config.training)
+        restored = self.network(batch.degraded, self._condition(batch))
+        loss = self._loss(restored, batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"step {self.step + 1}: the loss is {value}; first in "
+                f"{_first_bad_layer(self.network, batch.degraded, self._condition(batch))}; "
+                f"{self.folder / STATE_FILE} is the last good state (lower the learning rate)"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(
+            self.network.parameters(), self.config.training.clip_norm, error_if_nonfinite=False
+        )
+        self.optimizer.step()
+        self.step += 1
+        self.ema.update(self.network, self.step)
+        error = F.mse_loss(restored.detach().clamp(0, 1), batch.clean)
+        return value, -10 * math.log10(max(float(error), 1e-12))
+
+    def validate(self) -> Score:
+        """Score the averaged weights; keep them as ``best`` if they are."""
+        model = LoadedModel(self.ema.network, self._described(), "average")
+        model.to(self.device, self.config.training.precision)
+        score = self.validation.score(model)
+        if score.mean > self.best:
+            self.best = score.mean
+            save_model(self.folder / BEST_MODEL, self.ema.network, self._described())
+        for index, case in enumerate(self.validation.samples(self.config.training.samples)):
+            path = self.folder / "samples" / f"{index:02d}.png"
+            write_atomically(
+                path,
+                lambda temporary, case=case: save_image(  # type: ignore[misc]
+                    side_by_side(model, case), temporary, format="png"
+                ),
+            )
+        return score
+
+
+def _first_bad_layer(network: nn.Module, x: Tensor, condition: Tensor | None) -> str:
+    found: list[str] = []
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if isinstance(output, Tensor) and not torch.isfinite(output).all():
+                found.append(name)
+
+        return hook
+
+    handles = [m.register_forward_hook(watch(n)) for n, m in network.named_modules() if n]
+    with torch.no_grad():
+        network(x, condition)
+    for handle in handles:
+        handle.remove()
+    bad = [name for name, p in network.named_parameters() if not torch.isfinite(p).all()]
+    return found[0] if found else (bad[0] if bad else "the loss itself")
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying in the middle of a step."""
+    received: list[int] = []
+    old = {
+        number: signal.signal(number, lambda n, _: received.append(n))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def begin(config: RunConfig, folder: Path, device: torch.device) -> Run:
+    """Start a run in a new folder.
+
+    Raises:
+        TrainingError: the folder already holds a run.
+    """
+    if (folder / STATE_FILE).exists():
+        raise TrainingError(f"{folder}: already holds a run; use --resume {folder} or another -o")
+    run = Run(config, folder, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
+    description = {"versions": versions(), "seed": config.seed, "command": sys.argv}
+    (folder / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    run.save()
+    return run
+
+
+def resume(folder: Path, device: torch.device, config: RunConfig | None = None) -> Run:
+    """Go on with a run where its last checkpoint left it.
+
+    Args:
+        folder: the run.
+        device: where to train.
+        config: in place of the run's own (to train longer, say).
+    """
+    state = load_state(folder)
+    origin = str(folder / STATE_FILE)
+    run = Run(config or check_config(state["config"], origin), folder, device, state)
+    (folder / CONFIG_FILE).write_text(dump_config(run.config), encoding="utf-8")
+    truncate_metrics(folder, run.step)
+    return run
+
+
+def train(run: Run, *, max_steps: int | None = None, max_minutes: float | None = None) -> None:
+    """Train until the schedule ends, a limit is reached, or Ctrl-C; always leaves a checkpoint.
+
+    Args:
+        run: from `begin` or `resume`.
+        max_steps: stop when the run has taken this many steps in all.
+        max_minutes: stop after this time of this call.
+    """
+    section = run.config.training
+    last = section.steps if max_steps is None else min(section.steps, max_steps)
+    if section.threads is not None:
+        torch.set_num_threads(section.threads)
+    deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
+    writer = SummaryWriter(str(run.folder), purge_step=run.step + 1)
+    bar = tqdm(total=section.steps, initial=run.step, unit="step", dynamic_ncols=True)
+    log = (run.folder / METRICS_FILE).open("a", encoding="utf-8")
+
+    def record(values: dict[str, Any]) -> None:
+        log.write(json.dumps({"step": run.step, **values}) + "\n")
+        log.flush()
+        for key, value in values.items():
+            if isinstance(value, (int, float)):
+                writer.add_scalar(key, value, run.step)
+
+    with _stop_requests() as stop, bar, log, writer:
+        batches = run.batches.prefetched(run.step)
+        while run.step < last and not stop and time.monotonic() < deadline:
+            start = time.perf_counter()
+            batch = next(batches).to(run.device)
+            waited = time.perf_counter() - start
+            loss, quality = run.train_step(batch)
+            spent = time.perf_counter() - start
+            run.seconds += spent
+            run.waited, run.worked = run.waited + waited, run.worked + spent
+            bar.update()
+            if run.step % section.log_every == 0:
+                speed = section.batch * section.log_every / max(run.worked, 1e-9)
+                waiting = run.waited / max(run.worked, 1e-9)
+                run.waited = run.worked = 0.0
+                bar.set_postfix_str(
+                    f"loss {loss:.4f}, PSNR {quality:.2f} dB, {speed:.0f} patches/s, "
+                    f"waiting {waiting:.1%}"
+                )
+                rate = learning_rate(run.step - 1, section)
+                record(
+                    {
+                        "loss": loss,
+                        "psnr": quality,
+                        "learning_rate": rate,
+                        "patches_per_second": speed,
+                        "waiting_share": waiting,
+                    }
+                )
+            if run.step % section.validate_every == 0 or run.step == section.steps:
+                score = run.validate()
+                record(
+                    {
+                        "validation_psnr": score.mean,
+                        "validation": score.levels,
+                        "round_trip": score.round_trip,
+                    }
+                )
+                bar.write(_sentence(run.step, score), file=sys.stderr)
+            if run.step % section.checkpoint_every == 0:
+                run.save()
+        batches.close()  # type: ignore[attr-defined]
+        run.save()
+
+
+def _sentence(step: int, score: Score) -> str:
+    levels = ", ".join(f"{k} {b:.2f} → {a:.2f} dB" for k, (b, a) in score.levels.items())
+    trip = "" if score.round_trip is None else f"; round trip {score.round_trip:.4f}/255"
+    return f"step {step}: {levels}; mean {score.mean:.3f}{trip}"

@@ -1,0 +1,175 @@
+"""Tiles: how they cover a picture, what the seams cost, what happens when memory runs out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from irae.errors import IraeError, UsageError
+from irae.imaging.tiling import (
+    is_out_of_memory,
+    restore_tiled,
+    restore_within_memory,
+    tile_spans,
+)
+
+
+@settings(deadline=None)
+@given(
+    length=st.integers(1, 400),
+    tile=st.integers(1, 150),
+    overlap=st.integers(0, 80),
+    multiple=st.sampled_from([1, 2, 4, 8]),
+)
+def test_spans_cover_the_axis_on_the_grid(
+    length: int, tile: int, overlap: int, multiple: int
+) -> None:
+    tile = max(tile, multiple)
+    spans = tile_spans(length, tile, overlap, multiple)
+    total = torch.zeros(length)
+    for span in spans:
+        assert 0 <= span.start < span.stop <= length
+        assert span.start % multiple == 0
+        assert span.stop - span.start <= tile
+        assert bool((span.weight >= 0).all())
+        total[span.start : span.stop] += span.weight
+    torch.testing.assert_close(total, torch.ones(length), atol=1e-6, rtol=0)
+
+
+def test_spans_keep_the_overlap_and_are_even() -> None:
+    spans = tile_spans(1100, 512, 48, 4)
+    assert len(spans) == 3
+    for left, right in zip(spans, spans[1:], strict=False):
+        assert left.stop - right.start >= 48
+    sides = [span.stop - span.start for span in spans]
+    assert max(sides) - min(sides) < 16
+
+
+@pytest.mark.parametrize(
+    ("length", "tile", "overlap", "multiple"), [(0, 8, 0, 1), (9, 4, 0, 8), (9, 4, -1, 1)]
+)
+def test_spans_refuse_sizes_that_do_not_fit(
+    length: int, tile: int, overlap: int, multiple: int
+) -> None:
+    with pytest.raises(UsageError, match="tiles of"):
+        tile_spans(length, tile, overlap, multiple)
+
+
+def _convolution(radius: int, seed: int = 0) -> nn.Conv2d:
+    torch.manual_seed(seed)
+    side = 2 * radius + 1
+    return nn.Conv2d(3, 3, side, padding=radius, bias=False).requires_grad_(False)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (64, 64), (97, 130), (131, 33)])
+def test_tiled_equals_untiled_when_the_overlap_covers_the_field(size: tuple[int, int]) -> None:
+    convolution = _convolution(2)
+    picture = torch.rand(3, *size, generator=torch.Generator().manual_seed(1))
+
+    def restore(part: Tensor, mask: Tensor | None) -> Tensor:
+        assert max(part.shape[-2:]) <= 64
+        return convolution(part)
+
+    tiled = restore_tiled(restore, picture, tile=64, overlap=16, multiple=4)
+    torch.testing.assert_close(tiled, convolution(picture[None])[0], atol=2e-6, rtol=0)
+
+
+def test_a_longer_overlap_makes_a_smaller_seam() -> None:
+    blur = nn.Conv2d(3, 3, 33, padding=16, groups=3, bias=False).requires_grad_(False)
+    distance = (torch.arange(33) - 16.0).abs()
+    blur.weight.copy_(torch.exp(-(distance[:, None] + distance) / 3).expand(3, 1, 33, 33))
+    blur.weight /= blur.weight.sum((2, 3), keepdim=True)
+    picture = torch.rand(3, 128, 128, generator=torch.Generator().manual_seed(2))
+    whole = blur(picture[None])[0]
+    errors = []
+    for overlap in (0, 8, 16, 32):
+        tiled = restore_tiled(lambda part, mask: blur(part), picture, tile=96, overlap=overlap)
+        errors.append(float((tiled - whole).abs().max()))
+    assert errors[0] > 0.05
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.01
+
+
+def test_known_pixels_are_bit_equal_and_tiles_without_holes_are_skipped() -> None:
+    picture = torch.rand(3, 100, 200, generator=torch.Generator().manual_seed(3))
+    mask = torch.zeros(1, 100, 200, dtype=torch.bool)
+    mask[:, 10:20, 10:30] = True
+    calls = []
+
+    def restore(part: Tensor, hole: Tensor | None) -> Tensor:
+        assert hole is not None
+        assert hole.shape[-2:] == part.shape[-2:]
+        calls.append(part.shape)
+        return torch.full_like(part, 0.5)
+
+    restored = restore_tiled(restore, picture, tile=64, overlap=8, mask=mask)
+    assert len(calls) == 1
+    assert torch.equal(restored[~mask.expand(3, -1, -1)], picture[~mask.expand(3, -1, -1)])
+    torch.testing.assert_close(
+        restored[mask.expand(3, -1, -1)], torch.full((3 * 10 * 20,), 0.5), atol=1e-6, rtol=0
+    )
+
+
+class _Memory:
+    """A restore function that fails above a given number of pixels."""
+
+    def __init__(self, pixels: int, error: Exception) -> None:
+        self.pixels = pixels
+        self.error = error
+
+    def __call__(self, part: Tensor, mask: Tensor | None) -> Tensor:
+        if part.shape[-2] * part.shape[-1] > self.pixels:
+            raise self.error
+        return part + 0.25
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("MPS backend out of memory"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_out_of_memory_halves_the_tile_and_goes_on(error: Exception) -> None:
+    picture = torch.rand(3, 300, 400, generator=torch.Generator().manual_seed(4))
+    notes: list[str] = []
+    restored, tile = restore_within_memory(
+        _Memory(110 * 110, error), picture, tile=0, overlap=16, multiple=4, notify=notes.append
+    )
+    assert tile == 100
+    assert notes == [
+        "out of memory; going on in tiles of 200 pixels",
+        "out of memory; going on in tiles of 100 pixels",
+    ]
+    torch.testing.assert_close(restored, picture + 0.25, atol=1e-6, rtol=0)
+
+
+def test_out_of_memory_below_the_smallest_tile_is_one_line() -> None:
+    notes: list[str] = []
+    with pytest.raises(IraeError, match="even in tiles of 64 pixels") as caught:
+        restore_within_memory(
+            _Memory(0, MemoryError()), torch.rand(3, 300, 200), tile=256, notify=notes.append
+        )
+    assert "\n" not in str(caught.value)
+    assert len(notes) == 2
+
+
+def test_a_real_allocation_failure_is_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50)
+    assert is_out_of_memory(caught.value)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        restore_within_memory(
+            _Memory(0, RuntimeError("shapes differ")),
+            torch.rand(3, 8, 8),
+            tile=0,
+            notify=lambda line: None,
+        )
