@@ -33,6 +33,9 @@ def degrade(
     subsampling: Annotated[
         Literal["4:2:0", "4:4:4"], typer.Option(help="Of the JPEG's chroma.")
     ] = "4:2:0",
+    resize_mask: Annotated[
+        bool, typer.Option("--resize-mask", help="Scale a mask to its picture's size.")
+    ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
 ) -> None:
@@ -54,7 +57,9 @@ def degrade(
     plan.failures[:0] = failures
     outcomes = run_jobs(
         plan,
-        lambda index, job: degrade_file(job, degradation, (seed, index), overwrite=overwrite),
+        lambda index, job: degrade_file(
+            job, degradation, (seed, index), overwrite=overwrite, resize_mask=resize_mask
+        ),
         finished=lambda outcome: typer.echo(outcome.output),
         title="irae degrade",
     )

@@ -33,19 +33,19 @@ def eval_(
         str, typer.Option("--data", help="celeba, flowers, birds (their test part), or a folder.")
     ],
     task: Annotated[
-        str | None, typer.Option("--task", help="denoise, jpeg or inpaint [the model's].")
+        str | None, typer.Option("--task", help="denoise, jpeg or inpaint. Default: the model's.")
     ] = None,
     sigma: Annotated[
-        str | None, typer.Option("--sigma", help=f"Noise, 0 to 255 [{DEFAULT_SIGMAS}].")
+        str | None, typer.Option("--sigma", help=f"Noise, 0 to 255. Default: {DEFAULT_SIGMAS}.")
     ] = None,
     clipped: Annotated[
         bool, typer.Option("--clipped", help="Noisy pictures in 8 bits, as in a real file.")
     ] = False,
     quality: Annotated[
-        str | None, typer.Option("--quality", help=f"JPEG, 1 to 100 [{DEFAULT_QUALITIES}].")
+        str | None, typer.Option("--quality", help=f"JPEG, 1 to 100. Default: {DEFAULT_QUALITIES}.")
     ] = None,
     subsampling: Annotated[
-        str | None, typer.Option("--subsampling", help="4:2:0 or 4:4:4 [4:2:0].")
+        str | None, typer.Option("--subsampling", help="4:2:0 or 4:4:4. Default: 4:2:0.")
     ] = None,
     mask: Annotated[
         Path | None, typer.Option("--mask", help="Folder of masks, white = hole.")
@@ -63,11 +63,13 @@ def eval_(
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads [PyTorch's choice].")
+        int | None, typer.Option("--threads", help="CPU threads. Default: PyTorch's choice.")
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option("--root", help="Folder the data sets lie in [$IRAE_DATA, else ./data]."),
+        typer.Option(
+            "--root", help="Folder the data sets lie in. Default: $IRAE_DATA, else ./data."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Every picture's scores, for programs to read.")
@@ -79,8 +81,9 @@ def eval_(
 ) -> None:
     """Measure a model: PSNR and SSIM of damaged and of restored pictures, at each level of damage.
 
-    The masks of --mask are sorted, shuffled by the seed, dealt out to the pictures in turn, and
-    scaled to each by nearest neighbour.
+    "in" is the damaged picture as the model is given it, "out" the restored one clipped to [0, 1].
+    The masks of --mask are sorted, shuffled by the seed, dealt out to the pictures in turn and
+    scaled to each by nearest neighbour (authors: drawn until one has 10 to 50 % holes).
 
     Example: irae eval --model denoise --data photos/ --sigma 25
     """

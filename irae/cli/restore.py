@@ -48,6 +48,9 @@ def restore(
             " large pictures only.",
         ),
     ] = None,
+    resize_mask: Annotated[
+        bool, typer.Option("--resize-mask", help="Scale a mask to its picture's size.")
+    ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     as_json: Annotated[
@@ -86,7 +89,9 @@ def restore(
     plan.failures[:0] = failures
     outcomes = run_jobs(
         plan,
-        lambda index, job: restore_file(restorer, job, overwrite=overwrite),
+        lambda index, job: restore_file(
+            restorer, job, overwrite=overwrite, resize_mask=resize_mask
+        ),
         finished=lambda outcome: None if as_json else typer.echo(outcome.output),
         title=f"irae {restorer.task}",
     )

@@ -257,7 +257,7 @@ def _fetch_with_torchvision(source: DataSource, where: Path) -> None:
     from torchvision import datasets
 
     # In a folder of its own, so that a killed run leaves no half set at the final place. It stays
-    # after a failure: archives that did arrive are not fetched twice.
+    # after a failure if anything arrived, so that no archive is fetched twice.
     staging = where / f".{source.folder}.download"
     staged = staging / source.folder
     if staged.is_dir():
@@ -272,6 +272,8 @@ def _fetch_with_torchvision(source: DataSource, where: Path) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             kind(staging, download=True)
     except _torchvision_errors() as error:
+        if not any(entry.is_file() for entry in staging.rglob("*")):
+            _clear(staging)
         raise DataError(
             f"torchvision could not fetch {source.title}: {_reason(error)}; run the command again, "
             f"or get it by hand from {source.address} (layout: data/README.md)"

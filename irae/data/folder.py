@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,21 +13,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from irae.errors import DataError
+from irae.imaging.decode import DECODER_FAULTS
+from irae.imaging.files import PICTURE_SUFFIXES
 
 Split = Literal["train", "val", "test"]
 ProtocolName = Literal["standard", "authors"]
-
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-
-# What Pillow's decoders raise on a damaged file.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
@@ -97,7 +86,7 @@ class PictureSet:
         try:
             with Image.open(path) as image:
                 upright = _to_rgb(ImageOps.exif_transpose(image))
-        except _DECODING_ERRORS as error:
+        except (*DECODER_FAULTS, Image.DecompressionBombError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(
                 f"{path} cannot be read as a picture ({reason}); replace or remove it"

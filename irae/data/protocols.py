@@ -178,8 +178,8 @@ class Standard(Protocol):
 
     name = "standard"
     summary = (
-        "8-bit targets, noise seeded per picture, PSNR over RGB,"
-        " SSIM 11x11 Gaussian sigma 1.5 range 1"
+        "8-bit targets, noise seeded per picture and not clipped unless stated,"
+        " output clipped to [0, 1], PSNR over RGB, SSIM 11x11 Gaussian sigma 1.5 range 1"
     )
     ssim_side = metrics.SSIM_WINDOW
 

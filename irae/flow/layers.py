@@ -109,12 +109,13 @@ class BoundedMixing(Mixing):
     """A matrix whose condition number cannot pass ``exp(2 * bound)``.
 
     ``W = U diag(exp(bound * tanh(s))) V Q`` with U and V orthogonal (Cayley transforms of free
-    skew matrices) and Q a fixed random rotation. Training can therefore stretch and shrink, which
+    skew matrices) and Q a fixed random rotation, itself a Cayley transform so that it is
+    orthogonal to the last bit of whatever precision the layer is run in. Training can therefore stretch and shrink, which
     removing noise needs, but never so far that the float32 inverse becomes useless. The
     inverse is the product of transposes and needs no solve of an ill-conditioned system.
     """
 
-    rotation: Tensor
+    fixed: Tensor
 
     def __init__(self, channels: int, bound: float = 1.3) -> None:
         super().__init__()
@@ -122,7 +123,7 @@ class BoundedMixing(Mixing):
         self.left = nn.Parameter(torch.zeros(channels, channels))
         self.right = nn.Parameter(torch.zeros(channels, channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("rotation", torch.linalg.qr(torch.randn(channels, channels)).Q)
+        self.register_buffer("fixed", torch.randn(channels, channels) / 2)
 
     def _orthogonal(self, free: Tensor) -> Tensor:
         skew = free - free.T
@@ -134,11 +135,11 @@ class BoundedMixing(Mixing):
 
     def matrix(self) -> Tensor:
         stretched = self._log_singular_values().exp()[:, None] * self._orthogonal(self.right)
-        return self._orthogonal(self.left) @ stretched @ self.rotation
+        return self._orthogonal(self.left) @ stretched @ self._orthogonal(self.fixed)
 
     def inverse_matrix(self) -> Tensor:
         shrunk = (-self._log_singular_values()).exp()[:, None] * self._orthogonal(self.left).T
-        return self.rotation.T @ self._orthogonal(self.right).T @ shrunk
+        return self._orthogonal(self.fixed).T @ self._orthogonal(self.right).T @ shrunk
 
     def log_abs_det(self) -> Tensor:
         return self._log_singular_values().sum()

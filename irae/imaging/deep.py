@@ -45,7 +45,10 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def decode_png(data: bytes, name: str) -> npt.NDArray[np.uint16]:
     """The samples of a 16-bit PNG, ``H W C`` with C from 1 to 4."""
-    from torchvision.io import ImageReadMode, decode_image
+    from torchvision.io import (  # type: ignore[import-untyped, unused-ignore]
+        ImageReadMode,
+        decode_image,
+    )
 
     try:
         # A bytearray because torch wants memory that it might write to.
@@ -199,7 +202,8 @@ def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
 def _unpremultiply(raster: npt.NDArray[Any]) -> npt.NDArray[Any]:
     top = 65535.0 if raster.dtype == np.uint16 else 1.0
     alpha = raster[..., -1:].astype(np.float64)
-    plain = np.divide(raster[..., :-1] * top, alpha, out=np.zeros(raster[..., :-1].shape), where=alpha > 0)
+    black = np.zeros(raster[..., :-1].shape)
+    plain = np.divide(raster[..., :-1] * top, alpha, out=black, where=alpha > 0)
     plain = np.minimum(plain, top)
     if raster.dtype == np.uint16:
         plain = np.floor(plain + 0.5)
@@ -308,6 +312,7 @@ def _sample_strips(picture: Picture) -> Iterator[Samples]:
         if picture.layout.depth == 32:
             yield part.clamp(0.0, 1.0).permute(1, 2, 0).contiguous().numpy()
         elif picture.pixels.shape[0] == 4:
-            yield (65535 - codes(part, 16).to(torch.int32)).permute(1, 2, 0).numpy().astype(np.uint16)
+            ink = 65535 - codes(part, 16).to(torch.int32)
+            yield ink.permute(1, 2, 0).numpy().astype(np.uint16)
         else:
             yield codes(part, 16).permute(1, 2, 0).contiguous().numpy()

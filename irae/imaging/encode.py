@@ -8,14 +8,13 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
 from irae.errors import PictureError
 from irae.imaging import deep
-from irae.imaging.picture import Picture, codes, upright
-from irae.imaging.pillow import image_of, palette_unchanged
+from irae.imaging.picture import Picture, upright
+from irae.imaging.pillow import image_of
 
 
 @dataclass(frozen=True)
@@ -133,10 +132,11 @@ def _fit(picture: Picture, target: _Format, name: str) -> Picture:
     missing = [need for need in needs if need not in target.holds]
     if missing:
         able = [s for s, f in _FORMATS.items() if f.holds.issuperset(needs)]
-        reason = " or ".join(_WORDS[need] for need in missing[:1])
+        able.sort(key=lambda suffix: suffix in LOSSY_SUFFIXES)
         partial = "partial " if missing[0] == "alpha" and "mask" in target.holds else ""
         fix = f"write it as {able[0]}" if able else "convert it to 8 bits first"
-        raise PictureError(f"{name}: {target.name} cannot hold {partial}{reason}; {fix}")
+        what = partial + _WORDS[missing[0]]
+        raise PictureError(f"{name}: {target.name} cannot hold {what}; {fix}")
     if picture.alpha is not None and not target.holds & {"alpha", "mask"}:
         picture = replace(picture, alpha=None)
     return picture
@@ -177,7 +177,7 @@ def _encode_plain(picture: Picture, target: _Format) -> bytes:
         options["exif"] = layout.exif
     if layout.xmp is not None and target.name in ("JPEG", "WEBP", "AVIF"):
         options["xmp"] = layout.xmp
-    transparency = image.info.get("transparency")
+    transparency: int | bytes | None = image.info.get("transparency")
     if target.name == "PNG":
         options["pnginfo"] = _png_info(picture)
     elif target.name == "JPEG":
@@ -236,7 +236,10 @@ def _tags(picture: Picture) -> Image.Exif | None:
     deep.copy_tags(source, kept)
     if layout.xmp is not None:
         kept[700] = layout.xmp
-    return kept
+    # Written out and read in again: only then can sub-directories be asked for.
+    tags = Image.Exif()
+    tags.load(kept.tobytes())
+    return tags
 
 
 def _tiff_options(picture: Picture, mode: str, options: dict[str, Any]) -> dict[str, Any]:

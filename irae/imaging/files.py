@@ -6,35 +6,29 @@ import contextlib
 import errno
 import glob
 import io
-import math
 import os
 import secrets
-import struct
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from irae.errors import PictureError
-from irae.imaging import deep
+from irae.imaging.decode import DECODER_FAULTS, decode
 from irae.imaging.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES, encode
 from irae.imaging.picture import (
     Layout,
     Palette,
     Picture,
-    as_stored,
     quantise,
     to_stored,
     to_upright,
     upright,
 )
-from irae.imaging.pillow import exif_orientation, normal_exif, picture_from_pil, picture_to_pil
+from irae.imaging.pillow import picture_from_pil, picture_to_pil
 
 __all__ = [
     "LOSSY_SUFFIXES",
@@ -59,13 +53,6 @@ MAX_PIXELS = 400_000_000
 """Largest picture read. A file that claims more is taken for a decompression bomb."""
 
 _READABLE = ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "JPEG2000", "AVIF", "MPO"]
-_PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
-
-# What Pillow's parsers let escape on damaged files, besides OSError.
-_DECODER_FAULTS = (
-    OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError,
-    OverflowError, ZeroDivisionError, RuntimeError, struct.error, zlib.error,
-)  # fmt: skip
 
 _opening = threading.Lock()
 
@@ -83,7 +70,7 @@ def read_picture(path: str | Path) -> Picture:
     data = _read_bytes(path)
     try:
         with _open(data, path) as image:
-            return _decode(image, data, path)
+            return decode(image, data, str(path))
     except MemoryError:
         raise PictureError(f"{path}: not enough memory for a picture this large") from None
     except UnidentifiedImageError:
@@ -91,7 +78,7 @@ def read_picture(path: str | Path) -> Picture:
             f"{path}: not a picture, or damaged at its start; use one of "
             + " ".join(sorted(PICTURE_SUFFIXES))
         ) from None
-    except _DECODER_FAULTS as error:
+    except DECODER_FAULTS as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise PictureError(
             f"{path}: damaged or truncated picture ({reason}); fetch the file again"
@@ -139,149 +126,6 @@ def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
                 f"{path}: has {frames} frames; split it and restore them one by one"
             )
         yield image
-
-
-def _decode(image: Image.Image, data: bytes, path: Path) -> Picture:
-    name = str(path)
-    kind = image.format or ""
-    if kind == "PNG":
-        return _decode_png(image, data, name)
-    if kind == "TIFF":
-        return _decode_tiff(image, data, name)
-    samples = deep.decode_pnm(data, name) if kind == "PPM" else None
-    if samples is not None:
-        return _from_samples(samples, samples.shape[2], picture_from_pil(_stub(image)).layout)
-    bits = _declared_bits(data, kind)
-    if bits > 8 and not image.mode.startswith("I;16"):
-        raise PictureError(
-            f"{name}: {bits}-bit {kind} would lose depth; convert it to a 16-bit PNG or TIFF first"
-        )
-    exif = _exif_block(image)
-    image.load()
-    picture = picture_from_pil(image, name=name)
-    kind = "JPEG" if kind == "MPO" else kind
-    return replace(picture, layout=_with_exif(replace(picture.layout, format=kind), exif))
-
-
-def _decode_png(image: Image.Image, data: bytes, name: str) -> Picture:
-    chunks = list(deep.png_chunks(data))
-    first = dict(reversed(chunks))
-    depth = first[b"IHDR"][8]
-    colour = tuple((c, content) for c, content in chunks if c in _PNG_COLOUR_CHUNKS)
-    key = first.get(b"tRNS", b"")
-    if depth == 16:
-        samples = deep.decode_png(data, name)
-        channels = samples.shape[2]
-        if key and channels in (1, 3) and len(key) >= 2 * channels:
-            transparent = np.frombuffer(key, ">u2", channels).astype(np.uint16)
-            alpha = np.where((samples == transparent).all(axis=2, keepdims=True), 0, 65535)
-            samples = np.concatenate([samples, alpha.astype(np.uint16)], axis=2)
-        layout = picture_from_pil(_stub(image)).layout
-        exif = normal_exif(first.get(b"eXIf"))
-        picture = _from_samples(samples, 3 if channels >= 3 else 1, layout)
-    else:
-        image.load()
-        if image.mode == "L" and "transparency" in image.info and len(key) >= 2:
-            # Pillow widens 2- and 4-bit gray to 8 bits, but not the transparent level.
-            level = struct.unpack_from(">H", key)[0] & ((1 << depth) - 1)
-            image.info["transparency"] = level * 255 // ((1 << depth) - 1)
-        exif = _exif_block(image)
-        picture = picture_from_pil(image, name=name)
-    return replace(picture, layout=replace(_with_exif(picture.layout, exif), chunks=colour))
-
-
-def _decode_tiff(image: Image.Image, data: bytes, name: str) -> Picture:
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(258, (1,))
-    bits = bits if isinstance(bits, tuple) else (bits,)
-    exif = _tiff_exif(image)
-    if 8 < max(bits) <= 32:
-        if max(bits) not in (16, 32):
-            raise PictureError(f"{name}: {max(bits)}-bit samples; convert it to 8 or 16 bits first")
-        samples, colours = deep.decode_tiff(data, name)
-        layout = picture_from_pil(_stub(image)).layout
-        return _from_samples(samples, colours, _with_exif(layout, exif), name)
-    image.load()
-    picture = picture_from_pil(image, name=name)
-    picture = replace(picture, layout=_with_exif(picture.layout, exif))
-    # Pillow turns a TIFF upright as it decodes; the tag is kept, so the pixels go back.
-    return as_stored(picture) if picture.orientation != 1 else picture
-
-
-def _from_samples(
-    samples: deep.Samples, colours: int, layout: Layout, name: str = "picture"
-) -> Picture:
-    """A picture from ``H W C`` samples of 16-bit integers or floats, alpha after the colours."""
-    height, width, channels = samples.shape
-    planes = torch.empty(channels, height, width)
-    for channel in range(channels):
-        plane = np.ascontiguousarray(samples[..., channel])
-        planes[channel] = torch.from_numpy(plane).to(torch.float32)
-    if samples.dtype == np.float32:
-        low, high = float(planes.min()), float(planes.max())
-        if not (low >= 0.0 and high <= 1.0):
-            raise PictureError(
-                f"{name}: float samples from {low:g} to {high:g} lie outside 0 to 1; "
-                "scale them or convert it to 16 bits first"
-            )
-        mode = "F" if channels == 1 else ("RGB;F" if channels == 3 else "RGBA;F")
-        depth = 32
-    else:
-        if colours == 4:
-            planes.neg_().add_(65535.0)
-        planes.div_(65535.0)
-        modes = {(1, 1): "I;16", (1, 2): "LA;16", (3, 3): "RGB;16", (3, 4): "RGBA;16"}
-        mode, depth = modes.get((colours, channels), "CMYK;16"), 16
-    alpha = planes[colours:] if channels > colours else None
-    return Picture(planes[:colours], alpha, replace(layout, mode=mode, depth=depth))
-
-
-def _stub(image: Image.Image) -> Image.Image:
-    """One pixel with the metadata of an image whose own pixels are decoded elsewhere."""
-    stub = Image.new("L", (1, 1))
-    stub.format = image.format
-    stub.info = {key: value for key, value in image.info.items() if key != "transparency"}
-    return stub
-
-
-def _with_exif(layout: Layout, exif: bytes | None) -> Layout:
-    return replace(layout, exif=exif, orientation=exif_orientation(exif))
-
-
-def _exif_block(image: Image.Image) -> bytes | None:
-    """The EXIF block as stored, or one made of tags that Pillow finds elsewhere in the file."""
-    block = normal_exif(image.info.get("exif"))
-    if block is None:
-        with contextlib.suppress(*_DECODER_FAULTS):
-            tags = image.getexif()
-            block = normal_exif(tags.tobytes()) if len(tags) else None
-    return block
-
-
-def _tiff_exif(image: Image.Image) -> bytes | None:
-    """The descriptive tags of a TIFF as an EXIF block."""
-    described = Image.Exif()
-    with contextlib.suppress(*_DECODER_FAULTS):
-        deep.copy_tags(image.getexif(), described)
-        return normal_exif(described.tobytes()) if len(described) else None
-    return None
-
-
-def _declared_bits(data: bytes, kind: str) -> int:
-    """Bits per channel by the header of a JPEG 2000 or AVIF file; 8 where it does not say."""
-    head = data[:65536]
-    if kind == "JPEG2000":
-        at = head.find(b"ihdr")
-        if at >= 0 and len(head) > at + 14 and head[at + 14] != 255:
-            return (head[at + 14] & 127) + 1
-        at = head.find(b"\xff\x4f\xff\x51")
-        if at >= 0 and len(head) > at + 42:
-            return (head[at + 42] & 127) + 1
-    if kind == "AVIF":
-        at = head.find(b"pixi")
-        if at >= 0 and len(head) > at + 9:
-            return head[at + 9]
-    return 8
 
 
 def encode_picture(picture: Picture, suffix: str) -> bytes:

@@ -86,7 +86,8 @@ def image_of(picture: Picture, mode: str) -> Image.Image:
         strip = _bands_of(picture, mode, top, bottom)
         if mode == "1":
             # Pillow's "1" wants bytes of 0 and 255 when it is made from an array.
-            part = Image.fromarray(strip[..., 0] * np.uint8(255)).convert("1", dither=Image.Dither.NONE)
+            part = Image.fromarray(strip[..., 0] * np.uint8(255))
+            part = part.convert("1", dither=Image.Dither.NONE)
         else:
             part = Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip)
             if mode == "CMYK":
@@ -112,7 +113,7 @@ def _bands_of(picture: Picture, mode: str, top: int, bottom: int) -> npt.NDArray
     return bands.permute(1, 2, 0).contiguous().numpy()
 
 
-def palette_unchanged(picture: Picture) -> bool:
+def _palette_unchanged(picture: Picture) -> bool:
     """Whether each pixel still has the colour of its palette entry."""
     palette = picture.layout.palette
     if palette is None or picture.pixels.shape[0] != 3:
@@ -132,7 +133,9 @@ def _palette_image(picture: Picture, mode: str) -> Image.Image:
     palette = picture.layout.palette
     own_alpha = None if mode == "PA" else picture.alpha
     transparency: int | bytes | None = None
-    if palette is not None and palette_unchanged(picture):
+    # The alpha of a "PA" is beside its palette, which alone does not hold it.
+    beside = mode == "P" and picture.layout.mode == "PA" and picture.alpha is not None
+    if palette is not None and not beside and _palette_unchanged(picture):
         indices, colours = palette.indices.numpy(), palette.colours
         transparency = palette.transparency if mode == "P" else None
     else:
@@ -155,7 +158,7 @@ def _palette_image(picture: Picture, mode: str) -> Image.Image:
 
 def _from_bands(image: Image.Image, name: str) -> Picture:
     mode = image.mode
-    key = image.info.get("transparency")
+    key: Any = image.info.get("transparency")
     has_alpha = mode in ("LA", "RGBA")
     channels = len(image.getbands()) - has_alpha
     pixels = torch.empty(channels, image.height, image.width)
@@ -167,13 +170,7 @@ def _from_bands(image: Image.Image, name: str) -> Picture:
         for channel in range(channels):
             pixels[channel, rows] = raster[..., channel]
         if alpha is not None:
-            # One transparent colour (tRNS of a PNG) is alpha 0 wherever that colour is.
-            colour = torch.tensor(key if isinstance(key, tuple) else (key,)) if not has_alpha else None
-            alpha[0, rows] = (
-                raster[..., -1].float()
-                if colour is None
-                else (raster.to(torch.int32) != colour).any(dim=-1).float() * 255.0
-            )
+            alpha[0, rows] = raster[..., -1] if has_alpha else _not_key(raster, mode, key)
     if mode == "F":
         if not (bool((pixels >= 0).all()) and bool((pixels <= 1).all())):
             raise PictureError(
@@ -191,6 +188,14 @@ def _from_bands(image: Image.Image, name: str) -> Picture:
         alpha.div_(255.0)
         mode = "RGBA" if channels == 3 else "LA"
     return Picture(pixels, alpha, _layout(image, mode, 8))
+
+
+def _not_key(raster: Tensor, mode: str, key: int | tuple[int, ...]) -> Tensor:
+    """255 where a pixel is not the one transparent colour (tRNS of a PNG), 0 where it is."""
+    colour = torch.tensor(key if isinstance(key, tuple) else (key,))
+    if mode == "1":
+        colour = (colour > 0).to(torch.int64)
+    return (raster.to(torch.int64) != colour).any(dim=-1).float() * 255.0
 
 
 def _from_palette(image: Image.Image) -> Picture:

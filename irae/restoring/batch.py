@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from tqdm import tqdm
 
 from irae.errors import IraeError
 from irae.imaging.files import read_mask, read_picture, write_picture
-from irae.imaging.picture import Picture, to_stored
 from irae.restoring.planning import Failure, Job, Plan
 from irae.restoring.restorer import Restorer
 
@@ -107,8 +104,16 @@ def describe(error: Exception, job: Job) -> str:
     return text if any(str(path) in text for path in named) else f"{job.source}: {text}"
 
 
-def restore_file(restorer: Restorer, job: Job, *, overwrite: bool = False) -> Outcome:
+def restore_file(
+    restorer: Restorer, job: Job, *, overwrite: bool = False, resize_mask: bool = False
+) -> Outcome:
     """Read, restore and write one picture.
+
+    Args:
+        restorer: what restores it.
+        job: the picture, its target, its mask if there are holes.
+        overwrite: whether an existing target may be replaced.
+        resize_mask: scale a mask of another size instead of refusing it.
 
     Raises:
         PictureError: it cannot be read or written, or the mask does not fit.
@@ -116,7 +121,13 @@ def restore_file(restorer: Restorer, job: Job, *, overwrite: bool = False) -> Ou
     """
     begin = time.perf_counter()
     picture = read_picture(job.source)
-    mask = None if job.mask is None else read_stored_mask(job.mask, picture)
+    mask = None if job.mask is None else read_mask(
+        job.mask,
+        height=picture.height,
+        width=picture.width,
+        orientation=picture.orientation,
+        resize=resize_mask,
+    )  # fmt: skip
     restored = restorer.restore_picture(picture, mask)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     write_picture(job.target, restored, overwrite=overwrite)
@@ -129,20 +140,3 @@ def restore_file(restorer: Restorer, job: Job, *, overwrite: bool = False) -> Ou
         width=picture.width,
         height=picture.height,
     )
-
-
-def read_stored_mask(path: Path, picture: Picture) -> Tensor:
-    """Read a mask, drawn over the picture as it is looked at, into the way it is stored.
-
-    Returns:
-        bool ``1 H W``, true in the holes, that lies over ``picture.pixels``.
-
-    Raises:
-        PictureError: unreadable, or of another size.
-    """
-    swapped = picture.orientation >= 5
-    height, width = picture.height, picture.width
-    mask = read_mask(
-        path, height=width if swapped else height, width=height if swapped else width
-    )
-    return to_stored(mask, picture.orientation)

@@ -20,14 +20,14 @@ from irae.imaging.degrade import (
     center_mask,
     jpeg_compress,
 )
-from irae.imaging.files import read_picture, write_picture
+from irae.imaging.files import read_mask, read_picture, write_picture
 from irae.imaging.picture import Layout, Picture, codes, to_upright
 from irae.models.files import write_atomically
-from irae.restoring.batch import Outcome, read_stored_mask
+from irae.restoring.batch import Outcome
 from irae.restoring.planning import MASK_MARK, Job
 from irae.runtime import generator
 
-_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,12 @@ def choose_degradation(
 
 
 def degrade_file(
-    job: Job, degradation: Degradation, seeds: tuple[int, ...], *, overwrite: bool = False
+    job: Job,
+    degradation: Degradation,
+    seeds: tuple[int, ...],
+    *,
+    overwrite: bool = False,
+    resize_mask: bool = False,
 ) -> Outcome:
     """Read, degrade and write one picture; for a `Hole` its mask too.
 
@@ -107,6 +112,7 @@ def degrade_file(
         degradation: what to do to it.
         seeds: what noise and boxes are drawn from.
         overwrite: whether existing files may be replaced.
+        resize_mask: scale a mask file of another size instead of refusing it.
 
     Raises:
         PictureError: it cannot be read or written, or the mask does not fit.
@@ -128,7 +134,13 @@ def degrade_file(
         case MaskFile():
             if job.mask is None:
                 raise UsageError(f"{job.source}: no mask for it; give --mask")
-            mask = read_stored_mask(job.mask, picture)
+            mask = read_mask(
+                job.mask,
+                height=picture.height,
+                width=picture.width,
+                orientation=picture.orientation,
+                resize=resize_mask,
+            )
             cut = picture.with_pixels(apply_mask(picture.pixels, mask))
             write_picture(job.target, cut, overwrite=overwrite)
     return Outcome(
@@ -154,9 +166,7 @@ def _cut_hole(picture: Picture, hole: Hole, seeds: tuple[int, ...]) -> Tensor:
 def _write_with_mask(target: Path, cut: Picture, mask: Tensor, overwrite: bool) -> None:
     """Write a picture and, upright as masks are drawn and read, its mask; both or neither."""
     upright = to_upright(mask.float(), cut.orientation)
-    write_picture(
-        mask_path(target), Picture(upright, None, Layout(mode="L")), overwrite=overwrite
-    )
+    write_picture(mask_path(target), Picture(upright, None, Layout(mode="L")), overwrite=overwrite)
     try:
         write_picture(target, cut, overwrite=overwrite)
     except BaseException:
@@ -167,8 +177,10 @@ def _write_with_mask(target: Path, cut: Picture, mask: Tensor, overwrite: bool) 
 def _write_compressed(target: Path, picture: Picture, jpeg: Jpeg, overwrite: bool) -> None:
     """A JPEG file keeps the very bytes of the encoder; any other holds the decoded pixels."""
     if target.suffix.lower() not in _JPEG_SUFFIXES:
-        parts = picture.pixels.split(3)
-        decoded = [jpeg_compress(p, jpeg.quality, subsampling=jpeg.subsampling) for p in parts]
+        parts = [part for part in (picture.pixels[:3], picture.pixels[3:]) if len(part)]
+        decoded = [
+            jpeg_compress(part, jpeg.quality, subsampling=jpeg.subsampling) for part in parts
+        ]
         write_picture(target, picture.with_pixels(torch.cat(decoded)), overwrite=overwrite)
         return
     if picture.alpha is not None:

@@ -6,19 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from irae.errors import IraeError, PictureError, UsageError
-from irae.imaging.files import PICTURE_SUFFIXES, find_pictures
+from irae.imaging.files import LOSSY_SUFFIXES, PICTURE_SUFFIXES, find_pictures
 
 RESTORED_MARK = ".restored"
 """What stands before the suffix of a result that is written beside its source."""
 
 MASK_MARK = ".mask"
 """What stands before the suffix of a mask that ``irae degrade`` writes beside its picture."""
-
-LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".jp2"})
-"""Formats that do not give back the very pixels they were handed."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,8 @@ def plan_outputs(
             then ``NAME.MARK.SUFFIX`` beside the source.
         mark: what the default name is marked with.
         overwrite: whether an existing output may be replaced.
-        exact: pixels must come out as computed: pictures in lossy formats become PNG, unless
-            ``out`` names a lossy file.
+        exact: pixels must come out as computed: pictures in lossy formats become PNG (TIFF when
+            they are CMYK), unless ``out`` names a lossy file.
         masks: a mask for all pictures, or a folder with a mask of each picture's name.
 
     Raises:
@@ -164,10 +161,21 @@ def _target(picture: Found, out: Path | None, single: bool, mark: str, exact: bo
     if out is not None and single:
         return out
     source = picture.path
-    suffix = ".png" if exact and source.suffix.lower() in LOSSY_SUFFIXES else source.suffix
+    suffix = _lossless_suffix(source) if exact else source.suffix
     if out is None:
         return source.with_name(f"{source.stem}{mark}{suffix}")
     return out / picture.subfolder / f"{source.stem}{suffix}"
+
+
+def _lossless_suffix(source: Path) -> str:
+    """The suffix of a format that gives back exactly what the source's format can hold."""
+    if source.suffix.lower() not in LOSSY_SUFFIXES:
+        return source.suffix
+    try:
+        with JpegImagePlugin.JpegImageFile(source) as image:
+            return ".tif" if image.mode == "CMYK" else ".png"
+    except (OSError, SyntaxError, ValueError):
+        return ".png"  # Not a JPEG, so RGB; and if it is no picture, reading it will say so.
 
 
 def _check_target(
@@ -188,14 +196,16 @@ def _check_target(
     if resolved in sources and not (named and resolved == source.resolve()):
         raise PictureError(f"{source}: its output {target} is an input; use another -o")
     if target.exists() and not overwrite:
-        raise PictureError(f"{target}: exists already; use --overwrite to replace it, or another -o")
+        raise PictureError(
+            f"{target}: exists already; use --overwrite to replace it, or another -o"
+        )
 
 
 def _exactness_notes(source: Path, target: Path) -> list[str]:
     if target.suffix.lower() in LOSSY_SUFFIXES:
-        return [f"{target}: a lossy format; known pixels will not be kept exactly, .png keeps them"]
+        return [f"{target}: a lossy format, which changes all pixels a little; .png keeps them"]
     if target.suffix.lower() != source.suffix.lower():
-        return [f"{source}: written to {target}, so that known pixels are kept exactly"]
+        return [f"{source}: written as {target}, since {source.suffix} would change all pixels"]
     return []
 
 

@@ -1,13 +1,16 @@
-"""Small models, built through the registry and written as model files."""
+"""Small models as files, and the program run in this process."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
 
-from irae.models.files import LoadedModel, ModelSpec, load_model, save_model
+from irae.cli.app import main
+from irae.models.files import ModelSpec, save_model
 from irae.models.registry import build_network, resolve_options
 
 
@@ -34,10 +37,22 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def denoiser(model_files: dict[str, Path]) -> LoadedModel:
-    return load_model(model_files["denoise"])
+def irae(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., CompletedProcess[str]]:
+    """Run the program in this process, errors and exit codes as a shell would see them."""
 
+    def run(*arguments: object) -> CompletedProcess[str]:
+        words = [str(argument) for argument in arguments]
+        monkeypatch.setattr("sys.argv", ["irae", *words])
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        else:
+            code = 0
+        said = capsys.readouterr()
+        return CompletedProcess(words, code, said.out, said.err)
 
-@pytest.fixture
-def inpainter(model_files: dict[str, Path]) -> LoadedModel:
-    return load_model(model_files["inpaint"])
+    return run

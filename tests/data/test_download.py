@@ -345,6 +345,7 @@ def test_torchvision_errors_are_one_line(
     assert "\n" not in message
     assert REGISTRY["celeba"].address in message
     assert (str(error).splitlines() or ["EOFError"])[0].rstrip(".") in message
+    assert os.listdir(tmp_path) == []
 
 
 def test_gdowns_own_errors_are_caught(

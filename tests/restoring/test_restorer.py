@@ -68,7 +68,11 @@ def test_pil_images_keep_mode_and_size(restorer: Restorer, mode: str) -> None:
         image = Image.fromarray(_array((10, 13), np.uint16))
     else:
         image = Image.fromarray(_array((10, 13, 4), np.uint8), "RGBA")
-        image = image.convert("RGB").convert(mode) if mode in ("P", "CMYK", "1") else image.convert(mode)
+        image = (
+            image.convert("RGB").convert(mode)
+            if mode in ("P", "CMYK", "1")
+            else image.convert(mode)
+        )
     restored = restorer.restore(image)
     assert isinstance(restored, Image.Image)
     assert restored.size == image.size
