@@ -12,9 +12,12 @@ import torch
 from PIL import Image
 
 from irae.errors import PictureError
-from irae.imaging import deep
+from irae.imaging import deep, deep_tiff
 from irae.imaging.picture import Layout, Picture, as_stored
 from irae.imaging.pillow import exif_orientation, normal_exif, picture_from_pil
+
+MAX_PIXELS = 400_000_000
+"""Largest picture read. A file that claims more is taken for a decompression bomb."""
 
 _PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 
@@ -23,6 +26,17 @@ DECODER_FAULTS = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError,
     OverflowError, ZeroDivisionError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
+
+
+def check_size(width: int, height: int, name: str) -> None:
+    """Refuse what a header claims before memory is set aside for it."""
+    if width * height > MAX_PIXELS:
+        raise PictureError(
+            f"{name}: claims {width}x{height} pixels, more than the "
+            f"{MAX_PIXELS // 1_000_000} million allowed; cut it into parts first"
+        )
+    if width < 1 or height < 1:
+        raise PictureError(f"{name}: has no pixels; fetch the file again")
 
 
 def decode(image: Image.Image, data: bytes, name: str) -> Picture:
@@ -92,7 +106,7 @@ def _decode_tiff(image: Image.Image, data: bytes, name: str) -> Picture:
     if 8 < max(bits) <= 32:
         if max(bits) not in (16, 32):
             raise PictureError(f"{name}: {max(bits)}-bit samples; convert it to 8 or 16 bits first")
-        samples, colours = deep.decode_tiff(data, name)
+        samples, colours = deep_tiff.decode_tiff(data, name)
         layout = picture_from_pil(_stub(image)).layout
         return _from_samples(samples, colours, _with_exif(layout, exif), name)
     image.load()
@@ -100,6 +114,36 @@ def _decode_tiff(image: Image.Image, data: bytes, name: str) -> Picture:
     picture = replace(picture, layout=_with_exif(picture.layout, exif))
     # Pillow turns a TIFF upright as it decodes; the tag is kept, so the pixels go back.
     return as_stored(picture) if picture.orientation != 1 else picture
+
+
+def decode_unknown_tiff(data: bytes, name: str) -> Picture | None:
+    """A TIFF of a kind that Pillow cannot open (16-bit gray with alpha, float colour, ...).
+
+    Returns:
+        The picture, or None if the file is no TIFF or of no such kind.
+    """
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return None
+    tags, described = Image.Exif(), Image.Exif()
+    # An EXIF block has the form of a TIFF, so the whole file can be taken for one.
+    tags.load(b"Exif\0\0" + data)
+    bits = tags.get(258, 1)
+    if max(bits if isinstance(bits, tuple) else (bits,)) not in (16, 32):
+        return None
+    check_size(int(tags.get(256, 0)), int(tags.get(257, 0)), name)
+    deep_tiff.copy_tags(tags, described)
+    samples, colours = deep_tiff.decode_tiff(data, name)
+    dots = (tags.get(282), tags.get(283))
+    scale = 2.54 if tags.get(296) == 3 else 1.0
+    layout = Layout(
+        mode="",
+        format="TIFF",
+        icc=tags.get(34675),
+        xmp=tags.get(700),
+        dpi=(float(dots[0]) * scale, float(dots[1]) * scale) if dots[0] and dots[1] else None,
+    )
+    exif = normal_exif(described.tobytes()) if len(described) else None
+    return _from_samples(samples, colours, _with_exif(layout, exif), name)
 
 
 def _from_samples(
@@ -156,7 +200,7 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
     """The descriptive tags of a TIFF as an EXIF block."""
     described = Image.Exif()
     with contextlib.suppress(*DECODER_FAULTS):
-        deep.copy_tags(image.getexif(), described)
+        deep_tiff.copy_tags(image.getexif(), described)
         return normal_exif(described.tobytes()) if len(described) else None
     return None
 

@@ -12,9 +12,9 @@ from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
 from irae.errors import PictureError
-from irae.imaging import deep
+from irae.imaging import deep, deep_tiff
 from irae.imaging.picture import Picture, upright
-from irae.imaging.pillow import image_of
+from irae.imaging.pillow import exif_tags, image_of
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,9 @@ def _encode_plain(picture: Picture, target: _Format) -> bytes:
         options["icc_profile"] = layout.icc
     if layout.dpi is not None:
         options["dpi"] = layout.dpi
-    if target.exif and layout.exif is not None:
+    # AVIF is written by way of the parsed tags, which a damaged block does not have.
+    usable = target.name != "AVIF" or exif_tags(layout.exif) is not None
+    if target.exif and layout.exif is not None and usable:
         options["exif"] = layout.exif
     if layout.xmp is not None and target.name in ("JPEG", "WEBP", "AVIF"):
         options["xmp"] = layout.xmp
@@ -228,12 +230,10 @@ def _png_info(picture: Picture) -> PngInfo:
 def _tags(picture: Picture) -> Image.Exif | None:
     """The picture's EXIF as tags for a TIFF, XMP among them."""
     layout = picture.layout
-    if layout.exif is None and layout.xmp is None:
+    source, kept = exif_tags(layout.exif), Image.Exif()
+    if source is None and layout.xmp is None:
         return None
-    source, kept = Image.Exif(), Image.Exif()
-    if layout.exif is not None:
-        source.load(layout.exif)
-    deep.copy_tags(source, kept)
+    deep_tiff.copy_tags(source, kept)
     if layout.xmp is not None:
         kept[700] = layout.xmp
     # Written out and read in again: only then can sub-directories be asked for.
@@ -258,7 +258,7 @@ def _encode_deep(picture: Picture, target: _Format) -> bytes:
     if target.name == "PPM":
         return deep.encode_pnm(picture)
     if target.name == "TIFF":
-        return deep.encode_tiff(picture, _tags(picture), layout.compression != "raw")
+        return deep_tiff.encode_tiff(picture, _tags(picture), layout.compression != "raw")
     extra = list(layout.chunks)
     if layout.icc is not None:
         extra.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(layout.icc)))

@@ -8,7 +8,7 @@ import glob
 import io
 import os
 import secrets
-import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +17,14 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from irae.errors import PictureError
-from irae.imaging.decode import DECODER_FAULTS, decode
+from irae.imaging.decode import (
+    DECODER_FAULTS,
+    MAX_PIXELS,
+    check_size,
+    decode,
+    decode_unknown_tiff,
+)
+from irae.imaging.deep import unlimited_pixels
 from irae.imaging.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES, encode
 from irae.imaging.picture import (
     Layout,
@@ -49,12 +56,7 @@ __all__ = [
     "write_picture",
 ]
 
-MAX_PIXELS = 400_000_000
-"""Largest picture read. A file that claims more is taken for a decompression bomb."""
-
-_READABLE = ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "JPEG2000", "AVIF", "MPO"]
-
-_opening = threading.Lock()
+_READABLE = ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "JPEG2000", "AVIF"]
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -69,20 +71,25 @@ def read_picture(path: str | Path) -> Picture:
     path = Path(path)
     data = _read_bytes(path)
     try:
-        with _open(data, path) as image:
-            return decode(image, data, str(path))
+        try:
+            # Pillow's remarks on odd metadata are no use to somebody restoring a folder.
+            with warnings.catch_warnings(action="ignore"), _open(data, path) as image:
+                return decode(image, data, str(path))
+        except UnidentifiedImageError:
+            picture = decode_unknown_tiff(data, str(path))
     except MemoryError:
         raise PictureError(f"{path}: not enough memory for a picture this large") from None
-    except UnidentifiedImageError:
-        raise PictureError(
-            f"{path}: not a picture, or damaged at its start; use one of "
-            + " ".join(sorted(PICTURE_SUFFIXES))
-        ) from None
     except DECODER_FAULTS as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise PictureError(
             f"{path}: damaged or truncated picture ({reason}); fetch the file again"
         ) from None
+    if picture is None:
+        raise PictureError(
+            f"{path}: not a picture, or damaged at its start; use one of "
+            + " ".join(sorted(PICTURE_SUFFIXES))
+        )
+    return picture
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -105,20 +112,10 @@ def _read_bytes(path: Path) -> bytes:
 @contextlib.contextmanager
 def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
     """Open, with our limit on the size in place of Pillow's, which is too low for photographs."""
-    with _opening:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(io.BytesIO(data), formats=_READABLE)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    with unlimited_pixels():
+        image = Image.open(io.BytesIO(data), formats=_READABLE)
     with image:
-        if image.width * image.height > MAX_PIXELS:
-            raise PictureError(
-                f"{path}: claims {image.width}x{image.height} pixels, more than the "
-                f"{MAX_PIXELS // 1_000_000} million allowed; cut it into parts first"
-            )
-        if image.width * image.height == 0:
-            raise PictureError(f"{path}: has no pixels; fetch the file again")
+        check_size(image.width, image.height, str(path))
         frames = getattr(image, "n_frames", 1)
         # The further frames of an MPO are a camera's previews and depth maps beside one photo.
         if frames > 1 and image.format != "MPO":

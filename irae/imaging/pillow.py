@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -266,16 +268,26 @@ def normal_exif(block: bytes | None) -> bytes | None:
     return b"Exif\0\0" + block if block else None
 
 
-def exif_orientation(block: bytes | None) -> int:
-    """The orientation an EXIF block states, 1 if it states none or is damaged."""
-    if block is None:
-        return 1
+def exif_tags(block: bytes | None) -> Image.Exif | None:
+    """The tags of an EXIF block, sub-directories loaded; None if there is none or it is damaged."""
     exif = Image.Exif()
     try:
-        exif.load(block)
-        value = exif.get(0x0112, 1)
-    except (SyntaxError, ValueError, OSError, KeyError, TypeError):
-        return 1
+        # Pillow warns of damage, on lines of its own; the outcome here is answer enough.
+        with warnings.catch_warnings(action="ignore"):
+            exif.load(block or b"")
+            for group in (0x8769, 0x8825):
+                exif.get_ifd(group)
+            # Only a block that can be written again is of use to the formats that parse it.
+            exif.tobytes()
+    except (SyntaxError, ValueError, OSError, LookupError, TypeError, AttributeError, struct.error):
+        return None
+    return exif if len(exif) else None
+
+
+def exif_orientation(block: bytes | None) -> int:
+    """The orientation an EXIF block states, 1 if it states none or is damaged."""
+    exif = exif_tags(block)
+    value = 1 if exif is None else exif.get(0x0112, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

@@ -76,9 +76,9 @@ def run_jobs(
     for note in plan.notes:
         Talk.note(note)
     outcomes = [_failed(failure) for failure in plan.failures]
-    several = len(plan.jobs) > 1
-    # disable=None: no bar where stderr is not a terminal.
-    bar = tqdm(plan.jobs, desc=title, unit="picture", file=sys.stderr, disable=None if several else True)  # fmt: skip
+    # None: no bar where stderr is not a terminal.
+    hidden = None if len(plan.jobs) > 1 else True
+    bar = tqdm(plan.jobs, desc=title, unit="picture", file=sys.stderr, disable=hidden)
     for index, job in enumerate(bar):
         try:
             outcome = work(index, job)

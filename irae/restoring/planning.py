@@ -187,6 +187,11 @@ def _check_target(
     *,
     named: bool,
 ) -> None:
+    if target.suffix.lower() not in PICTURE_SUFFIXES:
+        raise PictureError(
+            f"{source}: cannot write {target.name}, its suffix is not one of"
+            f" {' '.join(sorted(PICTURE_SUFFIXES))}; name a .png with -o"
+        )
     resolved = target.resolve()
     if resolved in taken:
         raise PictureError(

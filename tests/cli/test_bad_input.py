@@ -32,7 +32,12 @@ def _draw(path: Path, size: tuple[int, int] = (20, 14)) -> Path:
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
 
 
 def _bomb() -> bytes:
@@ -174,9 +179,7 @@ def test_an_unknown_model_is_named(irae: Run, tmp_path: Path) -> None:
     _refused_model(irae, tmp_path, tmp_path / "run", tmp_path / "run", "irae train")
 
 
-def test_a_damaged_model_is_named(
-    irae: Run, tmp_path: Path, model_files: dict[str, Path]
-) -> None:
+def test_a_damaged_model_is_named(irae: Run, tmp_path: Path, model_files: dict[str, Path]) -> None:
     model = tmp_path / "model.safetensors"
     whole = model_files["denoise"].read_bytes()
     for content in (b"", b"text", whole[:1000], whole[:-1000]):

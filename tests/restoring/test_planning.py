@@ -153,3 +153,11 @@ def test_a_picture_is_not_its_own_mask(tmp_path: Path) -> None:
         find_mask(Found(tmp_path / "x.png"), tmp_path)
     _draw(tmp_path / "x.mask.png")
     assert find_mask(Found(tmp_path / "x.png"), tmp_path).name == "x.mask.png"
+
+
+def test_a_suffix_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    found = [Found(tmp_path / "x.jfif"), Found(tmp_path / "noisy")]
+    plan = plan_outputs(found, None)
+    assert plan.jobs == []
+    assert all("name a .png with -o" in failure.error for failure in plan.failures)
+    assert plan_outputs(found[:1], tmp_path / "x.png").jobs

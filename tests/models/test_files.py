@@ -1,0 +1,168 @@
+"""Model files: round trip, half precision, padding, masks, and files that are not models."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from irae.errors import ModelError
+from irae.models.files import (
+    LoadedModel,
+    ModelSpec,
+    load_model,
+    packaged_models,
+    read_spec,
+    save_model,
+)
+from irae.models.registry import build_network, resolve_options
+
+SMALL = {"width": 8, "depth": 2, "levels": 2}
+
+
+def small(task: str = "denoise", **options: object) -> LoadedModel:
+    resolved = resolve_options("irae", "default", {**SMALL, **options})
+    torch.manual_seed(0)
+    network = build_network("irae", resolved)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return LoadedModel(network, ModelSpec("irae", resolved, task), "small")
+
+
+def test_a_model_file_gives_the_same_numbers(tmp_path: Path) -> None:
+    model = small()
+    path = tmp_path / "m.safetensors"
+    save_model(path, model.network, ModelSpec("irae", model.spec.options, "denoise", {"steps": 3}))
+    loaded = load_model(path)
+    x = torch.rand(2, 3, 16, 24)
+    assert torch.equal(loaded.restore(x), model.restore(x))
+    assert read_spec(path).card == {"steps": 3}
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_half_precision_halves_networks_and_leaves_mixing_exact(tmp_path: Path) -> None:
+    model = small()
+    path = tmp_path / "m.safetensors"
+    save_model(path, model.network, model.spec, half=True)
+    stored = load_file(path)
+    for key, value in stored.items():
+        assert value.dtype == (torch.float16 if ".network." in key else torch.float32), key
+    x = torch.rand(1, 3, 16, 16)
+    loaded = load_model(path)
+    assert (loaded.restore(x) - model.restore(x)).abs().max() < 5e-3
+    given_, _, recovered = loaded.round_trip(x)
+    assert (given_ - recovered).abs().max() < 1e-4
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(1, 19), width=st.integers(1, 19), batch=st.integers(1, 3))
+def test_any_size_down_to_one_pixel(height: int, width: int, batch: int) -> None:
+    x = torch.rand(batch, 3, height, width)
+    assert small().restore(x).shape == x.shape
+    mask = torch.rand(batch, 1, height, width) > 0.5
+    model = small("inpaint", condition_channels=1)
+    restored = model.restore(x, mask)
+    known = (~mask).expand_as(x)
+    assert torch.equal(restored[known], x[known])
+
+
+def test_padding_does_not_change_a_multiple_of_the_size() -> None:
+    model = small()
+    x = torch.rand(1, 3, 16, 16)
+    assert torch.equal(model.restore(x), model.network(x))
+
+
+def test_holes_are_not_looked_at() -> None:
+    model = small("inpaint", condition_channels=1)
+    x = torch.rand(1, 3, 16, 16)
+    mask = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    mask[..., 4:9, 5:12] = True
+    other = torch.where(mask, torch.rand_like(x), x)
+    assert torch.equal(model.restore(x, mask), model.restore(other, mask))
+
+
+def test_masks_where_they_do_not_belong_are_errors() -> None:
+    x, mask = torch.rand(1, 3, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+    with pytest.raises(ModelError, match="takes no mask"):
+        small().restore(x, mask)
+    with pytest.raises(ModelError, match="needs a mask"):
+        small("inpaint").restore(x)
+
+
+def test_numbers_that_are_not_finite_are_an_error() -> None:
+    model = small()
+    with pytest.raises(ModelError, match="not finite"):
+        model.restore(torch.full((1, 3, 8, 8), float("nan")))
+
+
+def test_files_that_are_no_models(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.safetensors"
+    save_file({"a": torch.ones(1)}, plain)
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not safetensors at all")
+    good = tmp_path / "good.safetensors"
+    model = small()
+    save_model(good, model.network, model.spec)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(good.read_bytes()[:-100])
+    other = tmp_path / "other.safetensors"
+    save_model(other, small(width=4).network, model.spec)
+    for path, reason in [
+        (plain, "holds no irae model"),
+        (broken, "cannot be read"),
+        (cut, "cannot be read"),
+        (other, "another architecture"),
+        (tmp_path / "absent.safetensors", "no such model"),
+        (tmp_path, "without best.safetensors"),
+    ]:
+        with pytest.raises(ModelError, match=reason) as caught:
+            load_model(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="neither packaged"):
+        load_model("nothing")
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch exploded",)
+
+
+def test_a_pickle_with_code_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from irae.models.authors import read_authors_checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    Path("plain.pt").write_bytes(pickle.dumps(_Bomb()))
+    torch.save({"state_dict": _Bomb()}, "zipped.pt")
+    for name in ("plain.pt", "zipped.pt"):
+        with pytest.raises(ModelError, match=name):
+            read_authors_checkpoint(Path(name))
+        with pytest.raises(ModelError, match="irae import"):
+            load_model(name)
+    assert not Path("exploded").exists()
+
+
+def test_unknown_names_list_what_there_is() -> None:
+    for call, named in [
+        (("convnet", None, {}), "irae"),
+        (("irae", "huge", {}), "paper"),
+        (("irae", "default", {"widht": 3}), "width"),
+    ]:
+        with pytest.raises(ModelError, match=named):
+            resolve_options(*call)
+    with pytest.raises(ModelError, match="cannot be built"):
+        build_network("irae", {"coupling": "quadratic"})
+
+
+@pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint"])
+def test_packaged_models_are_there_and_fit_their_task(task: str) -> None:
+    model = load_model(packaged_models()[task])
+    assert model.task == task
+    assert model.spec.card["measured"]

@@ -1,0 +1,76 @@
+"""The schema of a run, against every shipped config and every mistake we could think of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from irae.config import check_config, dump_config, load_config, shipped_configs
+from irae.errors import ConfigError
+from irae.models.registry import build_network, resolve_options
+
+RUNNABLE = [name for name in shipped_configs() if not name.startswith("benchmark/")]
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_every_shipped_config_loads_and_builds_its_network(name: str) -> None:
+    config = load_config(name)
+    options = resolve_options(config.model.network, config.model.preset, config.model.options)
+    build_network(config.model.network, options)
+    assert check_config(yaml.safe_load(dump_config(config)), "dump") == config
+
+
+def test_bare_name_is_looked_for_here_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_config("denoise.yaml").seed == 0
+    Path("denoise.yaml").write_text("extends: base.yaml\nseed: 5\n")
+    assert load_config("denoise.yaml").seed == 5
+
+
+def test_overrides_and_extends_merge_deeply(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: denoise.yaml\ntraining: {batch: 3}\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\ntraining: {steps: 7}\n")
+    config = load_config(tmp_path / "b.yaml", ["degradation.sigma=25", "training.ema=0.5"])
+    assert (config.training.batch, config.training.steps) == (3, 7)
+    assert (config.degradation.sigma, config.training.ema) == (25, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("task: denoise\ndata: {train: [{source: x}]}\ntrainig: {}\n", "trainig: unknown key"),
+        ("extends: base.yaml\ntraining: {step: 3}\n", "training.step: unknown key"),
+        ("extends: base.yaml\ntraining: {steps: many}\n", "training.steps"),
+        ("extends: base.yaml\ndegradation: {sigma: [50, 10]}\n", "sigma must lie in"),
+        ("extends: base.yaml\ndegradation: {quality: 300}\n", "quality must lie in"),
+        ("task: paint\n", "task"),
+        ("- a list\n", "must hold keys"),
+        ("a: [1\n", "not valid YAML"),
+        ("extends: me.yaml\n", "extends itself"),
+        ("extends: nowhere.yaml\n", "nowhere.yaml"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "me.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["training.steps", "=3", "training.steps=[", "no.such.key=1"])
+def test_bad_overrides_are_named(override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("denoise.yaml", [override])
+    first = override.split("=")[0].split(".")[0]
+    assert first in str(caught.value)
+
+
+def test_unknown_name_lists_the_shipped_configs() -> None:
+    with pytest.raises(ConfigError, match=r"denoise\.yaml"):
+        load_config("nothing.yaml")

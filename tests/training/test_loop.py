@@ -1,0 +1,208 @@
+"""Resuming is exact, a kill loses nothing, and the untrained model is the identity."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from irae.config import load_config
+from irae.errors import TrainingError
+from irae.models.files import load_model
+from irae.training.checkpoint import load_state
+from irae.training.loop import Run, begin, learning_rate, resume, train
+
+CPU = torch.device("cpu")
+
+
+def overrides(root: Path, *more: str) -> list[str]:
+    return [
+        f"data.root={root}",
+        "data.train=[{source: train}]",
+        "data.validation={source: val, images: 2, crop: 32}",
+        "data.patch=16",
+        "model.options={width: 8, depth: 2, levels: 2}",
+        "training={steps: 12, batch: 2, warmup: 2, threads: 1, validate_every: 4}",
+        "training.log_every=1",
+        "training.checkpoint_every=3",
+        *more,
+    ]
+
+
+def new_run(folder: Path, root: Path, task: str = "denoise", *more: str) -> Run:
+    extra = ["model.options.condition_channels=1"] if task == "inpaint" else []
+    return begin(load_config(f"{task}.yaml", overrides(root, *extra, *more)), folder, CPU)
+
+
+def flatten(state: object, at: str = "") -> dict[str, object]:
+    if isinstance(state, dict):
+        return {k: v for key, x in state.items() for k, v in flatten(x, f"{at}.{key}").items()}
+    return {at: state}
+
+
+def assert_same_state(a: dict[str, object], b: dict[str, object]) -> None:
+    first, second = flatten(a), flatten(b)
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        if key == ".seconds":
+            continue
+        other = second[key]
+        same = torch.equal(value, other) if isinstance(value, Tensor) else value == other
+        assert same, key
+
+
+@pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint"])
+def test_2n_steps_equal_n_resume_n_bit_for_bit(task: str, tmp_path: Path, pictures: Path) -> None:
+    whole = new_run(tmp_path / "whole", pictures, task)
+    train(whole)
+    half = new_run(tmp_path / "half", pictures, task)
+    train(half, max_steps=5)
+    assert half.step == 5
+    train(resume(tmp_path / "half", CPU))
+    assert_same_state(load_state(tmp_path / "whole"), load_state(tmp_path / "half"))
+
+    def lines(folder: str) -> list[dict[str, object]]:
+        text = (tmp_path / folder / "metrics.jsonl").read_text().splitlines()
+        clocks = ("patches_per_second", "waiting_share")
+        return [{k: v for k, v in json.loads(x).items() if k not in clocks} for x in text]
+
+    assert lines("whole") == lines("half")
+
+
+def test_a_run_folder_holds_what_it_promises(tmp_path: Path, pictures: Path) -> None:
+    run = new_run(tmp_path / "run", pictures)
+    train(run)
+    names = {path.name.split(".")[0] for path in run.folder.iterdir()}
+    assert names >= {"config", "run", "metrics", "events", "last", "best", "samples"}
+    described = json.loads((run.folder / "run.json").read_text())
+    assert described["seed"] == 0
+    assert "torch" in described["versions"]
+    model = load_model(run.folder)
+    assert model.spec.card["steps"] in (4, 8, 12)
+    last = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 12
+    assert last["round_trip"] < 0.5
+
+
+def test_the_untrained_model_scores_as_its_input(tmp_path: Path, pictures: Path) -> None:
+    score = new_run(tmp_path / "run", pictures).validate()
+    for before, after in score.levels.values():
+        # Clipping to [0, 1] helps a little; nothing else may have changed.
+        assert before - 1e-3 <= after <= before + 1.0
+
+
+def test_training_improves_on_the_input(tmp_path: Path, pictures: Path) -> None:
+    run = new_run(
+        tmp_path / "run",
+        pictures,
+        "denoise",
+        "degradation.sigma=50",
+        "data.validation.sigma=[50]",
+        "training.steps=150",
+        "training.batch=8",
+        "training.validate_every=150",
+        "training.ema=0.9",
+        "training.precision=fp32",
+    )
+    train(run)
+    ((before, after),) = run.validate().levels.values()
+    assert after > before + 3
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_layer(
+    tmp_path: Path, pictures: Path
+) -> None:
+    run = new_run(tmp_path / "run", pictures)
+    train(run, max_steps=3)
+    good = load_state(run.folder)
+    name = "encoder.levels.1.steps.2.network.conv1"
+    with torch.no_grad():
+        run.network.get_submodule(name).weight.fill_(math.nan)
+    with pytest.raises(TrainingError, match=r"encoder\.levels\.1\.steps\.2\.network"):
+        train(run)
+    assert_same_state(load_state(run.folder), good)
+
+
+def test_a_new_run_never_overwrites_one(tmp_path: Path, pictures: Path) -> None:
+    new_run(tmp_path / "run", pictures)
+    with pytest.raises(TrainingError, match="already holds a run"):
+        new_run(tmp_path / "run", pictures)
+
+
+def test_resuming_what_is_no_run_or_another_network(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(TrainingError, match="not a run"):
+        resume(tmp_path, CPU)
+    new_run(tmp_path / "run", pictures)
+    wider = load_config("denoise.yaml", overrides(pictures, "model.options.width=9"))
+    with pytest.raises(TrainingError, match="do not fit"):
+        resume(tmp_path / "run", CPU, wider)
+
+
+def test_training_starts_from_a_given_model(tmp_path: Path, pictures: Path) -> None:
+    first = new_run(tmp_path / "a", pictures)
+    train(first, max_steps=4)
+    given = first.folder / "last.safetensors"
+    second = new_run(tmp_path / "b", pictures, "jpeg", f"model.init={given}")
+    start = load_model(given).network.state_dict()
+    for key, value in second.network.state_dict().items():
+        assert torch.equal(value, start[key]), key
+
+
+def test_learning_rate_warms_up_and_falls_to_its_end() -> None:
+    section = load_config("denoise.yaml", ["training={steps: 100, warmup: 10}"]).training
+    rates = [learning_rate(step, section) for step in range(101)]
+    assert rates[0] == pytest.approx(section.learning_rate / 10)
+    assert max(rates) == rates[10] == section.learning_rate
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(section.final_learning_rate)
+
+
+def start_process(folder: Path, root: Path, *arguments: str) -> subprocess.Popen[str]:
+    sets = [word for item in overrides(root, "training.steps=100000") for word in ("--set", item)]
+    command = [sys.executable, "-m", "irae", "train", "--config", "denoise.yaml", *sets]
+    return subprocess.Popen(
+        [*command, "-o", str(folder), *arguments], stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_steps(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    metrics = folder / "metrics.jsonl"
+    while time.monotonic() < deadline:
+        if metrics.is_file() and metrics.read_text().count("\n") >= count:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the training process made no progress in two minutes")
+
+
+def test_kill_at_any_moment_leaves_a_run_that_resumes(tmp_path: Path, pictures: Path) -> None:
+    process = start_process(tmp_path / "run", pictures)
+    wait_for_steps(tmp_path / "run", 8)
+    process.kill()
+    process.wait()
+    reached = load_state(tmp_path / "run")["step"]
+    assert reached >= 6
+    whole = new_run(tmp_path / "whole", pictures, "denoise", "training.steps=100000")
+    train(whole, max_steps=reached + 2)
+    train(resume(tmp_path / "run", CPU), max_steps=reached + 2)
+    assert_same_state(load_state(tmp_path / "whole"), load_state(tmp_path / "run"))
+
+
+def test_ctrl_c_saves_and_exits_cleanly(tmp_path: Path, pictures: Path) -> None:
+    process = start_process(tmp_path / "run", pictures)
+    wait_for_steps(tmp_path / "run", 4)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    steps = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    assert load_state(tmp_path / "run")["step"] == steps
