@@ -27,11 +27,15 @@ def select_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:N or mps") from None
+        raise UsageError(
+            f"device {name!r} is unknown; use auto, cpu, cuda, cuda:N or mps"
+        ) from None
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise UsageError(f"device {name!r} is not there ({count} CUDA devices); use --device cpu")
+            raise UsageError(
+                f"device {name!r} is not there ({count} CUDA devices); use --device cpu"
+            )
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
             raise UsageError("device 'mps' is not there; use --device cpu")
@@ -71,6 +75,6 @@ def versions() -> dict[str, str]:
     """Versions of everything whose release can change a number."""
     from importlib.metadata import version
 
-    packages = ("irae", "torch", "torchvision", "torchmetrics", "pillow", "numpy", "safetensors")
+    packages = ("irae", "torch", "torchvision", "pillow", "numpy", "safetensors")
     found = {name: version(name) for name in packages}
     return {**found, "python": platform.python_version(), "machine": platform.platform()}

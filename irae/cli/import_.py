@@ -44,6 +44,8 @@ def import_(
 
         first = str(error).splitlines()[-1].strip()
         raise ModelError(f"{checkpoint}: its tensors do not fit one network: {first}") from None
-    save_model(output, network, ModelSpec("irae", options, task, {"imported_from": checkpoint.name}))
+    save_model(
+        output, network, ModelSpec("irae", options, task, {"imported_from": checkpoint.name})
+    )
     shape = f"width {options['width']}, depth {options['depth']}, levels {options['levels']}"
     typer.echo(f"{output}: {shape}", err=True)

@@ -22,15 +22,11 @@ def train(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="RUN", help="Folder of the run.")
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with this run.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
     max_steps: Annotated[
         int | None, typer.Option(min=0, help="Stop when the run has taken this many steps in all.")
     ] = None,
-    max_minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop after this time.")
-    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[
         str | None, typer.Option(help="fp32 or bf16, for the coupling networks.")
@@ -67,6 +63,8 @@ def train(
         from irae.training import loop
 
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        run = loop.begin(resolved, output or Path("runs") / f"{Path(str(config)).stem}-{stamp}", chosen)
+        run = loop.begin(
+            resolved, output or Path("runs") / f"{Path(str(config)).stem}-{stamp}", chosen
+        )
     loop.train(run, max_steps=max_steps, max_minutes=max_minutes)
     typer.echo(f"{run.folder}: {run.step} steps, best validation {run.best:.3f} dB", err=True)

@@ -54,7 +54,9 @@ def initialise_actnorm(flow: nn.Module, x: Tensor, condition: Tensor | None = No
         if isinstance(module, ActNorm):
             module.initialise(inputs[0])
 
-    handles = [m.register_forward_pre_hook(before) for m in flow.modules() if isinstance(m, ActNorm)]
+    handles = [
+        m.register_forward_pre_hook(before) for m in flow.modules() if isinstance(m, ActNorm)
+    ]
     try:
         flow(x, condition)
     finally:

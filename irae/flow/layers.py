@@ -217,5 +217,3 @@ COUPLINGS: dict[str, tuple[type[AdditiveCoupling] | type[AffineCoupling], int]] 
 def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:
     """The 1×1 convolution named ``dense`` or ``bounded`` for this many channels."""
     return {"dense": InvertibleConv1x1, "bounded": BoundedMixing}[kind](channels, **options)
-
-

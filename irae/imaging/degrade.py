@@ -124,7 +124,9 @@ def irregular_mask(height: int, width: int, generator: Generator) -> Tensor:
     image = Image.new("1", (width, height))
     draw = ImageDraw.Draw(image)
     while True:
-        thickness = max(1, round(size * math.exp(uniform(generator, math.log(0.01), math.log(0.15)))))
+        thickness = max(
+            1, round(size * math.exp(uniform(generator, math.log(0.01), math.log(0.15))))
+        )
         x, y = uniform(generator, 0, width), uniform(generator, 0, height)
         angle = uniform(generator, 0, 2 * math.pi)
         points = [(x, y)]

@@ -264,9 +264,7 @@ def _encode_deep(picture: Picture, target: _Format) -> bytes:
         extra.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(layout.icc)))
     if layout.dpi is not None:
         across, down = (round(value / 0.0254) for value in layout.dpi)
-        extra.append(
-            (b"pHYs", across.to_bytes(4, "big") + down.to_bytes(4, "big") + b"\x01")
-        )
+        extra.append((b"pHYs", across.to_bytes(4, "big") + down.to_bytes(4, "big") + b"\x01"))
     if layout.exif is not None:
         extra.append((b"eXIf", layout.exif[6:]))
     if layout.xmp is not None:

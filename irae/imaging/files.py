@@ -71,12 +71,13 @@ def read_picture(path: str | Path) -> Picture:
     path = Path(path)
     data = _read_bytes(path)
     try:
-        try:
-            # Pillow's remarks on odd metadata are no use to somebody restoring a folder.
-            with warnings.catch_warnings(action="ignore"), _open(data, path) as image:
-                return decode(image, data, str(path))
-        except UnidentifiedImageError:
-            picture = decode_unknown_tiff(data, str(path))
+        # Pillow's remarks on odd metadata are no use to somebody restoring a folder.
+        with warnings.catch_warnings(action="ignore"):
+            try:
+                with _open(data, path) as image:
+                    return decode(image, data, str(path))
+            except UnidentifiedImageError:
+                picture = decode_unknown_tiff(data, str(path))
     except MemoryError:
         raise PictureError(f"{path}: not enough memory for a picture this large") from None
     except DECODER_FAULTS as error:
@@ -119,9 +120,7 @@ def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
         frames = getattr(image, "n_frames", 1)
         # The further frames of an MPO are a camera's previews and depth maps beside one photo.
         if frames > 1 and image.format != "MPO":
-            raise PictureError(
-                f"{path}: has {frames} frames; split it and restore them one by one"
-            )
+            raise PictureError(f"{path}: has {frames} frames; split it and restore them one by one")
         yield image
 
 

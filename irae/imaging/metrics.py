@@ -135,9 +135,9 @@ def psnr_b(a: Tensor, b: Tensor) -> Tensor:
     block edges passes that between other neighbours; none where it does not. It looks at ``a``
     only, so the order of the arguments matters.
 
-    The means are over the true numbers of pixel pairs, as in the paper's worked example and in the
-    code of Dong et al. (AR-CNN). torchmetrics and sewar read the paper's N_V (N_H / B) - 1 without
-    the bracket around (N_H / B - 1) and so are off by some hundredths of a dB.
+    The means are over the true numbers of pixel pairs. torchmetrics reads the paper's
+    N_V (N_H / B) - 1 without a bracket around (N_H / B - 1), which is not a number of pairs, and
+    so differs by some hundredths of a dB.
 
     Args:
         a: the picture to judge, ``B 1 H W``: luma.

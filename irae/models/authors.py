@@ -13,7 +13,9 @@ from irae.errors import ModelError
 
 _STEP = re.compile(r"(?:module\.)?block([12])\.flowlevels\.(\d+)\.flowsteps\.(\d+)\.([012])\.(.+)")
 # Buffers of the published code, and a learned prior that restoring never uses.
-_UNUSED = re.compile(r"(?:module\.)?block[12]\.(base_dist_(mean|var)|.*\.initialized|.*gaussianize.*)")
+_UNUSED = re.compile(
+    r"(?:module\.)?block[12]\.(base_dist_(mean|var)|.*\.initialized|.*gaussianize.*)"
+)
 _RENAMED = {"w": "weight", "log_scale_factor": "network.log_scale"}
 
 

@@ -170,7 +170,9 @@ def write_atomically(path: Path, save: Any) -> None:
         raise
 
 
-def save_model(path: str | Path, network: nn.Module, spec: ModelSpec, *, half: bool = False) -> None:
+def save_model(
+    path: str | Path, network: nn.Module, spec: ModelSpec, *, half: bool = False
+) -> None:
     """Write a model file atomically.
 
     Args:
@@ -223,7 +225,9 @@ def _read(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
         spec = json.loads(header)
         version = spec.pop("format")
         if version != FORMAT:
-            raise ModelError(f"{path}: is of format {version}; this irae reads {FORMAT}; upgrade it")
+            raise ModelError(
+                f"{path}: is of format {version}; this irae reads {FORMAT}; upgrade it"
+            )
         return ModelSpec(**spec), tensors
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(f"{path}: its irae header is damaged; train or import it again") from None
@@ -260,7 +264,9 @@ def load_model(name: str | Path) -> LoadedModel:
     path = _find(name)
     spec, tensors = _read(path)
     if spec.task not in TASKS:
-        raise ModelError(f"{path}: its task {spec.task!r} is unknown; there are: {', '.join(TASKS)}")
+        raise ModelError(
+            f"{path}: its task {spec.task!r} is unknown; there are: {', '.join(TASKS)}"
+        )
     network = build_network(spec.network, spec.options)
     expected = network.state_dict()
     for key in [*expected, *tensors]:

@@ -99,4 +99,3 @@ class IRAE(Bijection):
         initialise_actnorm(self.encoder, degraded - 0.5, condition)
         if self.start == "identity":
             self.decoder.load_state_dict(self.encoder.state_dict())
-

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from irae.errors import IraeError
 from irae.imaging.files import read_mask, read_picture, write_picture
+from irae.imaging.tiling import is_out_of_memory
 from irae.restoring.planning import Failure, Job, Plan
 from irae.restoring.restorer import Restorer
 
@@ -82,7 +83,10 @@ def run_jobs(
     for index, job in enumerate(bar):
         try:
             outcome = work(index, job)
-        except (IraeError, OSError, MemoryError) as error:
+        except (IraeError, OSError, MemoryError, RuntimeError) as error:
+            # A RuntimeError is torch's way to say that memory ran out, or a fault of ours.
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                raise
             outcome = _failed(Failure(str(job.source), describe(error, job)))
         else:
             finished(outcome)
@@ -99,7 +103,8 @@ def describe(error: Exception, job: Job) -> str:
     """One line that names the file: the error's own when it does, else the source before it."""
     if isinstance(error, OSError) and error.strerror:
         return f"{job.target}: cannot be written ({error.strerror}); use another -o"
-    text = str(error) or "out of memory; use --tile with a smaller number"
+    out_of_memory = f"{job.source}: out of memory; free some, or cut the picture into parts"
+    text = out_of_memory if is_out_of_memory(error) else str(error)
     named = (job.source, job.target, *([job.mask] if job.mask else []))
     return text if any(str(path) in text for path in named) else f"{job.source}: {text}"
 

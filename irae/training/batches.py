@@ -194,7 +194,9 @@ class BatchMaker:
         if kind == "irregular" and self._masks is not None:
             return self._masks.draw(side, rng)
         size = integer(rng, max(1, side // 8), side // 2)
-        return center_mask(side, side, size) if kind == "center" else box_mask(side, side, size, rng)
+        return (
+            center_mask(side, side, size) if kind == "center" else box_mask(side, side, size, rng)
+        )
 
     def prefetched(self, first: int) -> Iterator[Batch]:
         """Batches from step ``first`` on, the next one made while this one is trained on."""

@@ -82,9 +82,7 @@ class Run:
         state: dict[str, Any] | None = None,
     ) -> None:
         self.config, self.folder, self.device = config, folder, device
-        options = resolve_options(
-            config.model.network, config.model.preset, config.model.options
-        )
+        options = resolve_options(config.model.network, config.model.preset, config.model.options)
         if config.task not in NETWORKS[config.model.network].tasks:
             raise TrainingError(
                 f"model.network {config.model.network!r} does not do task {config.task!r}"

@@ -86,7 +86,9 @@ def perturbed(bijection: Bijection, seed: int = 0) -> Bijection:
     return bijection
 
 
-def picture(batch: int, height: int, width: int, dtype: torch.dtype, channels: int = CHANNELS) -> Tensor:
+def picture(
+    batch: int, height: int, width: int, dtype: torch.dtype, channels: int = CHANNELS
+) -> Tensor:
     generator = torch.Generator().manual_seed(7)
     return torch.rand(batch, channels, height, width, generator=generator, dtype=dtype) - 0.5
 
@@ -119,7 +121,9 @@ def test_log_det_equals_the_jacobians(name: str) -> None:
         jacobian = torch.autograd.functional.jacobian(
             lambda flat: bijection(flat.reshape(1, CHANNELS, 4, 8)).flatten(), sample.flatten()
         )
-        assert claimed.item() == pytest.approx(torch.linalg.slogdet(jacobian).logabsdet.item(), abs=1e-8)
+        assert claimed.item() == pytest.approx(
+            torch.linalg.slogdet(jacobian).logabsdet.item(), abs=1e-8
+        )
 
 
 @pytest.mark.parametrize("name", CONDITIONAL)
@@ -176,7 +180,9 @@ def test_irae_log_det_equals_the_jacobians() -> None:
     jacobian = torch.autograd.functional.jacobian(
         lambda flat: network(flat.reshape(1, 3, 4, 4)).flatten(), x.flatten()
     )
-    assert log_det.item() == pytest.approx(torch.linalg.slogdet(jacobian).logabsdet.item(), abs=1e-8)
+    assert log_det.item() == pytest.approx(
+        torch.linalg.slogdet(jacobian).logabsdet.item(), abs=1e-8
+    )
 
 
 def test_identity_start_is_the_identity() -> None:

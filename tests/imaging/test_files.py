@@ -789,9 +789,7 @@ def test_mask_painted_upright_is_turned_to_the_stored_picture(
     seen.info.clear()
     seen.point(lambda level: 255 * (level > 99)).save(tmp_path / "m.png")
     picture = read_picture(tmp_path / "a.png")
-    mask = read_mask(
-        tmp_path / "m.png", height=3, width=5, orientation=picture.layout.orientation
-    )
+    mask = read_mask(tmp_path / "m.png", height=3, width=5, orientation=picture.layout.orientation)
     assert torch.equal(mask[0], torch.from_numpy(np.asarray(stored) > 99))
     painted = read_mask(tmp_path / "m.png")
     assert torch.equal(orient_mask(painted, orientation), mask)
@@ -821,9 +819,7 @@ def test_find_pictures(tmp_path: Path) -> None:
         with pytest.raises(PictureError, match=words):
             names(entry)
     faults: list[PictureError] = []
-    found = find_pictures(
-        [tmp_path / "gone.png", tmp_path / "b.png"], on_error=faults.append
-    )
+    found = find_pictures([tmp_path / "gone.png", tmp_path / "b.png"], on_error=faults.append)
     assert [path.name for path in found] == ["b.png"]
     assert len(faults) == 1
 

@@ -70,7 +70,9 @@ def authors_names(width: int, depth: int, levels: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("width", "depth", "levels"), [(64, 16, 2), (64, 8, 3), (5, 1, 1)])
 def test_any_size_is_inferred(tmp_path: Path, width: int, depth: int, levels: int) -> None:
     path = tmp_path / "authors.pt"
-    torch.save({"epoch": 1, "global_step": 2, "state_dict": authors_names(width, depth, levels)}, path)
+    torch.save(
+        {"epoch": 1, "global_step": 2, "state_dict": authors_names(width, depth, levels)}, path
+    )
     options, state = read_authors_checkpoint(path)
     assert (options["width"], options["depth"], options["levels"]) == (width, depth, levels)
     network = IRAE(**options)

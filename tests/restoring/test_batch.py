@@ -21,6 +21,7 @@ JOB = Job(Path("in/a.png"), Path("out/a.png"), Path("masks/a.png"))
         (ModelError("gave no numbers"), "in/a.png: gave no numbers"),
         (OSError(28, "No space left on device"), "out/a.png: cannot be written (No space left"),
         (MemoryError(), "in/a.png: out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "in/a.png: out of memory"),
     ],
 )
 def test_every_error_names_a_file(error: Exception, words: str) -> None:
@@ -52,11 +53,22 @@ def test_what_fails_is_told_and_the_rest_is_done(capsys: pytest.CaptureFixture[s
     ]
 
 
-def test_a_fault_of_the_program_is_not_hidden() -> None:
+def test_a_picture_too_large_for_memory_spares_the_rest() -> None:
     def work(index: int, job: Job) -> Outcome:
-        raise KeyError("fault")
+        if index == 0:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return Outcome(str(job.source), str(job.target))
 
-    with pytest.raises(KeyError):
+    outcomes = run_jobs(Plan([JOB, JOB]), work, finished=lambda outcome: None, title="t")
+    assert [outcome.error is None for outcome in outcomes] == [False, True]
+
+
+@pytest.mark.parametrize("fault", [KeyError("fault"), RuntimeError("shapes differ")])
+def test_a_fault_of_the_program_is_not_hidden(fault: Exception) -> None:
+    def work(index: int, job: Job) -> Outcome:
+        raise fault
+
+    with pytest.raises(type(fault)):
         run_jobs(Plan([JOB]), work, finished=lambda outcome: None, title="t")
 
 

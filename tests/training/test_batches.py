@@ -80,7 +80,9 @@ def test_masks_leave_known_pixels_and_fill_the_rest(pictures: Path) -> None:
 def test_a_folder_of_masks_replaces_drawn_ones(pictures: Path, shared: Path) -> None:
     folder = shared / "data" / "masks" / "irregular"
     maker = BatchMaker(
-        config("inpaint", pictures, f"degradation.masks={folder}", "degradation.holes={irregular: 1}")
+        config(
+            "inpaint", pictures, f"degradation.masks={folder}", "degradation.holes={irregular: 1}"
+        )
     )
     assert maker.batch(0).mask is not None
 
