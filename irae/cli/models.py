@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ def models(
 
     from irae.models.files import load_model, packaged_models
 
-    listed = []
+    listed: list[dict[str, Any]] = []
     for name in packaged_models():
         model = load_model(name)
         listed.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -56,7 +57,9 @@ class HaarSqueeze(Squeeze):
     def _mix(self, x: Tensor) -> Tensor:
         # The 4×4 Haar matrix is symmetric and orthogonal: the same product goes both ways.
         channels = x.shape[1] // 4
-        weight = torch.block_diag(*[self.haar.to(x.dtype)] * channels)
+        weight = torch.kron(
+            torch.eye(channels, dtype=x.dtype, device=x.device), self.haar.to(x.dtype)
+        )
         return F.conv2d(x, weight[:, :, None, None])
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -69,17 +72,19 @@ class HaarSqueeze(Squeeze):
 class Mixing(Bijection):
     """Base of the invertible 1×1 convolutions: a square matrix applied to the channels."""
 
+    @abstractmethod
     def matrix(self) -> Tensor:
         """The matrix ``C C`` that ``forward`` applies."""
-        raise NotImplementedError
 
     def inverse_matrix(self) -> Tensor:
         """Its inverse, differentiable."""
-        return torch.linalg.inv(self.matrix())
+        inverse: Tensor = torch.linalg.inv(self.matrix())
+        return inverse
 
     def log_abs_det(self) -> Tensor:
         """log abs det of the matrix, a scalar."""
-        return torch.linalg.slogdet(self.matrix()).logabsdet
+        log_det: Tensor = torch.linalg.slogdet(self.matrix()).logabsdet
+        return log_det
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return F.conv2d(x, self.matrix().to(x.dtype)[:, :, None, None])
@@ -110,9 +115,9 @@ class BoundedMixing(Mixing):
 
     ``W = U diag(exp(bound * tanh(s))) V Q`` with U and V orthogonal (Cayley transforms of free
     skew matrices) and Q a fixed random rotation, itself a Cayley transform so that it is
-    orthogonal to the last bit of whatever precision the layer is run in. Training can therefore stretch and shrink, which
-    removing noise needs, but never so far that the float32 inverse becomes useless. The
-    inverse is the product of transposes and needs no solve of an ill-conditioned system.
+    orthogonal to the last bit of whatever precision the layer is run in. Training can therefore
+    stretch and shrink, which removing noise needs, but never so far that the float32 inverse
+    becomes useless. The inverse is a product of transposes: no ill-conditioned system is solved.
     """
 
     fixed: Tensor
@@ -128,7 +133,8 @@ class BoundedMixing(Mixing):
     def _orthogonal(self, free: Tensor) -> Tensor:
         skew = free - free.T
         identity = torch.eye(free.shape[0], dtype=free.dtype, device=free.device)
-        return torch.linalg.solve(identity + skew, identity - skew)
+        rotation: Tensor = torch.linalg.solve(identity + skew, identity - skew)
+        return rotation
 
     def _log_singular_values(self) -> Tensor:
         return self.bound * torch.tanh(self.log_scale)
@@ -216,4 +222,8 @@ COUPLINGS: dict[str, tuple[type[AdditiveCoupling] | type[AffineCoupling], int]] 
 
 def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:
     """The 1×1 convolution named ``dense`` or ``bounded`` for this many channels."""
-    return {"dense": InvertibleConv1x1, "bounded": BoundedMixing}[kind](channels, **options)
+    kinds: dict[str, type[InvertibleConv1x1] | type[BoundedMixing]] = {
+        "dense": InvertibleConv1x1,
+        "bounded": BoundedMixing,
+    }
+    return kinds[kind](channels, **options)

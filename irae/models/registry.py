@@ -50,7 +50,8 @@ def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> d
     kind = NETWORKS[name]
     if preset is not None and preset not in kind.presets:
         raise ModelError(
-            f"preset {preset!r} of network {name!r} is unknown; there are: {', '.join(kind.presets)}"
+            f"preset {preset!r} of network {name!r} is unknown; "
+            f"there are: {', '.join(kind.presets)}"
         )
     resolved = {**kind.presets.get(preset or "", {}), **options}
     known = inspect.signature(kind.build).parameters

@@ -23,5 +23,5 @@ class EMA:
     def update(self, network: nn.Module, step: int) -> None:
         """Move towards ``network`` after optimisation step ``step`` (from 1)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        shadow = list(self.network.parameters())
-        torch._foreach_lerp_(shadow, [p.detach() for p in network.parameters()], weight)
+        shadow = [p.data for p in self.network.parameters()]
+        torch._foreach_lerp_(shadow, [p.data for p in network.parameters()], weight)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = build_network(self.spec.network, options)
-        self.network.to(device, memory_format=torch.channels_last)
+        self.network.to(device).to(memory_format=torch.channels_last)
         self.batches = BatchMaker(config)
         self.validation = Validation(config)
         if state is None:
@@ -200,7 +201,7 @@ class Run:
                 f"{self.folder / STATE_FILE} is the last good state (lower the learning rate)"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(
             self.network.parameters(), self.config.training.clip_norm, error_if_nonfinite=False
         )
@@ -220,12 +221,8 @@ class Run:
             save_model(self.folder / BEST_MODEL, self.ema.network, self._described())
         for index, case in enumerate(self.validation.samples(self.config.training.samples)):
             path = self.folder / "samples" / f"{index:02d}.png"
-            write_atomically(
-                path,
-                lambda temporary, case=case: save_image(  # type: ignore[misc]
-                    side_by_side(model, case), temporary, format="png"
-                ),
-            )
+            row = side_by_side(model, case)
+            write_atomically(path, partial(save_image, row, format="png"))
         return score
 
 
