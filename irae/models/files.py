@@ -85,7 +85,9 @@ class LoadedModel:
         set_network_dtype(self.network, network_dtype(precision))
         return self
 
-    def _prepare(self, degraded: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _prepare(
+        self, degraded: Tensor, mask: Tensor | None, filled: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         if self.takes_mask != (mask is not None):
             wants = "needs a mask" if self.takes_mask else "takes no mask"
             raise ModelError(f"model {self.name!r} ({self.task}) {wants}")
@@ -93,7 +95,7 @@ class LoadedModel:
         hole = None
         if mask is not None:
             hole = mask.to(self.device).expand(x.shape[0], 1, *x.shape[2:])
-            x = fill_holes(x, hole)
+            x = x if filled else fill_holes(x, hole)
         height, width = x.shape[2:]
         multiple = self.size_multiple
         padding = (0, -width % multiple, 0, -height % multiple)
@@ -105,12 +107,16 @@ class LoadedModel:
         return x, F.pad(hole.float(), padding, mode="reflect" if fits else "replicate")
 
     @torch.inference_mode()
-    def restore(self, degraded: Tensor, mask: Tensor | None = None) -> Tensor:
+    def restore(
+        self, degraded: Tensor, mask: Tensor | None = None, *, filled: bool = False
+    ) -> Tensor:
         """Restore a batch.
 
         Args:
             degraded: float32 ``B 3 H W`` in [0, 1] (noise may pass it), any H and W from 1.
             mask: bool ``B 1 H W``, True in the holes; for inpainting models, and only for those.
+            filled: the holes went through `fill_holes` already. A tile cannot do so by itself:
+                what is known about a hole may lie outside it.
 
         Returns:
             ``B 3 H W`` on the model's device, not clipped. Known pixels of an inpainted picture
@@ -119,7 +125,7 @@ class LoadedModel:
         Raises:
             ModelError: a mask is missing or superfluous, or the output is not finite.
         """
-        x, condition = self._prepare(degraded, mask)
+        x, condition = self._prepare(degraded, mask, filled)
         height, width = degraded.shape[2:]
         restored: Tensor = self.network(x, condition)[..., :height, :width]
         if not torch.isfinite(restored).all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import UsageError
+from irae.imaging.degrade import fill_holes
 from irae.imaging.files import Picture, picture_from_pil, picture_to_pil
-from irae.imaging.tiling import DEFAULT_OVERLAP, restore_within_memory
+from irae.imaging.tiling import DEFAULT_OVERLAP, RestoreFunction, restore_within_memory
 from irae.models.files import LoadedModel, load_model
 from irae.restoring.images import unpack_array, unpack_mask, unpack_tensor
 from irae.runtime import select_device
@@ -157,8 +159,13 @@ class Restorer:
 
     def _restore_colour(self, pixels: Tensor, mask: Tensor | None) -> Tensor:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
+        restore: RestoreFunction = self.model.restore
+        if mask is not None:
+            # Over the whole picture: what is known about a hole may lie outside the tile.
+            pixels = fill_holes(pixels[None], mask[None])[0]
+            restore = partial(self.model.restore, filled=True)
         restored, used = restore_within_memory(
-            self.model.restore,
+            restore,
             pixels,
             tile=tile,
             overlap=self.overlap,

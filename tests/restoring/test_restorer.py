@@ -145,6 +145,18 @@ def test_what_a_hole_holds_is_not_looked_at(filler: Restorer) -> None:
     assert np.array_equal(filler.restore(image, mask), filler.restore(other, mask))
 
 
+def test_a_hole_across_tiles_is_filled_as_a_whole(inpainter: LoadedModel) -> None:
+    rows, columns = torch.meshgrid(
+        torch.linspace(0, 1, 150), torch.linspace(0, 1, 170), indexing="ij"
+    )
+    image = torch.stack((rows, columns, (rows * 9).sin().abs()))
+    mask = torch.zeros(1, 150, 170, dtype=torch.bool)
+    mask[:, 30:130, 30:140] = True
+    whole = Restorer(inpainter, device="cpu", tile=0).restore(image, mask)
+    tiled = Restorer(inpainter, device="cpu", tile=120, overlap=40).restore(image, mask)
+    torch.testing.assert_close(tiled, whole, atol=0.5 / 255, rtol=0)
+
+
 MASK = np.zeros((6, 5), bool)
 MASK[2:4, 1:3] = True
 MASKS: list[Any] = [

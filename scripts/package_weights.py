@@ -1,0 +1,137 @@
+"""Turn the best model of a run into a packaged one: half precision, measured, with its card.
+
+    python scripts/package_weights.py runs/denoise denoise --data DIR
+
+DIR holds ``testsets/CBSD68``, ``testsets/LIVE1`` and ``masks/irregular``. The card in the model
+file's header and the Markdown beside it hold what ``irae eval`` and ``irae roundtrip`` print.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from irae.data.protocols import Degradation, Jpeg, MaskFolder, Noise
+from irae.data.registry import open_data
+from irae.evaluation.evaluate import evaluate
+from irae.imaging.degrade import add_noise, irregular_mask, jpeg_compress
+from irae.models.files import LoadedModel, load_model, save_model
+from irae.runtime import generator
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "irae" / "weights"
+LARGEST_SHIFT = 0.005  # dB that storing in half precision may cost
+
+
+def levels(task: str, data: Path) -> tuple[str, list[Degradation]]:
+    """The test set of a task and what the card measures on it."""
+    if task == "denoise":
+        sigmas = [Noise(sigma, clipped) for clipped in (False, True) for sigma in (15, 25, 50)]
+        return "testsets/CBSD68", list(sigmas)
+    if task == "jpeg":
+        return "testsets/LIVE1", [Jpeg(quality) for quality in (10, 20, 30, 40)]
+    return "testsets/CBSD68", [MaskFolder.open(data / "masks" / "irregular")]
+
+
+def largest_round_trip(model: LoadedModel, data: Path) -> float:
+    """Largest error over CBSD68 of degraded, restored, degraded again, in 8-bit units."""
+    pictures = open_data("testsets/CBSD68", root=data, split="test")
+    worst = 0.0
+    for index in range(len(pictures)):
+        clean = pictures.load(index).float() / 255
+        rng, mask = generator(index), None
+        if model.task == "denoise":
+            degraded = add_noise(clean, (15, 25, 50)[index % 3], rng, clip=index % 2 == 1)
+        elif model.task == "jpeg":
+            degraded = jpeg_compress(clean, (10, 20, 40)[index % 3])
+        else:
+            degraded, mask = clean, irregular_mask(*clean.shape[1:], rng)[None]
+        given, _, recovered = model.round_trip(degraded[None], mask)
+        worst = max(worst, float((given - recovered).abs().max()) * 255)
+    return worst
+
+
+def processor() -> str:
+    """The processor's name and cores, as the card states them."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} cores of {names[0]}" if names else platform.processor()
+
+
+def markdown(name: str, card: dict[str, Any], parameters: int) -> str:
+    """The card as a page."""
+    stated = ["data", "validation", "steps", "patches", "hours", "machine", "seed", "command"]
+    rows = "\n".join(f"| {key} | {card[key]} |" for key in stated if key in card)
+    table = "\n".join(card["measured"])
+    return (
+        f"# {name}\n\n{parameters:,} parameters. Trained by this toolkit on:\n\n"
+        f"| | |\n|---|---|\n{rows}\n\n## Measured\n\n{table}\n\n"
+        f"Round trip degraded, restored, degraded in float32 over CBSD68: largest error "
+        f"{card['round_trip']:.4f}/255.\n"
+    )
+
+
+def main() -> None:
+    """Package one run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--note", default="", help="Said after the data in the card.")
+    arguments = parser.parse_args()
+    best = load_model(arguments.run)
+    config = best.spec.card["config"]
+    test_set, degradations = levels(best.task, arguments.data)
+    pictures = open_data(test_set, root=arguments.data, split="test")
+
+    with tempfile.TemporaryDirectory() as folder:
+        halved_file = Path(folder) / f"{arguments.name}.safetensors"
+        save_model(halved_file, best.network, best.spec, half=True)
+        halved = load_model(halved_file)
+    halved.name = arguments.name
+    full = evaluate(best, pictures, degradations[:1], max_images=10).levels[0].output["psnr"]
+    half = evaluate(halved, pictures, degradations[:1], max_images=10).levels[0].output["psnr"]
+    if full is None or half is None or abs(full - half) > LARGEST_SHIFT:
+        raise SystemExit(f"half precision moves the PSNR from {full} to {half}; not packaged")
+
+    measured = evaluate(halved, pictures, degradations, progress=True)
+    sources = ", ".join(f"{s['source']} ({s['weight']:g})" for s in config["data"]["train"])
+    run = json.loads((arguments.run / "run.json").read_text(encoding="utf-8"))
+    trained = best.spec.card
+    start = config["model"]["init"]
+    card = {
+        "data": sources
+        + (f"; starts from the weights of {start}" if start else "")
+        + (f"; {arguments.note}" if arguments.note else ""),
+        "validation": config["data"]["validation"]["source"],
+        "steps": trained["steps"],
+        "patches": trained["patches"],
+        "hours": round(trained["seconds"] / 3600, 2),
+        "machine": f"{processor()}, {config['training']['threads'] or 'all'} threads, "
+        f"networks in {config['training']['precision']}",
+        "seed": trained["seed"],
+        "command": " ".join(["irae", *run["command"][1:]]),
+        "measured": measured.describe().splitlines(),
+        "round_trip": largest_round_trip(halved, arguments.data),
+        "config": config,
+        "versions": trained["versions"],
+    }
+    for key in ("root", "masks"):
+        config["data"].pop(key, None)
+    spec = replace(best.spec, card=card)
+    save_model(WEIGHTS / f"{arguments.name}.safetensors", best.network, spec, half=True)
+    page = markdown(arguments.name, card, best.parameters)
+    (WEIGHTS / f"{arguments.name}.md").write_text(page, encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        main()
