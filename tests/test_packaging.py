@@ -1,0 +1,76 @@
+"""The wheel holds what a user needs, and works outside the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(REPOSITORY)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_configs_and_weights(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for config in (REPOSITORY / "configs").rglob("*.yaml"):
+        assert f"irae/configs/{config.relative_to(REPOSITORY / 'configs').as_posix()}" in names
+    for weights in (REPOSITORY / "irae" / "weights").iterdir():
+        assert f"irae/weights/{weights.name}" in names
+    assert not any(name.startswith(("tests/", "scripts/")) for name in names)
+
+
+def test_the_wheel_works_in_a_clean_environment_outside_the_checkout(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """Installed alone into its own venv; the heavy dependencies are those of this one."""
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=True)
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    site = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    # Downloading torch again would take minutes. The finder of an editable install must not come
+    # along, so only the folder is added: .pth files in it are not run.
+    borrowed = sysconfig.get_path("purelib")
+    (Path(site) / "borrowed.pth").write_text(f"{borrowed}\n")
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+
+    from PIL import Image
+
+    Image.effect_noise((40, 30), 60).convert("RGB").save(tmp_path / "noisy.png")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [python, "-m", "irae", *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    where = [python, "-c", "import irae; print(irae.__file__)"]
+    found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(site)
+    done = run("restore", "noisy.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "noisy.restored.png").is_file()
+    # The shipped configs are found; the pictures they train on are not, which is said in a line.
+    done = run("train", "--config", "denoise.yaml", "-o", "run")
+    assert done.returncode == 1
+    assert "photos/objects" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
