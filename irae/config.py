@@ -80,6 +80,7 @@ class ValidationSection(_Section):
     crop: int = Field(default=256, ge=16)
     sigma: list[float] = [15.0, 25.0, 50.0]
     quality: list[int] = [10, 20, 40]
+    max_round_trip: float = Field(default=0.5, gt=0)  # in 8-bit units; beyond it, never the best
 
 
 class DataSection(_Section):
@@ -87,6 +88,7 @@ class DataSection(_Section):
 
     root: str | None = None  # default: $IRAE_DATA, else ./data
     train: list[SourceSection] = Field(min_length=1)
+    protocol: Literal["standard", "authors"] = "standard"  # what a clean patch is
     validation: ValidationSection = ValidationSection()
     patch: int = Field(default=64, ge=8)
     augment: AugmentSection = AugmentSection()
@@ -99,7 +101,10 @@ class TrainingSection(_Section):
     steps: int = Field(default=30000, ge=1)
     batch: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    final_learning_rate: float = Field(default=1e-5, ge=0)
+    schedule: Literal["cosine", "step"] = "cosine"
+    final_learning_rate: float = Field(default=1e-5, ge=0)  # cosine: where it ends
+    step_every: int = Field(default=50000, ge=1)  # step: the rate times gamma, this often
+    gamma: float = Field(default=0.5, gt=0, le=1)
     warmup: int = Field(default=200, ge=0)
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(default=0.0, ge=0)

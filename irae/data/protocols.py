@@ -257,8 +257,7 @@ class Authors(Protocol):
 
     def clean(self, pixels: Tensor, seed: int, index: int) -> Tensor:
         """See `Protocol.clean`."""
-        uniform = torch.rand(pixels.shape, generator=generator(seed, index, _DEQUANTISE))
-        return (pixels // 8).to(torch.float32) / 32 + uniform / 32
+        return dequantise(pixels, generator(seed, index, _DEQUANTISE))
 
     def damage(self, clean: Tensor, degradation: Degradation, seed: int, index: int) -> Damaged:
         """See `Protocol.damage`."""
@@ -284,6 +283,11 @@ class Authors(Protocol):
     def ssim(self, a: Tensor, b: Tensor) -> Tensor:
         """See `Protocol.ssim`."""
         return metrics.ssim_authors(a, b)
+
+
+def dequantise(pixels: Tensor, random: torch.Generator) -> Tensor:
+    """The published code's clean picture: floor(x / 8) / 32 + U(0, 1/32) of 8-bit ``pixels``."""
+    return (pixels // 8).to(torch.float32) / 32 + torch.rand(pixels.shape, generator=random) / 32
 
 
 def _shrunk_box(height: int, width: int, side: int, random: torch.Generator) -> Tensor:

@@ -30,7 +30,7 @@ class Glow(nn.Module):
         squeeze: Literal["pixel", "haar"] = "haar",
         actnorm: bool = False,
         mixing: Literal["dense", "bounded"] = "bounded",
-        mixing_bound: float = 1.3,
+        mixing_bound: float = 0.2,
         coupling: Literal["additive", "affine"] = "additive",
         network: Literal["plain", "actnorm"] = "plain",
         condition_channels: int = 0,

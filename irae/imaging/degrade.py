@@ -148,7 +148,7 @@ def irregular_mask(height: int, width: int, generator: Generator) -> Tensor:
     return mask
 
 
-def fill_holes(picture: Tensor, mask: Tensor) -> Tensor:
+def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Tensor:
     """Fill holes smoothly from the known pixels around them by pull–push interpolation.
 
     Averages of the known pixels are pulled up a pyramid until no hole is left, then pushed down
@@ -157,10 +157,13 @@ def fill_holes(picture: Tensor, mask: Tensor) -> Tensor:
     Args:
         picture: ``B C H W``; what it holds inside the holes is not looked at.
         mask: bool ``B 1 H W``, True in the holes.
+        value: fill with this number instead, as the published code does.
 
     Returns:
         ``B C H W``; known pixels unchanged. A picture without any known pixel becomes 0.5.
     """
+    if value is not None:
+        return torch.where(mask, torch.full_like(picture, value), picture)
     height, width = picture.shape[-2:]
     known = (~mask).to(picture.dtype)
     if not bool(mask.any()):

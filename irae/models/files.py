@@ -85,6 +85,10 @@ class LoadedModel:
         set_network_dtype(self.network, network_dtype(precision))
         return self
 
+    def fill(self, degraded: Tensor, mask: Tensor) -> Tensor:
+        """Fill the holes of ``B C H W`` (mask ``B 1 H W``) as the network expects them."""
+        return fill_holes(degraded, mask, getattr(self.network, "hole_fill", None))
+
     def _prepare(
         self, degraded: Tensor, mask: Tensor | None, filled: bool = False
     ) -> tuple[Tensor, Tensor | None]:
@@ -95,7 +99,7 @@ class LoadedModel:
         hole = None
         if mask is not None:
             hole = mask.to(self.device).expand(x.shape[0], 1, *x.shape[2:])
-            x = x if filled else fill_holes(x, hole)
+            x = x if filled else self.fill(x, hole)
         height, width = x.shape[2:]
         multiple = self.size_multiple
         padding = (0, -width % multiple, 0, -height % multiple)
@@ -115,7 +119,7 @@ class LoadedModel:
         Args:
             degraded: float32 ``B 3 H W`` in [0, 1] (noise may pass it), any H and W from 1.
             mask: bool ``B 1 H W``, True in the holes; for inpainting models, and only for those.
-            filled: the holes went through `fill_holes` already. A tile cannot do so by itself:
+            filled: the holes went through `fill` already. A tile cannot do so by itself:
                 what is known about a hole may lie outside it.
 
         Returns:

@@ -23,6 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "coupling": "affine",
         "network": "actnorm",
         "start": "random",
+        "hole_fill": 1.0,
     },
     # The toolkit's own: few wide steps that stay exactly invertible in float32.
     "default": {"width": 96, "depth": 8, "levels": 2},
@@ -46,11 +47,12 @@ class IRAE(Bijection):
         squeeze: Literal["pixel", "haar"] = "haar",
         actnorm: bool = False,
         mixing: Literal["dense", "bounded"] = "bounded",
-        mixing_bound: float = 1.3,
+        mixing_bound: float = 0.2,
         coupling: Literal["additive", "affine"] = "additive",
         network: Literal["plain", "actnorm"] = "plain",
         condition_channels: int = 0,
         start: Literal["identity", "random"] = "identity",
+        hole_fill: float | None = None,
     ) -> None:
         super().__init__()
         options: dict[str, Any] = {
@@ -68,6 +70,8 @@ class IRAE(Bijection):
         self.encoder = Glow(**options)
         self.decoder = Glow(**options)
         self.start = start
+        # What an inpainting model finds in its holes: None for a smooth interpolation.
+        self.hole_fill = hole_fill
         self.condition_channels = condition_channels
         if start == "identity":
             self.decoder.load_state_dict(self.encoder.state_dict())

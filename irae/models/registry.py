@@ -60,7 +60,13 @@ def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> d
             raise ModelError(
                 f"option {key!r} of network {name!r} is unknown; there are: {', '.join(known)}"
             )
-    return resolved
+    # Defaults too: a model file must not change its meaning when a default does.
+    defaults = {
+        key: parameter.default
+        for key, parameter in known.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return {**defaults, **resolved}
 
 
 def build_network(name: str, options: dict[str, Any]) -> nn.Module:

@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import UsageError
-from irae.imaging.degrade import fill_holes
 from irae.imaging.files import Picture, picture_from_pil, picture_to_pil
 from irae.imaging.tiling import DEFAULT_OVERLAP, RestoreFunction, restore_within_memory
 from irae.models.files import LoadedModel, load_model
@@ -162,7 +161,7 @@ class Restorer:
         restore: RestoreFunction = self.model.restore
         if mask is not None:
             # Over the whole picture: what is known about a hole may lie outside the tile.
-            pixels = fill_holes(pixels[None], mask[None])[0]
+            pixels = self.model.fill(pixels[None], mask[None])[0]
             restore = partial(self.model.restore, filled=True)
         restored, used = restore_within_memory(
             restore,

@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 from irae.config import AugmentSection, DataSection, DegradationSection, RunConfig
 from irae.data.folder import PictureSet
+from irae.data.protocols import dequantise
 from irae.data.registry import open_data
 from irae.errors import DataError
 from irae.imaging.degrade import (
@@ -31,6 +32,7 @@ from irae.imaging.degrade import (
     uniform,
 )
 from irae.imaging.files import find_pictures, read_mask
+from irae.models.registry import resolve_options
 from irae.runtime import generator
 
 MASK_POOL = 256
@@ -40,7 +42,7 @@ MASK_POOL_SIDE = 256
 @dataclass(frozen=True)
 class Batch:
     """Clean and degraded ``B 3 H W``; for inpainting the mask ``B 1 H W`` (True in the holes),
-    and the degraded picture's holes already filled smoothly."""
+    and the degraded picture's holes already filled as the network expects."""
 
     clean: Tensor
     degraded: Tensor
@@ -65,8 +67,10 @@ class PatchSource:
     def __init__(self, config: DataSection) -> None:
         root = None if config.root is None else Path(config.root)
         self._sets: list[PictureSet] = [
-            open_data(source.source, root=root, split="train") for source in config.train
+            open_data(source.source, root=root, split="train", protocol=config.protocol)
+            for source in config.train
         ]
+        self._protocol = config.protocol
         self._weights = torch.tensor([source.weight for source in config.train])
         self._patch = config.patch
         self._augment = config.augment
@@ -105,7 +109,8 @@ class PatchSource:
         shrink = uniform(rng) < chance.shrink and min(height, width) >= 2 * self._patch
         side = self._patch * (2 if shrink else 1)
         top, left = integer(rng, 0, height - side), integer(rng, 0, width - side)
-        patch = picture[:, top : top + side, left : left + side].float() / 255
+        crop = picture[:, top : top + side, left : left + side]
+        patch = dequantise(crop, rng) if self._protocol == "authors" else crop.float() / 255
         if shrink:
             patch = F.avg_pool2d(patch, 2)
         return _augment(patch, chance, rng).contiguous()
@@ -161,6 +166,8 @@ class BatchMaker:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._source = PatchSource(config.data)
+        options = resolve_options(config.model.network, config.model.preset, config.model.options)
+        self._hole_fill: float | None = options.get("hole_fill")
         needs_masks = config.task == "inpaint"
         self._masks = _Masks(config.degradation.masks, config.seed) if needs_masks else None
 
@@ -173,7 +180,7 @@ class BatchMaker:
         if self._masks is None:
             return Batch(clean, degraded)
         mask = torch.stack([sample[2] for sample in samples])
-        return Batch(clean, fill_holes(degraded, mask), mask)
+        return Batch(clean, fill_holes(degraded, mask, self._hole_fill), mask)
 
     def _sample(self, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
         clean = self._source.draw(rng)

@@ -56,9 +56,11 @@ _LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def learning_rate(step: int, section: TrainingSection) -> float:
-    """Linear warm-up, then half a cosine down to the final rate; a function of the step alone."""
+    """Linear warm-up, then the schedule; a function of the step alone, so nothing to resume."""
     if step < section.warmup:
         return section.learning_rate * (step + 1) / section.warmup
+    if section.schedule == "step":
+        return section.learning_rate * section.gamma ** (step // section.step_every)
     progress = (step - section.warmup) / max(1, section.steps - section.warmup)
     cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
     span = section.learning_rate - section.final_learning_rate
@@ -216,7 +218,9 @@ class Run:
         model = LoadedModel(self.ema.network, self._described(), "average")
         model.to(self.device, self.config.training.precision)
         score = self.validation.score(model)
-        if score.mean > self.best:
+        limit = self.config.data.validation.max_round_trip
+        reversible = score.round_trip is None or score.round_trip <= limit
+        if score.mean > self.best and reversible:
             self.best = score.mean
             save_model(self.folder / BEST_MODEL, self.ema.network, self._described())
         for index, case in enumerate(self.validation.samples(self.config.training.samples)):

@@ -91,3 +91,15 @@ def test_pictures_too_small_for_the_patch_are_named(pictures: Path) -> None:
     maker = BatchMaker(config("denoise", pictures, "data.patch=128"))
     with pytest.raises(DataError, match=r"\.png: 64×48 is too small"):
         maker.batch(0)
+
+
+def test_the_papers_clean_patches_are_dequantised(pictures: Path) -> None:
+    overrides = ["data.protocol=authors", "data.augment={flip: false, colour: 0, gray: 0}"]
+    authors = BatchMaker(config("denoise", pictures, *overrides, "data.augment.shrink=0")).batch(0)
+    levels = authors.clean * 32
+    assert (levels - levels.floor()).std() > 0.2
+    assert authors.clean.max() < 1
+    with_constant = config("inpaint", pictures, "model.preset=paper", "model.options={depth: 1}")
+    batch = BatchMaker(with_constant).batch(0)
+    assert batch.mask is not None
+    assert (batch.degraded[batch.mask.expand_as(batch.degraded)] == 1).all()

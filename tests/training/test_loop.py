@@ -166,6 +166,14 @@ def test_learning_rate_warms_up_and_falls_to_its_end() -> None:
     assert rates[100] == pytest.approx(section.final_learning_rate)
 
 
+def test_step_schedule_halves_as_the_paper_does() -> None:
+    section = load_config("paper/denoise.yaml").training
+    assert learning_rate(0, section) == 1e-3
+    assert learning_rate(81349, section) == 1e-3
+    assert learning_rate(81350, section) == 5e-4
+    assert learning_rate(244049, section) == 2.5e-4
+
+
 def start_process(folder: Path, root: Path, *arguments: str) -> subprocess.Popen[str]:
     sets = [word for item in overrides(root, "training.steps=100000") for word in ("--set", item)]
     command = [sys.executable, "-m", "irae", "train", "--config", "denoise.yaml", *sets]
