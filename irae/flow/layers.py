@@ -113,8 +113,8 @@ class InvertibleConv1x1(Mixing):
 class BoundedMixing(Mixing):
     """A matrix whose condition number cannot pass ``exp(2 * bound)``.
 
-    ``W = U diag(exp(bound * tanh(s / bound))) V Q`` with U and V orthogonal (Cayley transforms of free
-    skew matrices) and Q a fixed random rotation, itself a Cayley transform so that it is
+    ``W = U diag(exp(bound * tanh(s / bound))) V Q`` with U and V orthogonal (Cayley transforms of
+    free skew matrices) and Q a fixed random rotation, itself a Cayley transform so that it is
     orthogonal to the last bit of whatever precision the layer is run in. The inverse is a product
     of transposes: no ill-conditioned system is solved.
 
