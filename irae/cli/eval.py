@@ -227,7 +227,7 @@ def _check_csv(path: Path | None, overwrite: bool) -> None:
 def _write_csv(path: Path, evaluation: Evaluation) -> None:
     import csv
 
-    from irae.models.files import write_atomically
+    from irae.writing import write_atomically
 
     rows = evaluation.rows()
 

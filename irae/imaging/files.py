@@ -7,7 +7,6 @@ import errno
 import glob
 import io
 import os
-import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ from irae.imaging.picture import (
     upright,
 )
 from irae.imaging.pillow import picture_from_pil, picture_to_pil
+from irae.writing import write_atomically
 
 __all__ = [
     "LOSSY_SUFFIXES",
@@ -150,17 +150,8 @@ def write_picture(path: str | Path, picture: Picture, *, overwrite: bool = False
     if not target.parent.is_dir():
         raise PictureError(f"{path}: the folder {path.parent} does not exist; create it first")
     data = encode(picture, path.suffix, str(path))
-    temporary = target.parent / f".irae-{secrets.token_hex(8)}.tmp"
     try:
-        try:
-            # 0o666 less the umask, as any program's new file; tempfile would make it private.
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            with open(descriptor, "wb") as stream:
-                stream.write(data)
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_atomically(target, lambda temporary: temporary.write_bytes(data))
     except OSError as error:
         raise PictureError(f"{path}: {_disk_reason(error)}") from None
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -21,6 +19,7 @@ from irae.flow.networks import CouplingNetwork, set_network_dtype
 from irae.imaging.degrade import fill_holes
 from irae.models.registry import NETWORKS, TASKS, build_network
 from irae.runtime import network_dtype
+from irae.writing import write_atomically
 
 FORMAT = 1
 _SPEC_KEY = "irae"
@@ -164,20 +163,6 @@ class LoadedModel:
             restored[..., :height, :width],
             recovered[..., :height, :width],
         )
-
-
-def write_atomically(path: Path, save: Any) -> None:
-    """Call ``save(temporary_path)`` beside ``path``, then rename; nothing is left on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        save(Path(temporary))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def save_model(

@@ -10,7 +10,7 @@ import torch
 
 from irae.errors import TrainingError
 from irae.models.authors import read_pickle
-from irae.models.files import write_atomically
+from irae.writing import write_atomically
 
 STATE_FILE = "last.ckpt"
 LAST_MODEL = "last.safetensors"

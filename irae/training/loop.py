@@ -29,7 +29,6 @@ from irae.models.files import (
     ModelSpec,
     load_model,
     save_model,
-    write_atomically,
 )
 from irae.models.registry import NETWORKS, build_network, resolve_options
 from irae.runtime import network_dtype, versions
@@ -46,6 +45,7 @@ from irae.training.checkpoint import (
 )
 from irae.training.ema import EMA
 from irae.training.validation import Score, Validation, side_by_side
+from irae.writing import write_atomically
 
 _LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": torch.abs,

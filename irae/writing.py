@@ -1,0 +1,29 @@
+"""Files are written whole or not at all: beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomically(path: Path, save: Callable[[Path], object]) -> None:
+    """Call ``save`` with the path of a temporary file beside ``path``, then rename it into place.
+
+    Missing parent folders are made. Whatever happens, ``path`` is afterwards as it was or whole,
+    and the temporary file is gone.
+
+    Raises:
+        OSError: as the disk reports it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".irae-{secrets.token_hex(8)}.tmp"
+    try:
+        # 0o666 less the umask, as any program's new file; tempfile would make it private.
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        save(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,97 @@
+"""The packaged weights on a real photograph: they restore it, and give it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from torch import Tensor
+
+from irae import Restorer, load_model
+from irae.imaging.degrade import add_noise, apply_mask, irregular_mask, jpeg_compress
+from irae.imaging.metrics import psnr
+from irae.models.files import packaged_models
+from irae.runtime import generator
+
+# Damage, and the least gain in dB that the weights must bring on this photograph.
+CASES = {
+    "denoise": [
+        ("sigma 15", 5.0),
+        ("sigma 25", 7.5),
+        ("sigma 50", 11.0),
+        ("sigma 25, clipped", 7.5),
+    ],
+    "jpeg": [("quality 10", 0.7), ("quality 40", 0.4)],
+    "inpaint": [("strokes", 8.0)],
+}
+
+
+@pytest.fixture(scope="module")
+def clean() -> Tensor:
+    """Chelsea, a photograph of 300 by 451 pixels (CC0), less a border."""
+    picture = np.ascontiguousarray(data.chelsea()[8:264, 40:360])
+    return torch.from_numpy(picture).permute(2, 0, 1).float()[None] / 255
+
+
+def damage(clean: Tensor, kind: str) -> tuple[Tensor, Tensor | None]:
+    name, _, value = kind.partition(" ")
+    if name == "sigma":
+        sigma, _, clipped = value.partition(", ")
+        return add_noise(clean, float(sigma), generator(1), clip=bool(clipped)), None
+    if name == "quality":
+        return jpeg_compress(clean[0], int(value))[None], None
+    mask = irregular_mask(*clean.shape[2:], generator(3))[None]
+    return apply_mask(clean, mask), mask
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "gain"),
+    [(task, kind, gain) for task, cases in CASES.items() for kind, gain in cases],
+)
+def test_a_photograph_gets_better_and_comes_back(
+    clean: Tensor, task: str, kind: str, gain: float
+) -> None:
+    model = load_model(task)
+    degraded, mask = damage(clean, kind)
+    restored = model.restore(degraded, mask).clamp(0, 1)
+    assert psnr(restored, clean).item() >= psnr(degraded, clean).item() + gain
+    given, _, recovered = model.round_trip(degraded, mask)
+    assert (given - recovered).abs().max().item() * 255 <= 0.5
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_bf16_networks_cost_nothing(clean: Tensor, task: str) -> None:
+    degraded, mask = damage(clean, CASES[task][0][0])
+    model = load_model(task)
+    full = psnr(model.restore(degraded, mask).clamp(0, 1), clean).item()
+    model.to("cpu", "bf16")
+    assert abs(psnr(model.restore(degraded, mask).clamp(0, 1), clean).item() - full) <= 0.02
+
+
+@pytest.mark.parametrize("task", CASES)
+def test_tiles_leave_no_seams(clean: Tensor, task: str) -> None:
+    degraded, mask = damage(clean, CASES[task][0][0])
+    hole = None if mask is None else mask[0]
+    whole = Restorer(task, tile=0).restore_pixels(degraded[0], hole)
+    tiled = Restorer(task, tile=160).restore_pixels(degraded[0], hole)
+    assert (whole - tiled).square().mean().sqrt().item() * 255 <= 0.5
+
+
+def test_a_gray_photograph_is_denoised_too(clean: Tensor) -> None:
+    gray = clean.mean(1, keepdim=True)[0]
+    noisy = add_noise(gray, 25, generator(2), clip=True)
+    restored = Restorer("denoise").restore_pixels(noisy)
+    assert psnr(restored[None], gray[None]).item() >= psnr(noisy[None], gray[None]).item() + 6
+
+
+def test_every_packaged_model_has_its_card() -> None:
+    for name, path in packaged_models().items():
+        page = path.with_suffix(".md").read_text(encoding="utf-8")
+        card = load_model(name).spec.card
+        assert page.startswith(f"# {name}\n")
+        assert all(row in page for row in card["measured"])
+        assert "config" in card
+        assert str(Path.cwd()) not in page
