@@ -21,9 +21,8 @@ def select_device(name: str = "auto") -> torch.device:
         UsageError: the name is malformed or the device is absent.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        name = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else name
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -36,6 +35,8 @@ def select_device(name: str = "auto") -> torch.device:
             raise UsageError(
                 f"device {name!r} is not there ({count} CUDA devices); use --device cpu"
             )
+        # fp32 must mean float32: TF32 convolutions keep ten bits and break the exact inverse.
+        torch.backends.cudnn.allow_tf32 = False
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
             raise UsageError("device 'mps' is not there; use --device cpu")

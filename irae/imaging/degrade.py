@@ -149,7 +149,7 @@ def irregular_mask(height: int, width: int, generator: Generator) -> Tensor:
 
 
 def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Tensor:
-    """Fill holes smoothly from the known pixels around them: what an inpainting network starts from.
+    """Fill holes smoothly from what is known around them: what an inpainting network starts from.
 
     Averages of the known pixels are pulled up a pyramid until no hole is left and pushed down into
     the holes (Gortler et al. 1996, section 3.4). At every level the filling is then relaxed, first
