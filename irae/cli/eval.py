@@ -81,7 +81,7 @@ def eval_(
 ) -> None:
     """Measure a model: PSNR and SSIM of damaged and of restored pictures, at each level of damage.
 
-    "in" is the damaged picture as the model is given it, "out" the restored one clipped to [0, 1].
+    "in" is the damaged picture, "out" the restored one clipped to [0, 1].
     The masks of --mask are sorted, shuffled by the seed, dealt out to the pictures in turn and
     scaled to each by nearest neighbour (authors: drawn until one has 10 to 50 % holes).
 
@@ -138,14 +138,15 @@ def eval_(
         max_images=max_images,
         progress=True,
     )
-    if csv is not None:
-        _write_csv(csv, evaluation)
     if as_json:
         import json
 
         typer.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
     else:
         typer.echo(evaluation.describe())
+    # Last, so that a full disk does not cost what was measured.
+    if csv is not None:
+        _write_csv(csv, evaluation)
 
 
 def _degradations(
@@ -207,7 +208,8 @@ def _hole(text: str) -> Hole:
     from irae.data.protocols import Hole
 
     place, _, side = text.partition(":")
-    if side.isascii() and side.isdigit() and int(side) >= 1:
+    # Nine digits: Python refuses to read numbers of thousands.
+    if side.isascii() and side.isdigit() and len(side) <= 9 and int(side) >= 1:
         if place == "center":
             return Hole("center", int(side))
         if place == "box":
@@ -237,4 +239,9 @@ def _write_csv(path: Path, evaluation: Evaluation) -> None:
             writer.writeheader()
             writer.writerows(rows)
 
-    write_atomically(path, save)
+    try:
+        write_atomically(path, save)
+    except OSError as error:
+        raise UsageError(
+            f"--csv {path} cannot be written ({error.strerror or error}); give another name"
+        ) from None

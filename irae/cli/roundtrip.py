@@ -36,6 +36,7 @@ def roundtrip(
 
     from irae.imaging.degrade import irregular_mask
     from irae.imaging.files import find_pictures, read_mask, read_picture
+    from irae.imaging.tiling import is_out_of_memory
     from irae.models.files import load_model
     from irae.runtime import generator, select_device
 
@@ -44,25 +45,46 @@ def roundtrip(
         raise UsageError(f"model {model!r} ({loaded.task}) takes no --mask")
     rows: list[dict[str, Any]] = []
     failed = False
-    for index, path in enumerate(find_pictures(inputs, recursive=recursive)):
+
+    def refuse(entry: str, reason: str) -> None:
+        nonlocal failed
+        failed = True
+        typer.echo(f"irae: error: {reason}", err=True)
+        rows.append({"input": entry, "error": reason})
+
+    found: list[Path] = []
+    for entry in inputs:
         try:
-            pixels = read_picture(path).pixels[:3]
-            picture = pixels.expand(3, -1, -1)[None]
+            found += find_pictures([entry], recursive=recursive)
+        except IraeError as error:
+            refuse(entry, str(error))
+    for index, path in enumerate(dict.fromkeys(found)):
+        try:
+            source = read_picture(path)
+            picture = source.pixels[:3].expand(3, -1, -1)[None]
             height, width = picture.shape[2:]
             hole = None
             if mask is not None:
-                hole = read_mask(mask, height=height, width=width)[None]
+                hole = read_mask(mask, height=height, width=width, orientation=source.orientation)[
+                    None
+                ]
             elif loaded.takes_mask:
                 hole = irregular_mask(height, width, generator(index))[None]
             given, _, recovered = loaded.round_trip(picture, hole)
         except IraeError as error:
-            typer.echo(f"irae: error: {error}", err=True)
-            rows.append({"input": str(path), "error": str(error)})
-            failed = True
+            refuse(str(path), str(error))
+            continue
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            refuse(str(path), f"{path}: out of memory; round trips are never tiled, cut it first")
             continue
         difference = (given - recovered).double() * 255
         largest = float(difference.abs().max())
         rms = float(difference.square().mean().sqrt())
+        if not math.isfinite(largest):
+            refuse(str(path), f"{path}: the way back gave numbers that are not finite")
+            continue
         within = largest <= bound
         failed |= not within
         rows.append(

@@ -3,10 +3,11 @@
 Pictures go through the network whole: evaluation is never tiled.
 
 What is compared with the target. *Output*: what the model restored, clipped to [0, 1], not rounded.
-*Input*: the damaged picture as the model is given it, neither clipped nor rounded, with the holes
-at the protocol's fill value. PSNR is taken per picture over the three channels (known pixels of an
-inpainted picture included) and then averaged; so is all else. For JPEG there are also PSNR and
-PSNR-B of the luma (clipped, not rounded).
+*Input*: the damaged picture, neither clipped nor rounded, with the holes at the protocol's fill
+value (what a model puts into them before its network runs is part of the restoring). PSNR is taken
+per picture over the three channels (known pixels of an inpainted picture included) and then
+averaged; so is all else. For JPEG there are also PSNR and PSNR-B of the luma (clipped, not
+rounded).
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _box(height: int, width: int, side: int, top: int, left: int) -> Tensor:
 
 
 def irregular_mask(height: int, width: int, generator: Generator) -> Tensor:
-    """Free-form brush strokes, as bool ``1 H W``; 1 to 60 % of the picture.
+    """Free-form brush strokes, as bool ``1 H W``; about 1 to 60 % of the picture.
 
     Random walks of thick lines, in the manner of Yu et al. 2019 (arXiv 1806.03589, section 4.3):
     the training counterpart of irregular mask files, none of which it needs.

@@ -89,7 +89,9 @@ def choose_degradation(
         return Jpeg(quality, subsampling)
     if hole is not None:
         kind, _, side = hole.partition(":")
-        if kind not in ("center", "box") or not side.isascii() or not side.isdecimal():
+        # Nine digits: Python refuses to read numbers of thousands.
+        number = side.isascii() and side.isdecimal() and len(side) <= 9
+        if kind not in ("center", "box") or not number:
             raise UsageError(f"--hole {hole!r} is unknown; use center:N or box:N, N in pixels")
         return Hole(kind == "center", int(side))
     if mask is not None and not mask.exists():

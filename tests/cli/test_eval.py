@@ -156,6 +156,7 @@ def test_csv_holds_every_picture_and_is_not_overwritten(run: Run, tmp_path: Path
         ("inpaint", ["--hole", "box"], "write center:N or box:N"),
         ("inpaint", ["--hole", "round:3"], "write center:N or box:N"),
         ("inpaint", ["--hole", "box:0"], "write center:N or box:N"),
+        ("inpaint", ["--hole", "box:" + "9" * 5000], "write center:N or box:N"),
         ("inpaint", ["--hole", "center:25"], "0.png: a hole of 25 pixels does not fit"),
         ("inpaint", ["--hole", "box:3", "--mask", "photos"], "exclude each other"),
         ("inpaint", ["--mask", "absent"], "absent is not a folder"),
@@ -181,6 +182,13 @@ def test_bad_models_data_and_devices_are_one_line(run: Run, tmp_path: Path) -> N
     assert "bad.png cannot be read" in refused(run(*model, "--data", str(tmp_path)))
     for device in ("tpu", "cuda:99"):
         assert device in refused(run(*model, "--data", "photos", "--device", device))
+
+
+def test_a_csv_that_cannot_be_written_does_not_cost_the_table(run: Run) -> None:
+    done = run("--model", "denoise.safetensors", "--data", "photos", "--csv", "/proc/none/a.csv")
+    assert done.returncode == 2
+    assert done.stderr.startswith("irae: error: --csv /proc/none/a.csv cannot be written")
+    assert "| sigma 25" in done.stdout
 
 
 def test_threads(run: Run) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from PIL import Image
+
+from irae.models.files import load_model, save_model
 
 Program = Callable[..., CompletedProcess[str]]
 
@@ -62,3 +65,44 @@ def test_packaged_models_give_real_pictures_back(irae: Program, shared: Path, ta
     files = sorted(folder.iterdir())[::23]
     done = irae("roundtrip", *files, "--model", task)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_missing_file_does_not_stop_the_rest(
+    irae: Program, model_files: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
+    good, model = pictures / "val" / "0.png", model_files["denoise"]
+    done = irae("roundtrip", tmp_path / "none.png", good, "--model", model, "--json")
+    assert done.returncode == 1
+    assert "none.png" in done.stderr
+    first, second = json.loads(done.stdout)["pictures"]
+    assert "none.png" in first["error"]
+    assert second["within_bound"]
+
+
+def test_a_way_back_that_overflows_is_one_line_and_valid_json(
+    irae: Program, model_files: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
+    model = load_model(model_files["denoise"])
+    for name, parameter in model.network.named_parameters():
+        if "network" in name:
+            parameter.mul_(1e12)
+    save_model(tmp_path / "wild.safetensors", model.network, model.spec)
+    picture = pictures / "val" / "0.png"
+    done = irae("roundtrip", picture, "--model", tmp_path / "wild.safetensors", "--json")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    (row,) = json.loads(done.stdout)["pictures"]
+    assert "not finite" in row["error"]
+
+
+def test_a_mask_is_turned_as_its_picture_is(
+    irae: Program, model_files: dict[str, Path], tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.effect_noise((24, 16), 50).convert("RGB").save(tmp_path / "a.png", exif=exif)
+    # As a viewer shows the picture: 16 wide, 24 high.
+    Image.new("L", (16, 24), 255).save(tmp_path / "mask.png")
+    model = model_files["inpaint"]
+    done = irae("roundtrip", tmp_path / "a.png", "--model", model, "--mask", tmp_path / "mask.png")
+    assert done.returncode == 0, done.stderr
