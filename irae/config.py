@@ -35,13 +35,14 @@ class DegradationSection(_Section):
     sigma: float | tuple[float, float] = (0.0, 55.0)
     clipped: Share = 0.5  # share of samples whose noise is clipped and rounded as in a file
     quality: int | tuple[int, int] = (5, 95)
-    subsampling: list[Literal["4:2:0", "4:4:4"]] = ["4:2:0", "4:4:4"]
+    subsampling: list[Literal["4:2:0", "4:4:4"]] = Field(default=["4:2:0", "4:4:4"], min_length=1)
     aligned: Share = 0.5  # share of samples whose JPEG blocks start at the patch's corner
     holes: dict[Literal["irregular", "center", "box"], float] = {
         "irregular": 0.7,
         "center": 0.1,
         "box": 0.2,
     }
+    box_side: tuple[Share, Share] = (0.125, 0.5)  # of center and box, as a share of the patch
     masks: str | None = None  # a folder of mask files in place of drawn irregular masks
 
     @model_validator(mode="after")
@@ -78,8 +79,8 @@ class ValidationSection(_Section):
     source: str = "photos_val"
     images: int = Field(default=12, ge=1)
     crop: int = Field(default=256, ge=16)
-    sigma: list[float] = [15.0, 25.0, 50.0]
-    quality: list[int] = [10, 20, 40]
+    sigma: list[float] = Field(default=[15.0, 25.0, 50.0], min_length=1)
+    quality: list[int] = Field(default=[10, 20, 40], min_length=1)
     max_round_trip: float = Field(default=0.5, gt=0)  # in 8-bit units; beyond it, never the best
 
 
@@ -90,7 +91,7 @@ class DataSection(_Section):
     train: list[SourceSection] = Field(min_length=1)
     protocol: Literal["standard", "authors"] = "standard"  # what a clean patch is
     validation: ValidationSection = ValidationSection()
-    patch: int = Field(default=64, ge=8)
+    patch: int = Field(default=64, ge=16)  # a multiple of the network's size_multiple
     augment: AugmentSection = AugmentSection()
     cache_gb: float = Field(default=4.0, ge=0)  # decoded pictures kept in memory
 
@@ -110,7 +111,7 @@ class TrainingSection(_Section):
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
-    loss: Literal["l1", "l2", "charbonnier"] = "l1"
+    loss: Literal["l1", "l2", "charbonnier", "psnr"] = "l1"
     known_weight: Share = 0.1  # inpainting: weight of known pixels beside the holes' 1
     precision: Literal["fp32", "bf16"] = "bf16"
     threads: int | None = Field(default=None, ge=1)  # CPU threads; default: PyTorch's choice

@@ -56,8 +56,8 @@ def network_dtype(precision: str) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def generator(*keys: int) -> torch.Generator:
-    """A CPU generator whose stream is a function of the integers in ``keys`` alone.
+def generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on ``device`` whose stream is a function of the integers in ``keys`` alone.
 
     Counter-based seeding: a sample's randomness depends on (seed, step, index) and not on what
     was drawn before it, which is what makes a resumed run equal to an uninterrupted one.
@@ -69,7 +69,7 @@ def generator(*keys: int) -> torch.Generator:
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK64
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK64
         state ^= state >> 31
-    return torch.Generator().manual_seed(state & (_MASK64 >> 1))
+    return torch.Generator(device).manual_seed(state & (_MASK64 >> 1))
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+PREFIX, SUFFIX = ".irae-", ".tmp"
+
 
 def write_atomically(path: Path, save: Callable[[Path], object]) -> None:
     """Call ``save`` with the path of a temporary file beside ``path``, then rename it into place.
@@ -18,12 +20,21 @@ def write_atomically(path: Path, save: Callable[[Path], object]) -> None:
         OSError: as the disk reports it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".irae-{secrets.token_hex(8)}.tmp"
+    temporary = path.parent / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
     try:
         # 0o666 less the umask, as any program's new file; tempfile would make it private.
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         save(temporary)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # What the user asked to write, not the temporary file, belongs in the message.
+            error.filename = str(path)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that a killed process left in ``folder``."""
+    for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        leftover.unlink(missing_ok=True)

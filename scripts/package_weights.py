@@ -123,8 +123,9 @@ def main() -> None:
         "config": config,
         "versions": trained["versions"],
     }
-    for key in ("root", "masks"):
-        config["data"].pop(key, None)
+    # Where the pictures lay on the machine that trained is nobody's business.
+    config["data"].pop("root", None)
+    config["degradation"].pop("masks", None)
     spec = replace(best.spec, card=card)
     save_model(WEIGHTS / f"{arguments.name}.safetensors", best.network, spec, half=True)
     page = markdown(arguments.name, card, best.parameters)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irae.errors import UsageError
 from irae.runtime import generator, network_dtype, select_device, versions
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(2**40), 2**70), min_size=1, max_size=4))
 def test_a_generator_is_a_function_of_its_keys(keys: list[int]) -> None:
     first = torch.rand(3, generator=generator(*keys))

@@ -67,4 +67,5 @@ def train(
             resolved, output or Path("runs") / f"{Path(str(config)).stem}-{stamp}", chosen
         )
     loop.train(run, max_steps=max_steps, max_minutes=max_minutes)
-    typer.echo(f"{run.folder}: {run.step} steps, best validation {run.best:.3f} dB", err=True)
+    best = "no validation yet" if run.best < 0 else f"best validation {run.best:.3f} dB"
+    typer.echo(f"{run.folder}: {run.step} steps, {best}", err=True)

@@ -36,6 +36,8 @@ class Glow(nn.Module):
         condition_channels: int = 0,
     ) -> None:
         super().__init__()
+        if levels < 1 or depth < 1 or width < 1:
+            raise ValueError(f"width {width}, depth {depth} and levels {levels} must be at least 1")
         make_coupling, outputs = COUPLINGS[coupling]
         mixing_options = {"bound": mixing_bound} if mixing == "bounded" else {}
         self.levels = nn.ModuleList()

@@ -59,6 +59,8 @@ def read_authors_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tenso
     renamed: dict[str, Tensor] = {}
     levels = depth = 0
     for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ModelError(f"{path}: entry {key!r} of its state_dict is not a named tensor")
         match = _STEP.fullmatch(key)
         if _UNUSED.fullmatch(key):
             continue
@@ -72,7 +74,7 @@ def read_authors_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tenso
         position = 1 + 3 * int(step) + int(part)
         renamed[f"{flow}.levels.{level}.steps.{position}.{name}"] = value.float()
     first = "encoder.levels.0.steps.3.network.conv1.weight"
-    if first not in renamed:
+    if first not in renamed or renamed[first].ndim != 4:
         raise ModelError(f"{path}: holds no flow steps; expected keys 'module.block1.flowlevels…'")
     from irae.models.irae import PRESETS
 

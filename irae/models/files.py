@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from irae.errors import ModelError
@@ -188,16 +188,9 @@ def save_model(
         for key, value in network.state_dict().items()
     }
     header = {_SPEC_KEY: json.dumps({"format": FORMAT, **asdict(spec)})}
-    write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, header))
-
-
-def read_spec(path: str | Path) -> ModelSpec:
-    """Read only the header of a model file.
-
-    Raises:
-        ModelError: absent, not safetensors, or not written by irae.
-    """
-    return _read(Path(path))[0]
+    # Serialised first: safetensors' own writer makes private files and its own kind of errors.
+    content = serialise(tensors, header)
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 def _read(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
@@ -219,6 +212,8 @@ def _read(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
     try:
         spec = json.loads(header)
         version = spec.pop("format")
+        if not isinstance(spec["options"], dict):
+            raise TypeError
         if version != FORMAT:
             raise ModelError(
                 f"{path}: is of format {version}; this irae reads {FORMAT}; upgrade it"

@@ -79,4 +79,4 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     try:
         return NETWORKS[name].build(**resolved)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"network {name!r} cannot be built from {resolved}: {error}") from None
+        raise ModelError(f"network {name!r} cannot be built with its options: {error}") from None

@@ -48,15 +48,6 @@ class Batch:
     degraded: Tensor
     mask: Tensor | None = None
 
-    def to(self, device: torch.device) -> Batch:
-        """The batch on a device, pictures in channels-last order."""
-
-        def move(x: Tensor) -> Tensor:
-            return x.to(device, memory_format=torch.channels_last, non_blocking=True)
-
-        mask = None if self.mask is None else self.mask.to(device)
-        return Batch(move(self.clean), move(self.degraded), mask)
-
 
 class PatchSource:
     """Random patches of several picture sets, drawn in given shares.
@@ -136,18 +127,22 @@ def _augment(patch: Tensor, chance: AugmentSection, rng: Generator) -> Tensor:
 class _Masks:
     """A pool of irregular masks, drawn once or read from a folder; crops of them are cheap."""
 
-    def __init__(self, folder: str | None, seed: int) -> None:
+    def __init__(self, folder: str | None, seed: int, device: torch.device) -> None:
         if folder is None:
-            self._pool = [
+            pool = [
                 irregular_mask(MASK_POOL_SIDE, MASK_POOL_SIDE, generator(seed, -1, i))
                 for i in range(MASK_POOL)
             ]
         else:
-            self._pool = [read_mask(path) for path in find_pictures([folder])]
+            pool = [read_mask(path) for path in find_pictures([folder])]
+            pool = [mask for mask in pool if mask.any() and not mask.all()]
+            if not pool:
+                raise DataError(f"{folder}: no mask in it has both holes (white) and known pixels")
+        self._pool = [mask.to(device) for mask in pool]
 
     def draw(self, side: int, rng: Generator) -> Tensor:
-        """A random crop, turned and mirrored, with at least one hole and one known pixel."""
-        while True:
+        """A random crop, turned, with at least one hole and one known pixel."""
+        for _ in range(100):
             mask = self._pool[integer(rng, 0, len(self._pool) - 1)]
             # A crop of at most twice the patch, scaled: strokes of many widths from one pool.
             size = integer(rng, min(side, *mask.shape[1:]), min(2 * side, *mask.shape[1:]))
@@ -158,39 +153,49 @@ class _Masks:
             crop = crop.rot90(integer(rng, 0, 3), (1, 2))
             if crop.any() and not crop.all():
                 return crop
+        # Masks with tiny holes only: a box is a fair stand-in for the crop that was not found.
+        return box_mask(side, side, side // 4, rng).to(self._pool[0].device)
 
 
 class BatchMaker:
-    """Makes the batch of any step of a run."""
+    """Makes the batch of any step of a run.
 
-    def __init__(self, config: RunConfig) -> None:
+    Crops are cut on the CPU, and JPEG is Pillow's; noise, masks and the filling of holes are made
+    on the device that trains.
+    """
+
+    def __init__(self, config: RunConfig, device: torch.device | None = None) -> None:
         self._config = config
+        self._device = torch.device("cpu") if device is None else device
         self._source = PatchSource(config.data)
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         self._hole_fill: float | None = options.get("hole_fill")
-        needs_masks = config.task == "inpaint"
-        self._masks = _Masks(config.degradation.masks, config.seed) if needs_masks else None
+        self._masks: _Masks | None = None
+        if config.task == "inpaint":
+            self._masks = _Masks(config.degradation.masks, config.seed, self._device)
 
     def batch(self, step: int) -> Batch:
-        """The batch of optimisation step ``step``, on the CPU."""
-        size = self._config.training.batch
-        samples = [self._sample(generator(self._config.seed, step, i)) for i in range(size)]
-        clean = torch.stack([_three_channels(sample[0]) for sample in samples])
-        degraded = torch.stack([_three_channels(sample[1]) for sample in samples])
+        """The batch of optimisation step ``step``, on the device, in channels-last order."""
+        samples = [self._sample(step, i) for i in range(self._config.training.batch)]
+        clean = _stack([sample[0] for sample in samples])
+        degraded = _stack([sample[1] for sample in samples])
         if self._masks is None:
             return Batch(clean, degraded)
         mask = torch.stack([sample[2] for sample in samples])
         return Batch(clean, fill_holes(degraded, mask, self._hole_fill), mask)
 
-    def _sample(self, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        clean = self._source.draw(rng)
-        degradation = self._config.degradation
+    def _sample(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        seed, degradation = self._config.seed, self._config.degradation
+        rng = generator(seed, step, index)
+        cut = self._source.draw(rng)
+        clean = cut.to(self._device, non_blocking=True)
         if self._config.task == "denoise":
             sigma = _draw(degradation.sigma, rng)
             clip = uniform(rng) < degradation.clipped
-            return clean, add_noise(clean, sigma, rng, clip=clip), clean
+            noise = generator(seed, step, index, 1, device=self._device)
+            return clean, add_noise(clean, sigma, noise, clip=clip), clean
         if self._config.task == "jpeg":
-            return clean, _random_jpeg(clean, degradation, rng), clean
+            return clean, _random_jpeg(cut, degradation, rng).to(self._device), clean
         mask = self._hole(clean.shape[-1], rng)
         return clean, apply_mask(clean, mask), mask
 
@@ -200,10 +205,11 @@ class BatchMaker:
         kind = list(kinds)[int(torch.multinomial(shares, 1, generator=rng))]
         if kind == "irregular" and self._masks is not None:
             return self._masks.draw(side, rng)
-        size = integer(rng, max(1, side // 8), side // 2)
-        return (
-            center_mask(side, side, size) if kind == "center" else box_mask(side, side, size, rng)
-        )
+        low, high = (round(side * share) for share in self._config.degradation.box_side)
+        size = integer(rng, max(1, low), max(1, high))
+        centred = kind == "center"
+        mask = center_mask(side, side, size) if centred else box_mask(side, side, size, rng)
+        return mask.to(self._device)
 
     def prefetched(self, first: int) -> Iterator[Batch]:
         """Batches from step ``first`` on, the next one made while this one is trained on."""
@@ -219,8 +225,9 @@ class BatchMaker:
                 coming.cancel()
 
 
-def _three_channels(picture: Tensor) -> Tensor:
-    return picture.expand(3, -1, -1)
+def _stack(pictures: list[Tensor]) -> Tensor:
+    batch = torch.stack([picture.expand(3, -1, -1) for picture in pictures])
+    return batch.contiguous(memory_format=torch.channels_last)
 
 
 def _draw(value: float | tuple[float, float], rng: Generator) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ STATE_FILE = "last.ckpt"
 LAST_MODEL = "last.safetensors"
 BEST_MODEL = "best.safetensors"
 METRICS_FILE = "metrics.jsonl"
+STATE_KEYS = ("step", "seconds", "best", "network", "ema", "optimizer", "config")
 CONFIG_FILE = "config.yaml"
 
 
 def save_state(run: Path, state: dict[str, Any]) -> None:
     """Write the run's state: one file, renamed into place, so it is whole at any moment."""
-    write_atomically(run / STATE_FILE, lambda temporary: torch.save(state, temporary))
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(run / STATE_FILE, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def load_state(run: Path) -> dict[str, Any]:
@@ -33,11 +37,12 @@ def load_state(run: Path) -> dict[str, Any]:
     """
     path = run / STATE_FILE
     if not path.is_file():
-        raise TrainingError(f"{run}: holds no {STATE_FILE}; it is not a run that can be resumed")
+        raise TrainingError(f"{run}: holds no {STATE_FILE}; it is not a run, or never began")
     state = read_pickle(path)
-    if not isinstance(state, dict) or "step" not in state:
-        raise TrainingError(f"{path}: is not the state of a run")
-    return state
+    missing = set(STATE_KEYS) - set(state) if isinstance(state, dict) else set(STATE_KEYS)
+    if missing:
+        raise TrainingError(f"{path}: is not the state of a run; it lacks {', '.join(missing)}")
+    return dict(state)
 
 
 def truncate_metrics(run: Path, step: int) -> None:

@@ -45,11 +45,14 @@ from irae.training.checkpoint import (
 )
 from irae.training.ema import EMA
 from irae.training.validation import Score, Validation, side_by_side
-from irae.writing import write_atomically
+from irae.writing import remove_leftovers, write_atomically
 
 _LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": torch.abs,
     "l2": torch.square,
+    # The logarithm of each sample's mean square (Chen et al. 2022, arXiv 2204.04676): a large hole,
+    # whose content nobody can know, must not drown the small ones of the same batch.
+    "psnr": torch.square,
     # Charbonnier et al. 1994, as in Lai et al. 2017 (epsilon 1e-3).
     "charbonnier": lambda error: torch.sqrt(error * error + 1e-6),
 }
@@ -96,7 +99,12 @@ class Run:
             torch.manual_seed(config.seed)
             self.network = build_network(self.spec.network, options)
         self.network.to(device).to(memory_format=torch.channels_last)
-        self.batches = BatchMaker(config)
+        multiple = int(getattr(self.network, "size_multiple", 1))
+        if config.data.patch % multiple:
+            raise TrainingError(
+                f"data.patch is {config.data.patch}; this network needs a multiple of {multiple}"
+            )
+        self.batches = BatchMaker(config, device)
         self.validation = Validation(config)
         if state is None:
             self._start_weights()
@@ -114,6 +122,7 @@ class Run:
             self._restore(state)
         set_network_dtype(self.network, network_dtype(section.precision))
         self.waited = self.worked = 0.0
+        self.since_log = 0
 
     def _start_weights(self) -> None:
         init = self.config.model.init
@@ -128,7 +137,7 @@ class Run:
             return
         initialise = getattr(self.network, "initialise", None)
         if initialise is not None:
-            first = self.batches.batch(0).to(self.device)
+            first = self.batches.batch(0)
             initialise(first.degraded, self._condition(first))
 
     def state(self) -> dict[str, Any]:
@@ -177,13 +186,17 @@ class Run:
         return batch.mask.float()
 
     def _loss(self, restored: Tensor, batch: Batch) -> Tensor:
-        error = _LOSSES[self.config.training.loss](restored - batch.clean)
-        if batch.mask is None:
-            return error.mean()
+        kind = self.config.training.loss
+        error = _LOSSES[kind](restored - batch.clean)
+        weight = torch.ones_like(error[:, :1])
         # Only the holes are looked at in the end: known pixels are put back. A little weight on
         # them keeps the network near the identity there, and so well conditioned.
-        weight = torch.where(batch.mask, 1.0, self.config.training.known_weight)
-        return (error * weight).sum() / (weight.sum() * error.shape[1])
+        if batch.mask is not None:
+            weight = torch.where(batch.mask, 1.0, self.config.training.known_weight)
+        if kind != "psnr":
+            return (error * weight).sum() / (weight.sum() * error.shape[1])
+        share = weight.sum((1, 2, 3)) * error.shape[1]
+        return torch.log((error * weight).sum((1, 2, 3)) / share + 1e-5).mean()
 
     def train_step(self, batch: Batch) -> tuple[float, float]:
         """One optimisation step; returns the loss and the batch's PSNR in dB.
@@ -204,9 +217,17 @@ class Run:
             )
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(
-            self.network.parameters(), self.config.training.clip_norm, error_if_nonfinite=False
-        )
+        parameters = list(self.network.parameters())
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        total = nn.utils.get_total_norm(gradients)
+        norm = float(total)
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"step {self.step + 1}: the gradient is {norm}, first in "
+                f"{_first_bad_gradient(self.network)}; {self.folder / STATE_FILE} is the last good "
+                "state (lower the learning rate)"
+            )
+        nn.utils.clip_grads_with_norm_(parameters, self.config.training.clip_norm, total)
         self.optimizer.step()
         self.step += 1
         self.ema.update(self.network, self.step)
@@ -249,6 +270,13 @@ def _first_bad_layer(network: nn.Module, x: Tensor, condition: Tensor | None) ->
     return found[0] if found else (bad[0] if bad else "the loss itself")
 
 
+def _first_bad_gradient(network: nn.Module) -> str:
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+            return name
+    return "the sum over all layers"
+
+
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying in the middle of a step."""
@@ -274,9 +302,9 @@ def begin(config: RunConfig, folder: Path, device: torch.device) -> Run:
         raise TrainingError(f"{folder}: already holds a run; use --resume {folder} or another -o")
     run = Run(config, folder, device)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(dump_config(config), encoding="utf-8")
+    _write_text(folder / CONFIG_FILE, dump_config(config))
     description = {"versions": versions(), "seed": config.seed, "command": sys.argv}
-    (folder / "run.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    _write_text(folder / "run.json", json.dumps(description, indent=2) + "\n")
     run.save()
     return run
 
@@ -291,10 +319,21 @@ def resume(folder: Path, device: torch.device, config: RunConfig | None = None) 
     """
     state = load_state(folder)
     origin = str(folder / STATE_FILE)
-    run = Run(config or check_config(state["config"], origin), folder, device, state)
-    (folder / CONFIG_FILE).write_text(dump_config(run.config), encoding="utf-8")
+    before = check_config(state["config"], origin)
+    if config is not None and config.task != before.task:
+        raise TrainingError(
+            f"{folder}: is a run of task {before.task}, not {config.task}; start another and give "
+            "it model.init"
+        )
+    run = Run(config or before, folder, device, state)
+    remove_leftovers(folder)
+    _write_text(folder / CONFIG_FILE, dump_config(run.config))
     truncate_metrics(folder, run.step)
     return run
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def train(run: Run, *, max_steps: int | None = None, max_minutes: float | None = None) -> None:
@@ -325,17 +364,19 @@ def train(run: Run, *, max_steps: int | None = None, max_minutes: float | None =
         batches = run.batches.prefetched(run.step)
         while run.step < last and not stop and time.monotonic() < deadline:
             start = time.perf_counter()
-            batch = next(batches).to(run.device)
+            batch = next(batches)
             waited = time.perf_counter() - start
             loss, quality = run.train_step(batch)
             spent = time.perf_counter() - start
             run.seconds += spent
             run.waited, run.worked = run.waited + waited, run.worked + spent
+            run.since_log += 1
             bar.update()
             if run.step % section.log_every == 0:
-                speed = section.batch * section.log_every / max(run.worked, 1e-9)
+                speed = section.batch * run.since_log / max(run.worked, 1e-9)
                 waiting = run.waited / max(run.worked, 1e-9)
                 run.waited = run.worked = 0.0
+                run.since_log = 0
                 bar.set_postfix_str(
                     f"loss {loss:.4f}, PSNR {quality:.2f} dB, {speed:.0f} patches/s, "
                     f"waiting {waiting:.1%}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from irae.config import RunConfig
+from irae.data.protocols import get_protocol
 from irae.data.registry import open_data
 from irae.imaging.degrade import add_noise, apply_mask, center_mask, irregular_mask, jpeg_compress
 from irae.imaging.metrics import psnr
@@ -48,10 +49,11 @@ class Validation:
     def __init__(self, config: RunConfig) -> None:
         section = config.data.validation
         root = None if config.data.root is None else Path(config.data.root)
-        pictures = open_data(section.source, root=root, split="val")
+        rules = get_protocol(config.data.protocol)
+        pictures = open_data(section.source, root=root, split="val", protocol=config.data.protocol)
         self._cases: list[_Case] = []
         for index in range(min(section.images, len(pictures))):
-            clean = _centre(pictures.load(index).float() / 255, section.crop)
+            clean = _centre(rules.clean(pictures.load(index), 0, index), section.crop)
             self._cases += _cases(config, clean, index)
 
     def samples(self, count: int) -> list[_Case]:

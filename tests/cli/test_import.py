@@ -43,6 +43,8 @@ def test_incomplete_and_foreign_checkpoints_are_one_line(irae: Program, tmp_path
         ({"state_dict": cut}, "incomplete"),
         ({"model": {}}, "state_dict"),
         ([1, 2], "state_dict"),
+        ({"state_dict": {1: torch.ones(1)}}, "named tensor"),
+        ({"state_dict": {f"{prefix}.0.scale": 3}}, "named tensor"),
     ]:
         source = tmp_path / "a.pt"
         torch.save(content, source)

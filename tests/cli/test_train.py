@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,32 @@ def test_train_resume_and_use_the_model(irae: Program, tmp_path: Path, pictures:
     assert json.loads(done.stdout)["count"] == 2
 
 
+def test_a_run_of_another_task_is_not_resumed(
+    irae: Program, tmp_path: Path, pictures: Path
+) -> None:
+    run = tmp_path / "run"
+    irae("train", "--config", "denoise.yaml", *sets(pictures), "-o", run, "--max-steps", 0)
+    done = irae("train", "--resume", run, "--set", "task=jpeg")
+    assert done.returncode == 1
+    assert "task denoise" in done.stderr
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
+    irae: Program, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    run = tmp_path / "run"
+    done = irae("train", "--config", "denoise.yaml", *sets(pictures), "-o", run)
+    assert done.returncode == 1
+    assert "the disk is full" in done.stderr
+    assert "last.ckpt" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "run.json"]
+
+
 def test_zero_minutes_still_leaves_a_checkpoint(
     irae: Program, tmp_path: Path, pictures: Path
 ) -> None:
@@ -66,6 +93,9 @@ def test_zero_minutes_still_leaves_a_checkpoint(
         (["--config", "denoise.yaml", "--device", "cuda:7"], "cuda:7"),
         (["--config", "denoise.yaml", "--precision", "fp8"], "training.precision"),
         (["--config", "denoise.yaml", "--set", "data.train=[{source: nowhere}]"], "nowhere"),
+        (["--config", "denoise.yaml", "--set", "data.patch=17"], "data.patch"),
+        (["--config", "denoise.yaml", "--set", "data.validation.sigma=[]"], "validation.sigma"),
+        (["--config", "denoise.yaml", "--set", "model.options={levels: 0}"], "levels 0"),
         (["--resume", "nowhere"], "nowhere"),
     ],
 )

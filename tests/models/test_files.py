@@ -18,7 +18,6 @@ from irae.models.files import (
     ModelSpec,
     load_model,
     packaged_models,
-    read_spec,
     save_model,
 )
 from irae.models.registry import build_network, resolve_options
@@ -43,8 +42,9 @@ def test_a_model_file_gives_the_same_numbers(tmp_path: Path) -> None:
     loaded = load_model(path)
     x = torch.rand(2, 3, 16, 24)
     assert torch.equal(loaded.restore(x), model.restore(x))
-    assert read_spec(path).card == {"steps": 3}
+    assert loaded.spec.card == {"steps": 3}
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+    assert path.stat().st_mode & 0o044
 
 
 def test_half_precision_halves_networks_and_leaves_mixing_exact(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision.utils import save_image
 
 from irae.config import RunConfig, load_config
 from irae.errors import DataError
@@ -85,6 +86,13 @@ def test_a_folder_of_masks_replaces_drawn_ones(pictures: Path, shared: Path) -> 
         )
     )
     assert maker.batch(0).mask is not None
+
+
+def test_a_folder_of_useless_masks_is_named(pictures: Path, tmp_path: Path) -> None:
+    save_image(torch.zeros(3, 20, 20), tmp_path / "blank.png")
+    save_image(torch.ones(3, 20, 20), tmp_path / "white.png")
+    with pytest.raises(DataError, match="both holes"):
+        BatchMaker(config("inpaint", pictures, f"degradation.masks={tmp_path}"))
 
 
 def test_pictures_too_small_for_the_patch_are_named(pictures: Path) -> None:

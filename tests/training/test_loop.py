@@ -132,6 +132,20 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_layer(
     assert_same_state(load_state(run.folder), good)
 
 
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
+    tmp_path: Path, pictures: Path
+) -> None:
+    run = new_run(tmp_path / "run", pictures)
+    train(run, max_steps=3)
+    good = load_state(run.folder)
+    name = "encoder.levels.0.steps.2.network.conv2.weight"
+    run.network.get_parameter(name).register_hook(lambda gradient: gradient / 0)
+    with pytest.raises(TrainingError, match=r"encoder\.levels\.0\.steps\.2\.network\.conv2"):
+        train(run)
+    assert all(torch.isfinite(p).all() for p in run.network.parameters())
+    assert_same_state(load_state(run.folder), good)
+
+
 def test_a_new_run_never_overwrites_one(tmp_path: Path, pictures: Path) -> None:
     new_run(tmp_path / "run", pictures)
     with pytest.raises(TrainingError, match="already holds a run"):
