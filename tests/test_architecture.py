@@ -76,7 +76,7 @@ def test_help_needs_no_torch(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    if arguments[0] in COMMANDS and arguments[0] != "data":
+    if arguments[0] in COMMANDS:
         assert "Example: irae " in " ".join(done.stdout.split())
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -74,3 +77,21 @@ def test_the_wheel_works_in_a_clean_environment_outside_the_checkout(
     assert done.returncode == 1
     assert "photos/objects" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_everything_imported_is_declared() -> None:
+    """Each third-party package that irae imports is a dependency in pyproject.toml."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = [project["dependencies"], project["optional-dependencies"]["gdown"]]
+    declared = {re.split(r"[>=\[]", line)[0].lower() for group in groups for line in group}
+    names = {"PIL": "pillow", "yaml": "pyyaml"}
+    imported = set()
+    for path in (REPOSITORY / "irae").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - {"irae"}
+    assert {names.get(name, name) for name in foreign} <= declared
+    assert declared - {names.get(name, name) for name in foreign} <= {"tensorboard", "gdown"}

@@ -9,7 +9,9 @@ import typer
 
 from irae.errors import DataError
 
-app = typer.Typer(help="List, download and check data sets.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, download and check data sets. Example: irae data list", no_args_is_help=True
+)
 
 Root = Annotated[
     Path | None,
