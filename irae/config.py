@@ -35,6 +35,7 @@ class DegradationSection(_Section):
     sigma: float | tuple[float, float] = (0.0, 55.0)
     clipped: Share = 0.5  # share of samples whose noise is clipped and rounded as in a file
     quality: int | tuple[int, int] = (5, 95)
+    quality_distribution: Literal["uniform", "log"] = "uniform"  # log: as often 5-10 as 10-20
     subsampling: list[Literal["4:2:0", "4:4:4"]] = Field(default=["4:2:0", "4:4:4"], min_length=1)
     aligned: Share = 0.5  # share of samples whose JPEG blocks start at the patch's corner
     holes: dict[Literal["irregular", "center", "box"], float] = {

@@ -6,6 +6,7 @@ sees the same patches as one that was never stopped, without any sampler state t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -236,7 +237,13 @@ def _draw(value: float | tuple[float, float], rng: Generator) -> float:
 
 def _random_jpeg(clean: Tensor, degradation: DegradationSection, rng: Generator) -> Tensor:
     quality = degradation.quality
-    chosen = integer(rng, *quality) if isinstance(quality, tuple) else quality
+    if not isinstance(quality, tuple):
+        chosen = quality
+    elif degradation.quality_distribution == "log":
+        low, high = (math.log(end) for end in quality)
+        chosen = round(math.exp(uniform(rng, low, high)))
+    else:
+        chosen = integer(rng, *quality)
     kinds = degradation.subsampling
     subsampling = kinds[integer(rng, 0, len(kinds) - 1)]
     down = right = 0
