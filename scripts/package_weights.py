@@ -39,11 +39,11 @@ def levels(task: str, data: Path) -> tuple[str, list[Degradation]]:
     return "testsets/CBSD68", [MaskFolder.open(data / "masks" / "irregular")]
 
 
-def largest_round_trip(model: LoadedModel, data: Path) -> float:
+def largest_round_trip(model: LoadedModel, data: Path, count: int | None) -> float:
     """Largest error over CBSD68 of degraded, restored, degraded again, in 8-bit units."""
     pictures = open_data("testsets/CBSD68", root=data, split="test")
     worst = 0.0
-    for index in range(len(pictures)):
+    for index in range(min(len(pictures), count or len(pictures))):
         clean = pictures.load(index).float() / 255
         rng, mask = generator(index), None
         if model.task == "denoise":
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("name")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--max-images", type=int, help="Measure fewer; the card says so.")
     parser.add_argument("--note", default="", help="Said after the data in the card.")
     arguments = parser.parse_args()
     best = load_model(arguments.run)
@@ -101,7 +102,9 @@ def main() -> None:
     if full is None or half is None or abs(full - half) > LARGEST_SHIFT:
         raise SystemExit(f"half precision moves the PSNR from {full} to {half}; not packaged")
 
-    measured = evaluate(halved, pictures, degradations, progress=True)
+    measured = evaluate(
+        halved, pictures, degradations, max_images=arguments.max_images, progress=True
+    )
     sources = ", ".join(f"{s['source']} ({s['weight']:g})" for s in config["data"]["train"])
     run = json.loads((arguments.run / "run.json").read_text(encoding="utf-8"))
     trained = best.spec.card
@@ -119,7 +122,7 @@ def main() -> None:
         "seed": trained["seed"],
         "command": " ".join(["irae", *run["command"][1:]]),
         "measured": measured.describe().splitlines(),
-        "round_trip": largest_round_trip(halved, arguments.data),
+        "round_trip": largest_round_trip(halved, arguments.data, arguments.max_images),
         "config": config,
         "versions": trained["versions"],
     }
