@@ -117,7 +117,7 @@ def main() -> None:
         "steps": trained["steps"],
         "patches": trained["patches"],
         "hours": round(trained["seconds"] / 3600, 2),
-        "machine": f"{processor()}, {config['training']['threads'] or 'all'} threads, "
+        "machine": f"{processor()}, threads used: {config['training']['threads'] or 'all'}, "
         f"networks in {config['training']['precision']}",
         "seed": trained["seed"],
         "command": " ".join(["irae", *run["command"][1:]]),
