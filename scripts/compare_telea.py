@@ -1,4 +1,5 @@
-"""The packaged inpainting model beside OpenCV's Telea and Navier-Stokes, on the same holes.
+"""The packaged inpainting model beside OpenCV's Telea and Navier-Stokes, on the same holes,
+and beside the smooth filling that it starts from.
 
     python scripts/compare_telea.py --data DIR [--max-images N]
 
@@ -55,6 +56,7 @@ def main() -> None:
             "holes as they are": damaged.pixels,
             "OpenCV Telea": classical(damaged.pixels, damaged.mask, cv2.INPAINT_TELEA),
             "OpenCV Navier-Stokes": classical(damaged.pixels, damaged.mask, cv2.INPAINT_NS),
+            "irae, smooth filling alone": model.fill(damaged.pixels[None], damaged.mask[None])[0],
             "irae": model.restore(damaged.pixels[None], damaged.mask[None])[0].clamp(0, 1),
         }
         for name, output in outputs.items():
