@@ -135,6 +135,9 @@ class BoundedMixing(Mixing):
         self.register_buffer("fixed", torch.randn(channels, channels) / 2)
 
     def _orthogonal(self, free: Tensor) -> Tensor:
+        # In float64 (where the device has it) and rounded once when applied: the matrix and its
+        # inverse then fit each other several times better than if both were made in float32.
+        free = free if free.device.type == "mps" else free.double()
         skew = free - free.T
         identity = torch.eye(free.shape[0], dtype=free.dtype, device=free.device)
         rotation: Tensor = torch.linalg.solve(identity + skew, identity - skew)
