@@ -43,6 +43,7 @@ from irae.training.checkpoint import (
     save_state,
     truncate_metrics,
 )
+from irae.training.diagnosis import first_bad_gradient, first_bad_layer
 from irae.training.ema import EMA
 from irae.training.validation import Score, Validation, side_by_side
 from irae.writing import remove_leftovers, write_atomically
@@ -212,7 +213,7 @@ class Run:
         if not math.isfinite(value):
             raise TrainingError(
                 f"step {self.step + 1}: the loss is {value}; first in "
-                f"{_first_bad_layer(self.network, batch.degraded, self._condition(batch))}; "
+                f"{first_bad_layer(self.network, batch.degraded, self._condition(batch))}; "
                 f"{self.folder / STATE_FILE} is the last good state (lower the learning rate)"
             )
         self.optimizer.zero_grad(set_to_none=True)
@@ -224,7 +225,7 @@ class Run:
         if not math.isfinite(norm):
             raise TrainingError(
                 f"step {self.step + 1}: the gradient is {norm}, first in "
-                f"{_first_bad_gradient(self.network)}; {self.folder / STATE_FILE} is the last good "
+                f"{first_bad_gradient(self.network)}; {self.folder / STATE_FILE} is the last good "
                 "state (lower the learning rate)"
             )
         nn.utils.clip_grads_with_norm_(parameters, self.config.training.clip_norm, total)
@@ -249,32 +250,6 @@ class Run:
             row = side_by_side(model, case)
             write_atomically(path, partial(save_image, row, format="png"))
         return score
-
-
-def _first_bad_layer(network: nn.Module, x: Tensor, condition: Tensor | None) -> str:
-    found: list[str] = []
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if isinstance(output, Tensor) and not torch.isfinite(output).all():
-                found.append(name)
-
-        return hook
-
-    handles = [m.register_forward_hook(watch(n)) for n, m in network.named_modules() if n]
-    with torch.no_grad():
-        network(x, condition)
-    for handle in handles:
-        handle.remove()
-    bad = [name for name, p in network.named_parameters() if not torch.isfinite(p).all()]
-    return found[0] if found else (bad[0] if bad else "the loss itself")
-
-
-def _first_bad_gradient(network: nn.Module) -> str:
-    for name, parameter in network.named_parameters():
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-            return name
-    return "the sum over all layers"
 
 
 @contextmanager
