@@ -34,37 +34,62 @@ class Bijection(nn.Module, ABC):
         """The condition at the height and width of the output."""
         return condition
 
+    def rebuild(
+        self, output: Tensor, condition: Tensor | None = None, *, inverse: bool = False
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Recover the input from the output, and the autograd graph that leads from it.
+
+        Override where both can share work: a coupling runs its network once for the two.
+
+        Args:
+            output: what `forward` returned (`inverse`, if ``inverse``), without a graph.
+            condition: what that was given.
+            inverse: which of the two was run.
+
+        Returns:
+            The input as leaves that require a gradient, and the output computed from these; both
+            in parts of equal size that lie side by side along the channels.
+        """
+        with torch.no_grad():
+            given = self(output, condition) if inverse else self.inverse(output, condition)
+        given = given.detach().requires_grad_()
+        with torch.enable_grad():
+            again = self.inverse(given, condition) if inverse else self(given, condition)
+        return (given,), (again,)
+
 
 class Chain(Bijection):
     """Bijections one after another; the log-determinants add up."""
+
+    # Whether a `Glow` differentiates this chain by inversion; see `irae.flow.reversible`.
+    reversible: bool = False
 
     def __init__(self, steps: Iterable[Bijection]) -> None:
         super().__init__()
         self.steps = nn.ModuleList(steps)
 
-    def _steps(self) -> list[Bijection]:
-        return [step for step in self.steps if isinstance(step, Bijection)]
-
-    def _conditions(self, condition: Tensor | None) -> list[Tensor | None]:
-        conditions = []
-        for step in self._steps():
-            conditions.append(condition)
-            condition = step.squeeze_condition(condition)
-        return conditions
+    def pairs(self, condition: Tensor | None) -> list[tuple[Bijection, Tensor | None]]:
+        """Every step, and the condition at the size of its input."""
+        pairs = []
+        for step in self.steps:
+            if isinstance(step, Bijection):
+                pairs.append((step, condition))
+                condition = step.squeeze_condition(condition)
+        return pairs
 
     def squeeze_condition(self, condition: Tensor | None) -> Tensor | None:
-        for step in self._steps():
-            condition = step.squeeze_condition(condition)
+        for step in self.steps:
+            if isinstance(step, Bijection):
+                condition = step.squeeze_condition(condition)
         return condition
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        for step, given in zip(self._steps(), self._conditions(condition), strict=True):
+        for step, given in self.pairs(condition):
             x = step(x, given)
         return x
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        pairs = list(zip(self._steps(), self._conditions(condition), strict=True))
-        for step, given in reversed(pairs):
+        for step, given in reversed(self.pairs(condition)):
             z = step.inverse(z, given)
         return z
 
@@ -72,7 +97,7 @@ class Chain(Bijection):
         self, x: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
-        for step, given in zip(self._steps(), self._conditions(condition), strict=True):
+        for step, given in self.pairs(condition):
             x, log_det = step.forward_and_log_det(x, given)
             total = total + log_det
         return x, total

@@ -11,6 +11,7 @@ from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
 from irae.flow.layers import COUPLINGS, SQUEEZES, build_mixing
 from irae.flow.networks import NETWORKS
+from irae.flow.reversible import run_chain
 
 
 class Glow(nn.Module):
@@ -76,7 +77,7 @@ class Glow(nn.Module):
         """
         latents = []
         for level, given in zip(self._chains(), self._conditions(condition), strict=True):
-            x, latent = level(x, given).chunk(2, 1)
+            x, latent = run_chain(level, x, given).chunk(2, 1)
             latents.append(latent)
         return [*latents, x]
 
@@ -87,7 +88,7 @@ class Glow(nn.Module):
         for level, given, latent in zip(
             reversed(self._chains()), reversed(conditions), reversed(split), strict=True
         ):
-            x = level.inverse(torch.cat([x, latent], 1), given)
+            x = run_chain(level, torch.cat([x, latent], 1), given, inverse=True)
         return x
 
     def forward_and_log_det(

@@ -69,6 +69,10 @@ class HaarSqueeze(Squeeze):
         return F.pixel_shuffle(self._mix(z), 2)
 
 
+def _apply(matrix: Tensor, x: Tensor) -> Tensor:
+    return F.conv2d(x, matrix.to(x.dtype)[:, :, None, None])
+
+
 class Mixing(Bijection):
     """Base of the invertible 1×1 convolutions: a square matrix applied to the channels."""
 
@@ -78,8 +82,12 @@ class Mixing(Bijection):
 
     def inverse_matrix(self) -> Tensor:
         """Its inverse, differentiable."""
-        inverse: Tensor = torch.linalg.inv(self.matrix())
-        return inverse
+        return self.matrices()[1]
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """The matrix and its inverse, sharing what both need."""
+        matrix = self.matrix()
+        return matrix, torch.linalg.inv(matrix)
 
     def log_abs_det(self) -> Tensor:
         """log abs det of the matrix, a scalar."""
@@ -87,10 +95,18 @@ class Mixing(Bijection):
         return log_det
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        return F.conv2d(x, self.matrix().to(x.dtype)[:, :, None, None])
+        return _apply(self.matrix(), x)
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        return F.conv2d(z, self.inverse_matrix().to(z.dtype)[:, :, None, None])
+        return _apply(self.inverse_matrix(), z)
+
+    def rebuild(
+        self, output: Tensor, condition: Tensor | None = None, *, inverse: bool = False
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        with torch.enable_grad():
+            there, back = reversed(self.matrices()) if inverse else self.matrices()
+            given = _apply(back.detach(), output).requires_grad_()
+            return (given,), (_apply(there, given),)
 
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None
@@ -147,12 +163,24 @@ class BoundedMixing(Mixing):
         return self.bound * torch.tanh(self.log_scale / self.bound)
 
     def matrix(self) -> Tensor:
-        stretched = self._log_singular_values().exp()[:, None] * self._orthogonal(self.right)
-        return self._orthogonal(self.left) @ stretched @ self._orthogonal(self.fixed)
+        return self._product(*self._rotations())
 
     def inverse_matrix(self) -> Tensor:
-        shrunk = (-self._log_singular_values()).exp()[:, None] * self._orthogonal(self.left).T
-        return self._orthogonal(self.fixed).T @ self._orthogonal(self.right).T @ shrunk
+        return self._inverse_product(*self._rotations())
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        rotations = self._rotations()
+        return self._product(*rotations), self._inverse_product(*rotations)
+
+    def _rotations(self) -> tuple[Tensor, Tensor, Tensor]:
+        left, right = self._orthogonal(self.left), self._orthogonal(self.right)
+        return left, right, self._orthogonal(self.fixed)
+
+    def _product(self, left: Tensor, right: Tensor, fixed: Tensor) -> Tensor:
+        return left @ (self._log_singular_values().exp()[:, None] * right) @ fixed
+
+    def _inverse_product(self, left: Tensor, right: Tensor, fixed: Tensor) -> Tensor:
+        return fixed.T @ right.T @ ((-self._log_singular_values()).exp()[:, None] * left.T)
 
     def log_abs_det(self) -> Tensor:
         return self._log_singular_values().sum()
@@ -177,6 +205,19 @@ class AdditiveCoupling(Bijection):
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         a, b = z.chunk(2, 1)
         return torch.cat([a - self._shift(b, condition), b], 1)
+
+    def rebuild(
+        self, output: Tensor, condition: Tensor | None = None, *, inverse: bool = False
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        mapped, b = output.detach().chunk(2, 1)
+        b.requires_grad_()
+        with torch.enable_grad():
+            shift = self._shift(b, condition)
+            if inverse:
+                a = (mapped + shift.detach()).requires_grad_()
+                return (a, b), (a - shift, b)
+            a = (mapped - shift.detach()).requires_grad_()
+            return (a, b), (a + shift, b)
 
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None
@@ -209,6 +250,20 @@ class AffineCoupling(Bijection):
         a, b = z.chunk(2, 1)
         logit, shift = self._scale_and_shift(b, condition)
         return torch.cat([(a - shift) / torch.sigmoid(logit), b], 1)
+
+    def rebuild(
+        self, output: Tensor, condition: Tensor | None = None, *, inverse: bool = False
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        mapped, b = output.detach().chunk(2, 1)
+        b.requires_grad_()
+        with torch.enable_grad():
+            logit, shift = self._scale_and_shift(b, condition)
+            scale = torch.sigmoid(logit)
+            if inverse:
+                a = (scale.detach() * mapped + shift.detach()).requires_grad_()
+                return (a, b), ((a - shift) / scale, b)
+            a = ((mapped - shift.detach()) / scale.detach()).requires_grad_()
+            return (a, b), (scale * a + shift, b)
 
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None

@@ -126,6 +126,25 @@ def test_log_det_equals_the_jacobians(name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
+@pytest.mark.parametrize("name", [name for name in BIJECTIONS if not name.startswith("glow")])
+def test_rebuild_recovers_the_input_and_the_graph(name: str, inverse: bool) -> None:
+    bijection = perturbed(BIJECTIONS[name]()).double()
+    x = picture(3, 8, 12, torch.float64)
+    given = (bijection(x).detach() if inverse else x).requires_grad_()
+    output = bijection.inverse(given) if inverse else bijection(given)
+    weight = picture(*output.shape[:1], *output.shape[2:], torch.float64, output.shape[1])
+    wanted = list(bijection.parameters())
+    expected = torch.autograd.grad(output, [given, *wanted], weight)
+
+    parts, again = bijection.rebuild(output.detach(), inverse=inverse)
+    assert (torch.cat(parts, 1) - given).abs().max() <= 1e-9
+    assert (torch.cat(again, 1) - output).abs().max() <= 1e-9
+    found = torch.autograd.grad(again, [*parts, *wanted], weight.chunk(len(again), 1))
+    joined = [torch.cat(found[: len(parts)], 1), *found[len(parts) :]]
+    assert all(torch.allclose(a, b, atol=1e-8) for a, b in zip(joined, expected, strict=True))
+
+
 @pytest.mark.parametrize("name", CONDITIONAL)
 def test_conditional_maps_invert_and_use_their_condition(name: str) -> None:
     bijection = perturbed(CONDITIONAL[name]()).double()

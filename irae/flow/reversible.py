@@ -1,0 +1,113 @@
+"""A backward pass that recomputes activations by inversion instead of keeping them.
+
+A flow's layers can be undone, so nothing between a chain's input and output need be stored for
+the gradient (Gomez et al. 2017, arXiv 1707.04585): the backward pass walks the chain from its
+output, recovers each step's input, rebuilds that one step's graph, differentiates and drops it.
+Peak memory is then that of one step, whatever the depth, for one more run of the networks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from irae.flow.bijection import Chain
+
+
+def set_reversible(network: nn.Module, on: bool) -> None:
+    """Make every flow in ``network`` differentiate by inversion, or plainly again.
+
+    Gradients are the same up to rounding; networks without flows are left as they are. Only
+    `Glow.forward` and `Glow.inverse` are concerned, not the log-determinants.
+
+    Gradients can be taken once, not twice (``create_graph``), and a hook on a parameter
+    (``register_hook``) fires twice. Under `torch.compile` the flows run uncompiled; to compile
+    nevertheless, compile each `CouplingNetwork` in place (``module.compile()``).
+    """
+    for module in network.modules():
+        if isinstance(module, Chain):
+            module.reversible = on
+
+
+def run_chain(
+    chain: Chain, x: Tensor, condition: Tensor | None = None, *, inverse: bool = False
+) -> Tensor:
+    """``chain(x, condition)`` or ``chain.inverse(x, condition)``, reversibly if it is set to.
+
+    Without gradients there is nothing to save. Under autocast the state itself would be rounded
+    and could not be recovered, so the chain is run plainly there.
+    """
+    plain = not chain.reversible or not torch.is_grad_enabled()
+    if plain or torch.is_autocast_enabled(x.device.type):
+        result: Tensor = chain.inverse(x, condition) if inverse else chain(x, condition)
+    else:
+        result = _run_reversibly(chain, x, condition, inverse)
+    return result
+
+
+class _Baton:
+    """Hands the state from one step's backward to that of the step before it."""
+
+    state: Tensor | None = None
+
+
+# TorchDynamo cannot trace a backward pass that itself differentiates.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _run_reversibly(chain: Chain, x: Tensor, condition: Tensor | None, inverse: bool) -> Tensor:
+    pairs = chain.pairs(condition)
+    baton = _Baton()
+    for count, (step, given) in enumerate(reversed(pairs) if inverse else pairs, 1):
+        # Parameters are inputs so that their gradients come out where autograd, and with it
+        # DistributedDataParallel, expects them, and as soon as they are known.
+        how = (step, inverse, baton, count == len(pairs))
+        x = _ReversibleStep.apply(how, x, given, *_trainable(step))
+    return x
+
+
+def _trainable(step: nn.Module) -> list[nn.Parameter]:
+    return [p for p in step.parameters() if p.requires_grad]
+
+
+class _ReversibleStep(torch.autograd.Function):
+    """A step of a chain, in one direction. Only the last one of the chain keeps its output."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, how: tuple[Any, ...], x: Tensor, condition: Tensor | None, *parameters: Tensor
+    ) -> Tensor:
+        ctx.step, ctx.inverse, ctx.baton, last = how
+        result: Tensor = ctx.step.inverse(x, condition) if ctx.inverse else ctx.step(x, condition)
+        # The parameters are saved only for autograd to notice if they change before the backward.
+        ctx.save_for_backward(result if last else None, condition, *parameters)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        output, condition, *saved = ctx.saved_tensors
+        output = ctx.baton.state if output is None else output
+        parameters = _trainable(ctx.step)
+        if [id(p) for p in parameters] != [id(p) for p in saved]:
+            raise RuntimeError(
+                "parameters were replaced between a reversible flow and its backward"
+            )
+        wanted: list[Tensor] = [*parameters]
+        if ctx.needs_input_grad[2]:
+            condition = condition.detach().requires_grad_()
+            wanted.append(condition)
+        parts, again = ctx.step.rebuild(output, condition, inverse=ctx.inverse)
+        grads = torch.autograd.grad(
+            again, [*parts, *wanted], grad.chunk(len(again), 1), allow_unused=True
+        )
+        ctx.baton.state = _side_by_side([part.detach() for part in parts])
+        grad_x, grads = _side_by_side(grads[: len(parts)]), grads[len(parts) :]
+        grad_condition = grads[-1] if ctx.needs_input_grad[2] else None
+        return (None, grad_x, grad_condition, *grads[: len(parameters)])
+
+
+def _side_by_side(parts: Any) -> Tensor:
+    joined: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+    return joined
