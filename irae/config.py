@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,15 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from irae.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     """Unknown keys are errors: a misspelt option must not silently keep its default."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
 
-class ModelSection(_Section):
+class ModelSection(Section):
     """Which network, and what it starts from."""
 
     network: str = "irae"
@@ -29,7 +30,7 @@ class ModelSection(_Section):
     init: str | None = None  # a packaged name or model file whose weights training starts from
 
 
-class DegradationSection(_Section):
+class DegradationSection(Section):
     """What is done to the clean picture. One number is fixed, a pair is a range (blind)."""
 
     sigma: float | tuple[float, float] = (0.0, 55.0)
@@ -58,14 +59,14 @@ class DegradationSection(_Section):
         return self
 
 
-class SourceSection(_Section):
+class SourceSection(Section):
     """One source of clean pictures."""
 
     source: str  # celeba, flowers, birds, or a folder (relative to data.root)
     weight: float = Field(default=1.0, gt=0)  # share of the patches, relative to the others
 
 
-class AugmentSection(_Section):
+class AugmentSection(Section):
     """Cheap changes of a patch; each number is the share of patches it happens to."""
 
     flip: bool = True  # the eight symmetries of the square
@@ -74,7 +75,7 @@ class AugmentSection(_Section):
     shrink: Share = 0.2  # twice the area at half the scale
 
 
-class ValidationSection(_Section):
+class ValidationSection(Section):
     """What decides which weights are the best. Never a test set."""
 
     source: str = "photos_val"
@@ -85,7 +86,7 @@ class ValidationSection(_Section):
     max_round_trip: float = Field(default=0.5, gt=0)  # in 8-bit units; beyond it, never the best
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """Where clean pictures come from."""
 
     root: str | None = None  # default: $IRAE_DATA, else ./data
@@ -94,14 +95,15 @@ class DataSection(_Section):
     validation: ValidationSection = ValidationSection()
     patch: int = Field(default=64, ge=16)  # a multiple of the network's size_multiple
     augment: AugmentSection = AugmentSection()
-    cache_gb: float = Field(default=4.0, ge=0)  # decoded pictures kept in memory
+    # Decoded pictures kept, on the device that trains as far as there is room, else on the host.
+    cache_gb: float = Field(default=4.0, ge=0)
 
 
-class TrainingSection(_Section):
+class TrainingSection(Section):
     """The optimisation."""
 
     steps: int = Field(default=30000, ge=1)
-    batch: int = Field(default=8, ge=1)
+    batch: int = Field(default=8, ge=1)  # of all processes together
     learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["cosine", "step"] = "cosine"
     final_learning_rate: float = Field(default=1e-5, ge=0)  # cosine: where it ends
@@ -114,7 +116,13 @@ class TrainingSection(_Section):
     ema: float = Field(default=0.999, ge=0, lt=1)
     loss: Literal["l1", "l2", "charbonnier", "psnr"] = "l1"
     known_weight: Share = 0.1  # inpainting: weight of known pixels beside the holes' 1
-    precision: Literal["fp32", "bf16"] = "bf16"
+    # Of the coupling networks; auto: bf16 where the device is measured to be faster at it. A run
+    # keeps what auto came to, here and for reversible, so that a resumed one computes alike.
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    # Recompute activations in the backward pass instead of keeping them; auto: where kept ones
+    # would fill more than half of the device's memory.
+    reversible: bool | Literal["auto"] = "auto"
+    compile: bool = False  # torch.compile the training step's network
     threads: int | None = Field(default=None, ge=1)  # CPU threads; default: PyTorch's choice
     validate_every: int = Field(default=1000, ge=1)
     checkpoint_every: int = Field(default=500, ge=1)
@@ -122,7 +130,7 @@ class TrainingSection(_Section):
     samples: int = Field(default=4, ge=0)  # pictures written at each validation
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A whole run."""
 
     task: Literal["denoise", "jpeg", "inpaint"]
@@ -168,6 +176,15 @@ def load_config(name: str | Path, overrides: list[str] | None = None) -> RunConf
         ConfigError: a file is absent or malformed, or a key unknown or out of range.
     """
     path = find_config(name)
+    return check_config(read_config(path, overrides), str(path))
+
+
+def read_config(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """The content of a config with all it extends and the overrides applied, not yet checked.
+
+    Raises:
+        ConfigError: a file is absent or malformed, or an override is.
+    """
     content = _read(path, ())
     for override in overrides or []:
         key, separator, value = override.partition("=")
@@ -180,17 +197,22 @@ def load_config(name: str | Path, overrides: list[str] | None = None) -> RunConf
         for part in reversed(key.split(".")):
             parsed = {part: parsed}
         content = _merge(content, parsed)
-    return check_config(content, str(path))
+    return content
 
 
 def check_config(content: dict[str, Any], origin: str) -> RunConfig:
-    """Validate the content of a config; ``origin`` is named in errors.
+    """Validate the content of a run's config; ``origin`` is named in errors.
 
     Raises:
         ConfigError: naming the first key at fault.
     """
+    return check_schema(RunConfig, content, origin)
+
+
+def check_schema(schema: type[Schema], content: dict[str, Any], origin: str) -> Schema:
+    """Validate content against any schema; see `check_config`."""
     try:
-        return RunConfig.model_validate(content)
+        return schema.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "(top level)"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import time
+from functools import cache
 from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 
 from irae.errors import UsageError
 
@@ -45,6 +49,12 @@ def select_device(name: str = "auto") -> torch.device:
     return device
 
 
+def use_device(device: torch.device) -> None:
+    """Make ``device`` the current one of this thread, where there are several of its kind."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
 def network_dtype(precision: str) -> torch.dtype:
     """The dtype of the coupling networks; the state of a flow is float32 at either precision.
 
@@ -54,6 +64,64 @@ def network_dtype(precision: str) -> torch.dtype:
     if precision not in get_args(Precision):
         raise UsageError(f"precision {precision!r} is unknown; use fp32 or bf16")
     return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+@cache
+def bfloat16_is_faster(device: torch.device) -> bool:
+    """Whether convolutions of a coupling network's size are measured faster in bfloat16.
+
+    Measured once a process (some 50 ms): processors without bfloat16 arithmetic emulate it and
+    are ten times slower at it, and no list of names says which those are.
+    """
+
+    def seconds(dtype: torch.dtype) -> float:
+        x = torch.randn(1, 64, 64, 64, device=device, dtype=dtype)
+        weight = torch.randn(64, 64, 3, 3, device=device, dtype=dtype)
+        x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            F.conv2d(x, weight, padding=1)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            elif device.type == "mps":
+                torch.mps.synchronize()
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        try:
+            return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
+        except (RuntimeError, TypeError):
+            return False  # A device that has no bfloat16 at all says so here.
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """``auto`` as what it comes to on ``device``, ``fp32`` or ``bf16``; those two as they are.
+
+    Raises:
+        UsageError: the precision is none of the three, or bf16 on a device that has none.
+    """
+    if precision == "auto":
+        return "bf16" if bfloat16_is_faster(device) else "fp32"
+    if network_dtype(precision) == torch.bfloat16:
+        try:
+            torch.zeros(1, 1, 1, 1, device=device, dtype=torch.bfloat16).relu_()
+            absent = device.type == "cuda" and not torch.cuda.is_bf16_supported(False)
+        except (RuntimeError, TypeError):
+            absent = True
+        if absent:
+            raise UsageError(f"device '{device}' has no bfloat16; use --precision fp32")
+    return precision
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes of memory that ``device`` has in all; the machine's for a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:

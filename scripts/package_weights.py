@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from irae.data.folder import PictureSet
 from irae.data.protocols import Degradation, Jpeg, MaskFolder, Noise
 from irae.data.registry import open_data
 from irae.evaluation.evaluate import evaluate
@@ -26,6 +27,7 @@ from irae.models.files import LoadedModel, load_model, save_model
 from irae.runtime import generator
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "irae" / "weights"
+COSTED_IMAGES = 4
 LARGEST_SHIFT = 0.005  # dB that storing in half precision may cost
 
 
@@ -55,6 +57,19 @@ def largest_round_trip(model: LoadedModel, data: Path, count: int | None) -> flo
         given, _, recovered = model.round_trip(degraded[None], mask)
         worst = max(worst, float((given - recovered).abs().max()) * 255)
     return worst
+
+
+def bfloat16_cost(
+    model: LoadedModel, pictures: PictureSet, degradations: list[Degradation]
+) -> float:
+    """dB lost by coupling networks in bfloat16: the most over all levels, on a few pictures."""
+    results = []
+    for precision in ("fp32", "bf16"):
+        model.to("cpu", precision)
+        results.append(evaluate(model, pictures, degradations, max_images=COSTED_IMAGES).levels)
+    model.to("cpu")
+    pairs = zip(*results, strict=True)
+    return max((a.output["psnr"] or 0) - (b.output["psnr"] or 0) for a, b in pairs)
 
 
 def processor() -> str:
@@ -123,6 +138,7 @@ def main() -> None:
         "command": " ".join(["irae", *run["command"][1:]]),
         "measured": measured.describe().splitlines(),
         "round_trip": largest_round_trip(halved, arguments.data, arguments.max_images),
+        "bfloat16_cost": round(bfloat16_cost(halved, pictures, degradations), 4),
         "config": config,
         "versions": trained["versions"],
     }

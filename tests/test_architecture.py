@@ -25,7 +25,7 @@ ALLOWED = {
     "models": {"flow", "imaging"},
     "data": {"imaging"},
     "training": {"config", "data", "imaging", "models", "flow"},
-    "evaluation": {"config", "training", "data", "imaging", "models"},
+    "evaluation": {"config", "training", "data", "imaging", "models", "flow"},
     "restoring": {"imaging", "models"},
 }
 
@@ -59,7 +59,10 @@ def test_every_part_has_its_rule() -> None:
     assert parts - {"__init__", "__main__", "cli"} == set(ALLOWED)
 
 
-COMMANDS = ["restore", "degrade", "train", "eval", "roundtrip", "models", "import", "data"]
+COMMANDS = [
+    *("restore", "degrade", "train", "eval", "roundtrip", "bench"),
+    *("models", "import", "export", "data"),
+]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,15 @@ def test_help_needs_no_torch(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     if arguments[0] in COMMANDS:
         assert "Example: irae " in " ".join(done.stdout.split())
+
+
+def test_restoring_loads_no_compiler() -> None:
+    code = (
+        "import sys, irae.restoring.pipeline, irae.restoring.restorer\n"
+        "heavy = {'torch._dynamo', 'torch._inductor', 'sympy', 'matplotlib', 'onnx', 'cv2'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_torch_and_torchvision_that_do_not_match_are_one_clear_line(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ def test_the_wheel_works_in_a_clean_environment_outside_the_checkout(
 def test_everything_imported_is_declared() -> None:
     """Each third-party package that irae imports is a dependency in pyproject.toml."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    groups = [project["dependencies"], project["optional-dependencies"]["gdown"]]
+    extras = project["optional-dependencies"]
+    groups = [project["dependencies"], *(extras[name] for name in ("gdown", "onnx", "report"))]
     declared = {re.split(r"[>=\[]", line)[0].lower() for group in groups for line in group}
     names = {"PIL": "pillow", "yaml": "pyyaml"}
     imported = set()

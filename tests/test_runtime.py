@@ -7,8 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from irae import runtime
 from irae.errors import UsageError
-from irae.runtime import generator, network_dtype, select_device, versions
+from irae.runtime import (
+    device_memory,
+    generator,
+    network_dtype,
+    resolve_precision,
+    select_device,
+    versions,
+)
 
 
 @settings(deadline=None)
@@ -41,3 +49,17 @@ def test_precisions() -> None:
 
 def test_versions_name_the_torch_in_use() -> None:
     assert torch.__version__.startswith(versions()["torch"])
+
+
+def test_auto_precision_is_what_the_device_is_faster_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cpu")
+    for faster, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(runtime, "bfloat16_is_faster", lambda device, f=faster: f)
+        assert resolve_precision("auto", device) == expected
+        assert resolve_precision("fp32", device) == "fp32"
+    with pytest.raises(UsageError, match="fp16"):
+        resolve_precision("fp16", device)
+
+
+def test_the_memory_of_a_cpu_is_the_machines() -> None:
+    assert 2**28 < device_memory(torch.device("cpu")) < 2**50

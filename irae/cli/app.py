@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from irae import __version__
-from irae.cli import data
+from irae.cli import bench, data
 from irae.cli.degrade import degrade
 from irae.cli.eval import eval_
+from irae.cli.export import export
 from irae.cli.import_ import import_
 from irae.cli.models import models
 from irae.cli.restore import restore
@@ -33,6 +35,8 @@ app.command("eval")(eval_)
 app.command("roundtrip")(roundtrip)
 app.command("models")(models)
 app.command("import")(import_)
+app.command("export")(export)
+app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 
 
@@ -74,6 +78,9 @@ def one_line(error: BaseException) -> str | None:
 
 def main() -> None:
     """Run the program; errors a user can mend are one line on stderr."""
+    # Read by OpenMP when torch is imported. Its threads otherwise spin while they wait for each
+    # other, which on a core that another program is using made restoring ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except Exception as error:

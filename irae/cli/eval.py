@@ -28,7 +28,13 @@ _OPTIONS = {
 
 
 def eval_(
-    model: Annotated[str, typer.Option("--model", help="Packaged model, model file or run.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="Packaged model, model file or run; or bm3d, nlm, telea, navier-stokes.",
+        ),
+    ],
     data: Annotated[
         str, typer.Option("--data", help="celeba, flowers, birds (their test part), or a folder.")
     ],
@@ -59,6 +65,10 @@ def eval_(
     max_images: Annotated[
         int | None, typer.Option("--max-images", help="Only the first N pictures.")
     ] = None,
+    luma: Annotated[
+        bool,
+        typer.Option("--luma", help="Measure on Y, from gray pictures; gray models always are."),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of noise, holes and masks.")] = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
@@ -83,7 +93,8 @@ def eval_(
 
     "in" is the damaged picture, "out" the restored one clipped to [0, 1].
     The masks of --mask are sorted, shuffled by the seed, dealt out to the pictures in turn and
-    scaled to each by nearest neighbour (authors: drawn until one has 10 to 50 % holes).
+    scaled to each by nearest neighbour (authors: drawn until one has 10 to 50 % holes). Models
+    that are told the noise level are told that of --sigma.
 
     Example: irae eval --model denoise --data photos/ --sigma 25
     """
@@ -136,6 +147,7 @@ def eval_(
         protocol=protocol,
         seed=seed,
         max_images=max_images,
+        luma=luma or None,
         progress=True,
     )
     if as_json:

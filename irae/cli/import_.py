@@ -11,41 +11,52 @@ from irae.errors import UsageError
 
 
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of the authors' code (.pt).")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="Published weights: IRAE (.pt), DnCNN or FFDNet (.pth), DnCNN-3 (.npz)."
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
-    task: Annotated[str, typer.Option(help="denoise, jpeg or inpaint.")] = "denoise",
+    task: Annotated[
+        str | None,
+        typer.Option(help="denoise, jpeg or inpaint. Default: jpeg for .npz, else denoise."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the output if it exists.")] = False,
 ) -> None:
-    """Turn a checkpoint of the published IRAE code into a model file.
+    """Turn published weights into a model file. Which network they are of, their tensors tell.
 
-    Example: irae import authors.pt -o model.safetensors
+    Example: irae import ffdnet_color.pth -o ffdnet.safetensors
     """
-    from irae.models.authors import read_authors_checkpoint
+    from irae.errors import ModelError
     from irae.models.files import ModelSpec, save_model
-    from irae.models.registry import TASKS, build_network
+    from irae.models.peers import read_foreign
+    from irae.models.registry import NETWORKS, TASKS, build_network
 
-    if task not in TASKS:
+    if task not in (None, *TASKS):
         raise UsageError(f"--task {task!r} is unknown; there are: {', '.join(TASKS)}")
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: a model file ends in .safetensors")
     if output.exists() and not overwrite:
         raise UsageError(f"{output}: exists already; use --overwrite")
-    options, state = read_authors_checkpoint(checkpoint)
-    network = build_network("irae", options)
-    missing = sorted(set(network.state_dict()) ^ set(state))
+    found = read_foreign(checkpoint)
+    task = task or found.task
+    if task not in NETWORKS[found.network].tasks:
+        raise UsageError(
+            f"--task {task}: {checkpoint} holds {found.network}, which does "
+            f"{', '.join(NETWORKS[found.network].tasks)}"
+        )
+    network = build_network(found.network, found.options)
+    missing = sorted(set(network.state_dict()) ^ set(found.state))
     if missing:
-        from irae.errors import ModelError
-
         raise ModelError(f"{checkpoint}: is incomplete or irregular; see tensor {missing[0]!r}")
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(found.state)
     except RuntimeError as error:
-        from irae.errors import ModelError
-
         first = str(error).splitlines()[-1].strip()
         raise ModelError(f"{checkpoint}: its tensors do not fit one network: {first}") from None
-    save_model(
-        output, network, ModelSpec("irae", options, task, {"imported_from": checkpoint.name})
-    )
-    shape = f"width {options['width']}, depth {options['depth']}, levels {options['levels']}"
-    typer.echo(f"{output}: {shape}", err=True)
+    card = {"imported_from": checkpoint.name}
+    save_model(output, network, ModelSpec(found.network, found.options, task, card))
+    keys = ("channels", "width", "depth", "levels", "layers")
+    shape = ", ".join(f"{key} {found.options[key]}" for key in keys if key in found.options)
+    typer.echo(f"{output}: {found.network} for {task}, {shape}", err=True)

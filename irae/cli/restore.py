@@ -36,10 +36,17 @@ def restore(
     model: Annotated[
         str | None, typer.Option(help="A packaged model's name, a model file or a run folder.")
     ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(min=0, max=255, help="Noise level, for models that must be told it."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[
-        Literal["fp32", "bf16"], typer.Option(help="Of the networks' arithmetic.")
-    ] = "fp32",
+        Literal["auto", "fp32", "bf16"],
+        typer.Option(
+            help="Of the networks' arithmetic. auto: bf16 where that is faster and costs nothing."
+        ),
+    ] = "auto",
     tile: Annotated[
         int | None,
         typer.Option(
@@ -63,7 +70,8 @@ def restore(
     """
     import json
 
-    from irae.restoring.batch import Talk, restore_file, run_jobs
+    from irae.restoring.batch import Talk, run_jobs
+    from irae.restoring.pipeline import Pipeline
     from irae.restoring.planning import (
         MASK_MARK,
         RESTORED_MARK,
@@ -76,7 +84,9 @@ def restore(
     if mask is not None and not mask.exists():
         raise UsageError(f"{mask}: no such mask file or folder")
     name = model or task or ("denoise" if mask is None else "inpaint")
-    restorer = Restorer(name, device=device, precision=precision, tile=tile, notify=Talk.note)
+    restorer = Restorer(
+        name, device=device, precision=precision, tile=tile, sigma=sigma, notify=Talk.note
+    )
     _check_options(name, restorer.task, task, mask)
     out_folder = out if out is not None and not is_picture_name(out) else None
     found, failures = collect_pictures(
@@ -87,14 +97,14 @@ def restore(
     )
     plan = plan_outputs(found, out, overwrite=overwrite, exact=mask is not None, masks=mask)
     plan.failures[:0] = failures
-    outcomes = run_jobs(
-        plan,
-        lambda index, job: restore_file(
-            restorer, job, overwrite=overwrite, resize_mask=resize_mask
-        ),
-        finished=lambda outcome: None if as_json else typer.echo(outcome.output),
-        title=f"irae {restorer.task}",
-    )
+    pipeline = Pipeline(restorer, plan.jobs, overwrite=overwrite, resize_mask=resize_mask)
+    with pipeline:
+        outcomes = run_jobs(
+            plan,
+            pipeline.outcome,
+            finished=lambda outcome: None if as_json else typer.echo(outcome.output),
+            title=f"irae {restorer.task}",
+        )
     if as_json:
         typer.echo(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
     if any(outcome.error for outcome in outcomes):

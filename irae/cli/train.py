@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from irae.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from irae.config import RunConfig
 
 
 def train(
@@ -29,43 +34,62 @@ def train(
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="fp32 or bf16, for the coupling networks.")
+        str | None, typer.Option(help="auto, fp32 or bf16, for the coupling networks.")
     ] = None,
 ) -> None:
     """Train a model as a config says, in a run folder that can be resumed at any moment.
 
     Example: irae train --config denoise.yaml --set data.root=data -o runs/denoise
+
+    On several GPUs: torchrun --nproc-per-node 4 -m irae train ...
     """
     if (config is None) == (resume is None):
         raise UsageError("give either --config FILE|NAME or --resume RUN")
     if resume is not None and output is not None:
         raise UsageError("--resume goes on in its own folder; leave out -o")
+    from irae.training.distributed import local_device, processes
+
+    overrides = [*(set_ or []), *([f"training.precision={precision}"] if precision else [])]
+    with processes() as ranks:
+        chosen = ranks.together(lambda: _select(local_device(device)))
+        # Files are read, and the folder named after the time, by one process for all.
+        changed, folder = ranks.on_main(lambda: _plan(config, resume, overrides, output))
+        from irae.training import loop, run
+
+        if changed is not None and resume is None:
+            going = run.begin(changed, folder, chosen, ranks)
+        else:
+            going = run.resume(folder, chosen, changed, ranks)
+        loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
+        if ranks.main:
+            best = "no validation yet" if going.best < 0 else f"best validation {going.best:.3f} dB"
+            typer.echo(f"{folder}: {going.step} steps, {best}", err=True)
+
+
+def _select(device: str) -> torch.device:
+    from irae.runtime import select_device, use_device
+
+    chosen = select_device(device)
+    use_device(chosen)
+    return chosen
+
+
+def _plan(
+    config: str | None, resume: Path | None, overrides: list[str], output: Path | None
+) -> tuple[RunConfig | None, Path]:
+    """The config of a new run, or what replaces a resumed one's (None: its own), and its folder."""
     from datetime import datetime
 
     from irae.config import load_config
-    from irae.runtime import select_device
     from irae.training.checkpoint import CONFIG_FILE
 
-    overrides = [*(set_ or []), *([f"training.precision={precision}"] if precision else [])]
-    chosen = select_device(device)
-    if resume is not None:
-        changed = None
-        if overrides:
-            path = resume / CONFIG_FILE
-            if not path.is_file():
-                raise UsageError(f"{resume}: holds no {CONFIG_FILE}; it is not a run")
-            changed = load_config(path, overrides)
-        from irae.training import loop
-
-        run = loop.resume(resume, chosen, changed)
-    else:
-        resolved = load_config(str(config), overrides)
-        from irae.training import loop
-
+    if resume is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        run = loop.begin(
-            resolved, output or Path("runs") / f"{Path(str(config)).stem}-{stamp}", chosen
-        )
-    loop.train(run, max_steps=max_steps, max_minutes=max_minutes)
-    best = "no validation yet" if run.best < 0 else f"best validation {run.best:.3f} dB"
-    typer.echo(f"{run.folder}: {run.step} steps, {best}", err=True)
+        name = Path("runs") / f"{Path(str(config)).stem}-{stamp}"
+        return load_config(str(config), overrides), output or name
+    if not overrides:
+        return None, resume
+    path = resume / CONFIG_FILE
+    if not path.is_file():
+        raise UsageError(f"{resume}: holds no {CONFIG_FILE}; it is not a run")
+    return load_config(path, overrides), resume

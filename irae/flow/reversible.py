@@ -30,6 +30,8 @@ def set_reversible(network: nn.Module, on: bool) -> None:
     for module in network.modules():
         if isinstance(module, Chain):
             module.reversible = on
+            if on:
+                _hide_from_the_compiler()
 
 
 def run_chain(
@@ -44,7 +46,7 @@ def run_chain(
     if plain or torch.is_autocast_enabled(x.device.type):
         result: Tensor = chain.inverse(x, condition) if inverse else chain(x, condition)
     else:
-        result = _run_reversibly(chain, x, condition, inverse)
+        result = _runner(chain, x, condition, inverse)
     return result
 
 
@@ -54,8 +56,6 @@ class _Baton:
     state: Tensor | None = None
 
 
-# TorchDynamo cannot trace a backward pass that itself differentiates.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _run_reversibly(chain: Chain, x: Tensor, condition: Tensor | None, inverse: bool) -> Tensor:
     pairs = chain.pairs(condition)
     baton = _Baton()
@@ -65,6 +65,19 @@ def _run_reversibly(chain: Chain, x: Tensor, condition: Tensor | None, inverse: 
         how = (step, inverse, baton, count == len(pairs))
         x = _ReversibleStep.apply(how, x, given, *_trainable(step))
     return x
+
+
+_runner = _run_reversibly
+
+
+def _hide_from_the_compiler() -> None:
+    """TorchDynamo cannot trace a backward pass that itself differentiates.
+
+    Not a decorator: it would import the compiler, a second and 150 MB, into every program.
+    """
+    global _runner
+    if _runner is _run_reversibly:
+        _runner = torch.compiler.disable(_run_reversibly)  # type: ignore[no-untyped-call]
 
 
 def _trainable(step: nn.Module) -> list[nn.Parameter]:

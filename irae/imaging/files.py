@@ -48,6 +48,7 @@ __all__ = [
     "find_pictures",
     "orient_mask",
     "picture_from_pil",
+    "picture_size",
     "picture_to_pil",
     "quantise",
     "read_mask",
@@ -91,6 +92,18 @@ def read_picture(path: str | Path) -> Picture:
             + " ".join(sorted(PICTURE_SUFFIXES))
         )
     return picture
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Width and height as a file's header claims them, without decoding it; 0, 0 if it does not.
+
+    Never an error: `read_picture` says what is wrong with a file.
+    """
+    try:
+        with unlimited_pixels(), Image.open(path, formats=_READABLE) as image:
+            return image.size
+    except DECODER_FAULTS:
+        return 0, 0
 
 
 def _read_bytes(path: Path) -> bytes:

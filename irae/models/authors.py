@@ -52,10 +52,17 @@ def read_authors_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tenso
     Raises:
         ModelError: the file is no such checkpoint; the message names the first odd key.
     """
-    content = read_pickle(path)
+    return read_authors_state(path, read_pickle(path))
+
+
+def read_authors_state(path: Path, content: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """As `read_authors_checkpoint`, of a file that `read_pickle` has opened."""
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict):
-        raise ModelError(f"{path}: has no 'state_dict'; expected a checkpoint of the authors' code")
+        raise ModelError(
+            f"{path}: holds no network known here: no 'state_dict' of the IRAE authors' code, and"
+            " not the tensors 'model.N.weight' of DnCNN or FFDNet alone"
+        )
     renamed: dict[str, Tensor] = {}
     levels = depth = 0
     for key, value in state.items():

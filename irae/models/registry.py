@@ -10,8 +10,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from irae.errors import ModelError
-from irae.models.irae import IRAE
-from irae.models.irae import PRESETS as IRAE_PRESETS
+from irae.models import arcnn, classical, dncnn, ffdnet, invdn, irae, pconv, rdn, rednet, unet
 
 Task = Literal["denoise", "jpeg", "inpaint"]
 TASKS: tuple[str, ...] = get_args(Task)
@@ -26,6 +25,9 @@ class NetworkKind:
         tasks: what it can be trained for.
         presets: named sets of options.
         invertible: whether it has an exact ``inverse``.
+
+    How many channels a network has and what its ``condition`` is, the network itself says (it may
+    depend on its options); see `irae.models.baseline.Baseline`.
     """
 
     build: Callable[..., nn.Module]
@@ -35,7 +37,23 @@ class NetworkKind:
 
 
 NETWORKS: dict[str, NetworkKind] = {
-    "irae": NetworkKind(build=IRAE, presets=IRAE_PRESETS, invertible=True),
+    "irae": NetworkKind(irae.IRAE, presets=irae.PRESETS, invertible=True),
+    "dncnn": NetworkKind(dncnn.DnCNN, ("denoise", "jpeg"), dncnn.PRESETS),
+    "ffdnet": NetworkKind(ffdnet.FFDNet, ("denoise",), ffdnet.PRESETS),
+    "rednet": NetworkKind(rednet.REDNet, ("denoise", "jpeg"), rednet.PRESETS),
+    "arcnn": NetworkKind(arcnn.ARCNN, ("jpeg",), arcnn.PRESETS),
+    "unet": NetworkKind(unet.UNet, TASKS, unet.PRESETS),
+    "rdn": NetworkKind(rdn.RDN, ("denoise", "jpeg"), rdn.PRESETS),
+    "pconv": NetworkKind(pconv.PConvUNet, ("inpaint",), pconv.PRESETS),
+    "invdn": NetworkKind(invdn.InvDN, ("denoise",), invdn.PRESETS),
+}
+
+# Methods without weights: models by name, but nothing to train or to keep in a file.
+CLASSICAL: dict[str, NetworkKind] = {
+    "bm3d": NetworkKind(classical.BM3D, ("denoise",)),
+    "nlm": NetworkKind(classical.NonLocalMeans, ("denoise",)),
+    "telea": NetworkKind(classical.Telea, ("inpaint",)),
+    "navier-stokes": NetworkKind(classical.NavierStokes, ("inpaint",)),
 }
 
 

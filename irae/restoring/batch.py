@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,10 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from irae.errors import IraeError
-from irae.imaging.files import read_mask, read_picture, write_picture
 from irae.imaging.tiling import is_out_of_memory
 from irae.restoring.planning import Failure, Job, Plan
-from irae.restoring.restorer import Restorer
 
 
 @dataclass(frozen=True)
@@ -107,41 +104,3 @@ def describe(error: Exception, job: Job) -> str:
     text = out_of_memory if is_out_of_memory(error) else str(error)
     named = (job.source, job.target, *([job.mask] if job.mask else []))
     return text if any(str(path) in text for path in named) else f"{job.source}: {text}"
-
-
-def restore_file(
-    restorer: Restorer, job: Job, *, overwrite: bool = False, resize_mask: bool = False
-) -> Outcome:
-    """Read, restore and write one picture.
-
-    Args:
-        restorer: what restores it.
-        job: the picture, its target, its mask if there are holes.
-        overwrite: whether an existing target may be replaced.
-        resize_mask: scale a mask of another size instead of refusing it.
-
-    Raises:
-        PictureError: it cannot be read or written, or the mask does not fit.
-        ModelError: the model gave numbers that are not finite.
-    """
-    begin = time.perf_counter()
-    picture = read_picture(job.source)
-    mask = None if job.mask is None else read_mask(
-        job.mask,
-        height=picture.height,
-        width=picture.width,
-        orientation=picture.orientation,
-        resize=resize_mask,
-    )  # fmt: skip
-    restored = restorer.restore_picture(picture, mask)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(job.target, restored, overwrite=overwrite)
-    return Outcome(
-        input=str(job.source),
-        output=str(job.target),
-        task=restorer.task,
-        model=restorer.model.name,
-        seconds=round(time.perf_counter() - begin, 3),
-        width=picture.width,
-        height=picture.height,
-    )

@@ -1,220 +1,208 @@
-"""Batches: random crops of cached pictures, augmented and degraded.
+"""Batches: random crops of cached pictures, augmented and degraded, a whole batch at a time.
 
-Every sample is a function of (seed, step, its index in the batch) alone. A resumed run therefore
-sees the same patches as one that was never stopped, without any sampler state to keep.
+Every sample is a function of (seed, step, its index in the batch) alone: its random parameters are
+rows of one table per step. A resumed run therefore sees the same patches as one that was never
+stopped, and several processes together see the batch that one would, without any sampler state.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
-from irae.config import AugmentSection, DataSection, DegradationSection, RunConfig
-from irae.data.folder import PictureSet
-from irae.data.protocols import dequantise
-from irae.data.registry import open_data
-from irae.errors import DataError
-from irae.imaging.degrade import (
-    add_noise,
-    apply_mask,
-    box_mask,
-    center_mask,
-    fill_holes,
-    integer,
-    irregular_mask,
-    jpeg_compress,
-    uniform,
-)
-from irae.imaging.files import find_pictures, read_mask
+from irae.config import DegradationSection, RunConfig
+from irae.imaging.degrade import apply_mask, fill_holes, jpeg_compress
 from irae.models.registry import resolve_options
-from irae.runtime import generator
+from irae.runtime import generator, use_device
+from irae.training.draws import Draws
+from irae.training.holes import Holes
+from irae.training.pictures import Crops, PictureCache, upload
 
-MASK_POOL = 256
-MASK_POOL_SIDE = 256
+# Keys of the random streams of a step; `irae.training.holes` has the next.
+_TABLE, _NOISE, _LEVELS = 0, 1, 2
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean and degraded ``B 3 H W``; for inpainting the mask ``B 1 H W`` (True in the holes),
-    and the degraded picture's holes already filled as the network expects."""
+    """What a network is trained on, on the device that trains.
+
+    Attributes:
+        clean: ``B 3 H W`` in [0, 1].
+        degraded: the same; for inpainting its holes are filled as the network expects.
+        mask: for inpainting ``B 1 H W``, True in the holes.
+        sigma: for denoising the noise levels ``B`` in 8-bit units.
+    """
 
     clean: Tensor
     degraded: Tensor
     mask: Tensor | None = None
-
-
-class PatchSource:
-    """Random patches of several picture sets, drawn in given shares.
-
-    Pictures are decoded when first drawn and kept as uint8 while they fit in ``cache_gb``.
-    """
-
-    def __init__(self, config: DataSection) -> None:
-        root = None if config.root is None else Path(config.root)
-        self._sets: list[PictureSet] = [
-            open_data(source.source, root=root, split="train", protocol=config.protocol)
-            for source in config.train
-        ]
-        self._protocol = config.protocol
-        self._weights = torch.tensor([source.weight for source in config.train])
-        self._patch = config.patch
-        self._augment = config.augment
-        self._cache: dict[tuple[int, int], Tensor] = {}
-        self._room = int(config.cache_gb * 2**30)
-
-    def __len__(self) -> int:
-        return sum(len(pictures) for pictures in self._sets)
-
-    def _load(self, which: int, index: int) -> Tensor:
-        cached = self._cache.get((which, index))
-        if cached is not None:
-            return cached
-        picture = self._sets[which].load(index)
-        height, width = picture.shape[1:]
-        if min(height, width) < self._patch:
-            down, right = max(0, self._patch - height), max(0, self._patch - width)
-            if down >= height or right >= width:
-                raise DataError(
-                    f"{self._sets[which].paths[index]}: {width}×{height} is too small for patches "
-                    f"of {self._patch}; lower data.patch or remove the picture"
-                )
-            padded = F.pad(picture[None].float(), (0, right, 0, down), mode="reflect")
-            picture = padded[0].to(torch.uint8)
-        if picture.numel() <= self._room:
-            self._cache[which, index] = picture
-            self._room -= picture.numel()
-        return picture
-
-    def draw(self, rng: Generator) -> Tensor:
-        """One clean patch, float32 ``C patch patch`` in [0, 1]; C is 1 for a gray one, else 3."""
-        which = int(torch.multinomial(self._weights, 1, generator=rng))
-        picture = self._load(which, integer(rng, 0, len(self._sets[which]) - 1))
-        height, width = picture.shape[1:]
-        chance = self._augment
-        shrink = uniform(rng) < chance.shrink and min(height, width) >= 2 * self._patch
-        side = self._patch * (2 if shrink else 1)
-        top, left = integer(rng, 0, height - side), integer(rng, 0, width - side)
-        crop = picture[:, top : top + side, left : left + side]
-        patch = dequantise(crop, rng) if self._protocol == "authors" else crop.float() / 255
-        if shrink:
-            patch = F.avg_pool2d(patch, 2)
-        return _augment(patch, chance, rng).contiguous()
-
-
-def _augment(patch: Tensor, chance: AugmentSection, rng: Generator) -> Tensor:
-    if chance.flip:
-        symmetry = integer(rng, 0, 7)
-        patch = patch.rot90(symmetry % 4, (1, 2))
-        patch = patch.flip(2) if symmetry >= 4 else patch
-    kind = uniform(rng)
-    if kind < chance.gray:
-        weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-        return (patch * weights).sum(0, keepdim=True)
-    if kind < chance.gray + chance.colour:
-        patch = patch[torch.randperm(3, generator=rng)]
-        gray = patch.mean(0, keepdim=True)
-        saturation = uniform(rng, 0.3, 2.5)
-        patch = (gray + (patch - gray) * saturation).clamp(0, 1)
-    return patch
-
-
-class _Masks:
-    """A pool of irregular masks, drawn once or read from a folder; crops of them are cheap."""
-
-    def __init__(self, folder: str | None, seed: int, device: torch.device) -> None:
-        if folder is None:
-            pool = [
-                irregular_mask(MASK_POOL_SIDE, MASK_POOL_SIDE, generator(seed, -1, i))
-                for i in range(MASK_POOL)
-            ]
-        else:
-            pool = [read_mask(path) for path in find_pictures([folder])]
-            pool = [mask for mask in pool if mask.any() and not mask.all()]
-            if not pool:
-                raise DataError(f"{folder}: no mask in it has both holes (white) and known pixels")
-        self._pool = [mask.to(device) for mask in pool]
-
-    def draw(self, side: int, rng: Generator) -> Tensor:
-        """A random crop, turned, with at least one hole and one known pixel."""
-        for _ in range(100):
-            mask = self._pool[integer(rng, 0, len(self._pool) - 1)]
-            # A crop of at most twice the patch, scaled: strokes of many widths from one pool.
-            size = integer(rng, min(side, *mask.shape[1:]), min(2 * side, *mask.shape[1:]))
-            top = integer(rng, 0, mask.shape[1] - size)
-            left = integer(rng, 0, mask.shape[2] - size)
-            crop = mask[None, :, top : top + size, left : left + size].float()
-            crop = F.interpolate(crop, size=(side, side), mode="nearest")[0] > 0.5
-            crop = crop.rot90(integer(rng, 0, 3), (1, 2))
-            if crop.any() and not crop.all():
-                return crop
-        # Masks with tiny holes only: a box is a fair stand-in for the crop that was not found.
-        return box_mask(side, side, side // 4, rng).to(self._pool[0].device)
+    sigma: Tensor | None = None
 
 
 class BatchMaker:
     """Makes the batch of any step of a run.
 
-    Crops are cut on the CPU, and JPEG is Pillow's; noise, masks and the filling of holes are made
-    on the device that trains.
+    Everything is done on ``device`` except JPEG, which is Pillow's, and therefore its patches.
+
+    Args:
+        config: of the run.
+        device: where batches are wanted; the CPU by default.
+        rows: the slice of the batch that this process trains on; all of it by default.
+
+    Raises:
+        DataError: a source of pictures or masks is missing or empty.
     """
 
-    def __init__(self, config: RunConfig, device: torch.device | None = None) -> None:
-        self._config = config
-        self._device = torch.device("cpu") if device is None else device
-        self._source = PatchSource(config.data)
+    def __init__(
+        self, config: RunConfig, device: torch.device | None = None, rows: slice | None = None
+    ) -> None:
+        self._config, self._device = config, device or torch.device("cpu")
+        self._size = config.training.batch
+        self._rows = rows or slice(0, self._size)
+        self._lock = Lock()  # The cache is filled as batches are made, of which one runs ahead.
+        # Patches that go through Pillow are better cut where it runs.
+        self._cutting = torch.device("cpu") if config.task == "jpeg" else self._device
+        self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures")
+        self._cache = PictureCache(config.data, self._cutting, self._workers)
+        self._weights = [source.weight for source in config.data.train]
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         self._hole_fill: float | None = options.get("hole_fill")
-        self._masks: _Masks | None = None
+        self._holes: Holes | None = None
         if config.task == "inpaint":
-            self._masks = _Masks(config.degradation.masks, config.seed, self._device)
+            self._holes = Holes(config.degradation, config.seed, config.data.patch)
 
-    def batch(self, step: int) -> Batch:
-        """The batch of optimisation step ``step``, on the device, in channels-last order."""
-        samples = [self._sample(step, i) for i in range(self._config.training.batch)]
-        clean = _stack([sample[0] for sample in samples])
-        degraded = _stack([sample[1] for sample in samples])
-        if self._masks is None:
-            return Batch(clean, degraded)
-        mask = torch.stack([sample[2] for sample in samples])
-        return Batch(clean, fill_holes(degraded, mask, self._hole_fill), mask)
+    def batch(self, step: int, *, whole: bool = False) -> Batch:
+        """The batch of optimisation step ``step`` in channels-last order.
 
-    def _sample(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        seed, degradation = self._config.seed, self._config.degradation
-        rng = generator(seed, step, index)
-        cut = self._source.draw(rng)
-        clean = cut.to(self._device, non_blocking=True)
+        Args:
+            step: from 0.
+            whole: all of it, not only this process's rows.
+
+        Raises:
+            DataError: a picture cannot be read or is too small.
+        """
+        with self._lock:
+            return self._make(step, slice(0, self._size) if whole else self._rows)
+
+    def _make(self, step: int, rows: slice) -> Batch:
+        draws = Draws(generator(self._config.seed, step, _TABLE), self._size, rows)
+        clean, gray = self._clean(step, rows, draws)
         if self._config.task == "denoise":
-            sigma = _draw(degradation.sigma, rng)
-            clip = uniform(rng) < degradation.clipped
-            noise = generator(seed, step, index, 1, device=self._device)
-            return clean, add_noise(clean, sigma, noise, clip=clip), clean
+            return self._noisy(step, rows, draws, clean, gray)
         if self._config.task == "jpeg":
-            return clean, _random_jpeg(cut, degradation, rng).to(self._device), clean
-        mask = self._hole(clean.shape[-1], rng)
-        return clean, apply_mask(clean, mask), mask
+            degraded = self._jpeg(clean, gray, draws)
+            return Batch(upload(clean, self._device), upload(degraded, self._device))
+        assert self._holes is not None
+        mask = upload(self._holes.draw(step, self._size, rows, draws), self._device)
+        filled = fill_holes(apply_mask(clean, mask), mask, self._hole_fill)
+        return Batch(clean, filled, mask)
 
-    def _hole(self, side: int, rng: Generator) -> Tensor:
-        kinds = self._config.degradation.holes
-        shares = torch.tensor(list(kinds.values()))
-        kind = list(kinds)[int(torch.multinomial(shares, 1, generator=rng))]
-        if kind == "irregular" and self._masks is not None:
-            return self._masks.draw(side, rng)
-        low, high = (round(side * share) for share in self._config.degradation.box_side)
-        size = integer(rng, max(1, low), max(1, high))
-        centred = kind == "center"
-        mask = center_mask(side, side, size) if centred else box_mask(side, side, size, rng)
-        return mask.to(self._device)
+    def _noisy(self, step: int, rows: slice, draws: Draws, clean: Tensor, gray: Tensor) -> Batch:
+        degradation = self._config.degradation
+        sigma = upload(draws.uniform(*_range(degradation.sigma)).float(), self._device)
+        noise = self._noise(torch.randn, step, _NOISE, clean.shape[2], rows)
+        alike = _where(gray, self._device)
+        noise.index_copy_(0, alike, noise[alike, :1].expand(-1, 3, -1, -1))
+        degraded = noise.mul_(_per_sample(sigma / 255)).add_(clean)
+        # As a file would hold it.
+        filed = _where(draws.chance(degradation.clipped), self._device)
+        levels = (degraded[filed].clamp_(0, 1) * 255).round_()
+        degraded.index_copy_(0, filed, levels.div_(255))
+        return Batch(clean, degraded, sigma=sigma)
+
+    def _clean(self, step: int, rows: slice, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Clean patches ``B 3 patch patch``, and on the host which of them are gray."""
+        cache, augment, patch = self._cache, self._config.data.augment, self._config.data.patch
+        which = draws.choice(self._weights)
+        numbers = cache.numbers(which, draws.integer(0, cache.counts[which] - 1))
+        shrunk, down, right = draws.chance(augment.shrink), draws.uniform(), draws.uniform()
+        symmetry = draws.integer(0, 7) if augment.flip else torch.zeros_like(numbers)
+        kind, order = draws.uniform(), draws.permutation(3)
+        saturation = draws.uniform(0.3, 2.5)
+
+        sizes = cache.sizes(numbers)
+        shrunk &= sizes.amin(1) >= 2 * patch
+        room = sizes - torch.where(shrunk, 2 * patch, patch)[:, None] + 1
+        corner = (torch.stack([down, right], 1) * room).long()
+        crops = Crops(numbers, corner[:, 0], corner[:, 1], symmetry)
+        clean = self._patches(step, rows, crops, shrunk)
+        gray = kind < augment.gray
+        _to_gray(clean, gray)
+        coloured = ~gray & (kind < augment.gray + augment.colour)
+        _recolour(clean, coloured, order, saturation)
+        return clean, gray
+
+    def _patches(self, step: int, rows: slice, crops: Crops, shrunk: Tensor) -> Tensor:
+        patch, device = self._config.data.patch, self._cutting
+        count = len(shrunk)
+        out = torch.empty(count, patch, patch, 3, device=device).permute(0, 3, 1, 2)
+        for side, selected in ((patch, ~shrunk), (2 * patch, shrunk)):
+            if not selected.any():
+                continue
+            there = _where(selected, device)
+            cut = self._cache.cut(crops.rows(selected), side).permute(0, 3, 1, 2)
+            if self._config.data.protocol == "authors":
+                levels = self._noise(torch.rand, step, _LEVELS, side, rows, device)[there]
+                pixels = (cut // 8).float() / 32 + levels / 32
+            else:
+                pixels = cut.float() / 255
+            out.index_copy_(0, there, pixels if side == patch else F.avg_pool2d(pixels, 2))
+        return out
+
+    def _noise(
+        self,
+        draw: Callable[..., Tensor],
+        step: int,
+        key: int,
+        side: int,
+        rows: slice,
+        device: torch.device | None = None,
+    ) -> Tensor:
+        """``B 3 side side`` random numbers for these rows of the batch.
+
+        They are drawn for all rows: one call, whose numbers do not depend on the slice.
+        """
+        device = device or self._device
+        random = generator(self._config.seed, step, key, side, device=device)
+        shape = (self._size, side, side, 3)
+        return draw(shape, generator=random, device=device)[rows].permute(0, 3, 1, 2)
+
+    def _jpeg(self, clean: Tensor, gray: Tensor, draws: Draws) -> Tensor:
+        degradation = self._config.degradation
+        quality = _qualities(degradation, draws)
+        kinds = degradation.subsampling
+        subsampling = draws.integer(0, len(kinds) - 1)
+        # A picture cropped after compression: its blocks start anywhere.
+        moved = ~draws.chance(degradation.aligned)
+        down, right = (draws.integer(0, 15) * moved for _ in range(2))
+        out = torch.empty_like(clean)
+
+        def compress(i: int) -> None:
+            patch = clean[i : i + 1, :1] if gray[i] else clean[i : i + 1]
+            top, left = int(down[i]), int(right[i])
+            padded = F.pad(patch, (left, 0, top, 0), mode="reflect")[0]
+            kind = kinds[int(subsampling[i])]
+            compressed = jpeg_compress(padded, int(quality[i]), subsampling=kind)
+            out[i] = compressed[:, top:, left:]
+
+        list(self._workers.map(compress, range(len(clean))))
+        return out
 
     def prefetched(self, first: int) -> Iterator[Batch]:
         """Batches from step ``first`` on, the next one made while this one is trained on."""
-        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        # A new thread's current GPU is the first; pinned memory would be tied to that.
+        pool = ThreadPoolExecutor(1, "batches", use_device, (self._device,))
+        with pool:
             step = first
             coming: Future[Batch] = pool.submit(self.batch, step)
             try:
@@ -226,29 +214,40 @@ class BatchMaker:
                 coming.cancel()
 
 
-def _stack(pictures: list[Tensor]) -> Tensor:
-    batch = torch.stack([picture.expand(3, -1, -1) for picture in pictures])
-    return batch.contiguous(memory_format=torch.channels_last)
+def _per_sample(x: Tensor) -> Tensor:
+    return x[:, None, None, None]
 
 
-def _draw(value: float | tuple[float, float], rng: Generator) -> float:
-    return uniform(rng, *value) if isinstance(value, tuple) else value
+def _where(wanted: Tensor, device: torch.device) -> Tensor:
+    """Numbers, on ``device``, of the samples that ``wanted`` (on the host) marks."""
+    return upload(wanted.nonzero()[:, 0], device)
 
 
-def _random_jpeg(clean: Tensor, degradation: DegradationSection, rng: Generator) -> Tensor:
+def _range(value: float | tuple[float, float]) -> tuple[float, float]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _to_gray(clean: Tensor, wanted: Tensor) -> None:
+    """Make the samples that ``wanted`` (on the host) marks gray, in place."""
+    rows = _where(wanted, clean.device)
+    red, green, blue = clean[rows].chunk(3, 1)
+    luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    clean.index_copy_(0, rows, luma.expand(-1, 3, -1, -1))
+
+
+def _recolour(clean: Tensor, wanted: Tensor, order: Tensor, saturation: Tensor) -> None:
+    """Permute the channels of some samples and scale their saturation, in place."""
+    rows = _where(wanted, clean.device)
+    channels = upload(order[wanted], clean.device)
+    factor = _per_sample(upload(saturation[wanted].float(), clean.device))
+    permuted = clean[rows[:, None], channels]
+    gray = permuted.mean(1, keepdim=True)
+    clean.index_copy_(0, rows, (gray + (permuted - gray) * factor).clamp(0, 1))
+
+
+def _qualities(degradation: DegradationSection, draws: Draws) -> Tensor:
     quality = degradation.quality
-    if not isinstance(quality, tuple):
-        chosen = quality
-    elif degradation.quality_distribution == "log":
-        low, high = (math.log(end) for end in quality)
-        chosen = round(math.exp(uniform(rng, low, high)))
-    else:
-        chosen = integer(rng, *quality)
-    kinds = degradation.subsampling
-    subsampling = kinds[integer(rng, 0, len(kinds) - 1)]
-    down = right = 0
-    if uniform(rng) >= degradation.aligned:
-        # A picture cropped after compression: its blocks start anywhere.
-        down, right = integer(rng, 0, 15), integer(rng, 0, 15)
-    padded = F.pad(clean[None], (right, 0, down, 0), mode="reflect")[0]
-    return jpeg_compress(padded, chosen, subsampling=subsampling)[:, down:, right:]
+    low, high = quality if isinstance(quality, tuple) else (quality, quality)
+    if degradation.quality_distribution == "log":
+        return draws.uniform(math.log(low), math.log(high)).exp().round().long()
+    return draws.integer(low, high)

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from irae.training.batches import Batch
+from irae.training.optimisation import Optimisation, network_inputs
+
+
+def diagnose(optimisation: Optimisation, batch: Batch) -> str | None:
+    """What is not finite in a step on this process's rows of a batch, and in which layer it began.
+
+    None if nothing is. Repeats the step as written, whether or not it is compiled, and leaves its
+    gradients behind.
+    """
+    network = optimisation.network
+    with torch.compiler.set_stance("force_eager"):
+        optimisation.optimizer.zero_grad(set_to_none=True)
+        loss, _ = optimisation.loss(batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            x, condition = network_inputs(network, batch)
+            return f"the loss is {value}, first in {first_bad_layer(network, x, condition)}"
+        torch.autograd.backward(loss)
+        norm = float(
+            nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+        )
+        if not math.isfinite(norm):
+            return f"the gradient is {norm}, first in {first_bad_gradient(network)}"
+    return None
 
 
 def first_bad_layer(network: nn.Module, x: Tensor, condition: Tensor | None) -> str:

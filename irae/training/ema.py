@@ -25,3 +25,6 @@ class EMA:
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         shadow = [p.data for p in self.network.parameters()]
         torch._foreach_lerp_(shadow, [p.data for p in network.parameters()], weight)
+        # Running statistics are averages already.
+        for kept, current in zip(self.network.buffers(), network.buffers(), strict=True):
+            kept.copy_(current)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from irae.imaging.degrade import add_noise, apply_mask, center_mask, irregular_m
 from irae.imaging.metrics import psnr
 from irae.models.files import LoadedModel
 from irae.runtime import generator
+from irae.training.distributed import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,12 @@ class _Case:
     clean: Tensor
     degraded: Tensor
     mask: Tensor | None = None
+    sigma: float | None = None
+
+    def restored(self, model: LoadedModel) -> Tensor:
+        """What a model makes of it, ``3 H W`` in host memory, not clipped."""
+        mask = None if self.mask is None else self.mask[None]
+        return model.restore(self.degraded[None], mask, sigma=self.sigma)[0].cpu()
 
 
 @dataclass(frozen=True)
@@ -60,31 +68,50 @@ class Validation:
         """The first ``count`` cases, for pictures to look at."""
         return self._cases[:count]
 
-    def score(self, model: LoadedModel) -> Score:
-        """Validate, leaving the model's precision as it was."""
-        sums: dict[str, list[tuple[float, float]]] = {}
-        for case in self._cases:
-            mask = None if case.mask is None else case.mask[None]
-            restored = model.restore(case.degraded[None], mask).clamp(0, 1).cpu()
-            before = float(psnr(case.degraded[None], case.clean[None]))
-            after = float(psnr(restored, case.clean[None]))
-            sums.setdefault(case.level, []).append((before, after))
-        levels = {
-            level: (sum(b for b, _ in pairs) / len(pairs), sum(a for _, a in pairs) / len(pairs))
-            for level, pairs in sums.items()
-        }
-        return Score(levels, self._round_trip(model) if model.invertible else None)
+    def score(self, model: LoadedModel, ranks: Ranks = ALONE) -> Score:
+        """Validate, leaving the model's precision as it was.
 
-    def _round_trip(self, model: LoadedModel) -> float:
+        Args:
+            model: the same in every process.
+            ranks: the processes, among which the pictures are dealt out.
+
+        Raises:
+            ModelError: an output is not finite.
+        """
+        mine = range(ranks.rank, len(self._cases), ranks.count)
+        measured = ranks.together(lambda: {i: self._measure(model, i) for i in mine})
+        trips = ranks.together(lambda: self._round_trips(model, ranks)) if model.invertible else []
+        # Summed in the order of the cases, so that the score does not depend on who had which.
+        found = {i: pair for part in ranks.gather(measured) for i, pair in part.items()}
+        pairs: dict[str, list[tuple[float, float]]] = {}
+        for i, case in enumerate(self._cases):
+            pairs.setdefault(case.level, []).append(found[i])
+        levels = {
+            level: (sum(b for b, _ in each) / len(each), sum(a for _, a in each) / len(each))
+            for level, each in pairs.items()
+        }
+        largest = [trip for part in ranks.gather(trips) for trip in part]
+        return Score(levels, max(largest) if largest else None)
+
+    def _measure(self, model: LoadedModel, index: int) -> tuple[float, float]:
+        case = self._cases[index]
+        restored = case.restored(model).clamp(0, 1)
+        before = float(psnr(case.degraded[None], case.clean[None]))
+        return before, float(psnr(restored[None], case.clean[None]))
+
+    def _round_trips(self, model: LoadedModel, ranks: Ranks) -> list[float]:
         precision = model.precision
         model.to(model.device, "fp32")
-        largest = 0.0
-        for case in self._cases[:: max(1, len(self._cases) // 6)]:
+        few = self._cases[:: max(1, len(self._cases) // 6)]
+        errors = []
+        for case in few[ranks.rank :: ranks.count]:
             mask = None if case.mask is None else case.mask[None]
             given, _, recovered = model.round_trip(case.degraded[None], mask)
-            largest = max(largest, float((given - recovered).abs().max()) * 255)
+            error = float((given - recovered).abs().max()) * 255
+            # Not a number compares with nothing; infinity is beyond every limit.
+            errors.append(error if math.isfinite(error) else math.inf)
         model.to(model.device, precision)
-        return largest
+        return errors
 
 
 def _centre(picture: Tensor, side: int) -> Tensor:
@@ -99,7 +126,7 @@ def _cases(config: RunConfig, clean: Tensor, index: int) -> list[_Case]:
     section = config.data.validation
     if config.task == "denoise":
         return [
-            _Case(f"sigma {sigma:g}", clean, add_noise(clean, sigma, generator(index)))
+            _Case(f"sigma {sigma:g}", clean, add_noise(clean, sigma, generator(index)), sigma=sigma)
             for sigma in section.sigma
         ]
     if config.task == "jpeg":
@@ -114,6 +141,4 @@ def _cases(config: RunConfig, clean: Tensor, index: int) -> list[_Case]:
 
 def side_by_side(model: LoadedModel, case: _Case) -> Tensor:
     """Clean, degraded and restored in a row, ``3 H 3W`` in [0, 1]."""
-    mask = None if case.mask is None else case.mask[None]
-    restored = model.restore(case.degraded[None], mask)[0].cpu()
-    return torch.cat([case.clean, case.degraded, restored], 2).clamp(0, 1)
+    return torch.cat([case.clean, case.degraded, case.restored(model)], 2).clamp(0, 1)

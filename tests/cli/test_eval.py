@@ -205,3 +205,23 @@ def test_threads(run: Run) -> None:
 def test_help_does_not_import_torch() -> None:
     code = "import sys, irae.cli.eval; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_classical_models_by_name(run: Run) -> None:
+    pytest.importorskip("cv2")
+    done = run("--model", "telea", "--data", "photos", "--hole", "center:6")
+    assert done.returncode == 0, done.stderr
+    assert "model telea (telea, 0 parameters, inpaint)" in done.stdout
+    assert "--sigma is for denoise; model 'telea' is for inpaint" in refused(
+        run("--model", "telea", "--data", "photos", "--sigma", "25")
+    )
+
+
+def test_luma(run: Run) -> None:
+    common = ("--model", "jpeg.safetensors", "--data", "photos", "--quality", "10", "--json")
+    luma, colour = json.loads(run(*common, "--luma").stdout), json.loads(run(*common).stdout)
+    assert (luma["measured_on"], colour["measured_on"]) == ("Y", "RGB")
+    scores = luma["levels"][0]["output"]
+    assert scores["psnr"] == scores["psnr_y"]
+    assert "8-bit Y" in luma["protocol_summary"]
+    assert "8-bit Y" not in colour["protocol_summary"]

@@ -17,8 +17,8 @@ from irae.data.protocols import Degradation, Hole, Jpeg, MaskFolder, Noise, Stan
 from irae.errors import DataError, ModelError, UsageError
 from irae.evaluation.evaluate import evaluate, markdown_table
 from irae.imaging.degrade import fill_holes
-from irae.imaging.metrics import psnr
-from irae.models.files import LoadedModel, ModelSpec
+from irae.imaging.metrics import psnr, rgb_to_y
+from irae.models.files import LoadedModel, ModelSpec, load_model
 from irae.models.registry import build_network, resolve_options
 
 
@@ -267,3 +267,75 @@ def test_the_table_is_markdown_and_aligned(pictures: PictureSet) -> None:
     assert lines[3].startswith("| sigma 25, clipped |   20.")
     assert len({len(line) for line in lines}) == 1
     assert markdown_table(["a", "b"], []).splitlines() == ["| a   |   b |", "| --- | --: |"]
+
+
+def network(name: str, task: str, **options: object) -> LoadedModel:
+    torch.manual_seed(0)
+    resolved = resolve_options(name, "default", options)
+    return LoadedModel(build_network(name, resolved), ModelSpec(name, resolved, task), name)
+
+
+def test_a_network_told_the_noise_level_is_told_that_of_each_level(pictures: PictureSet) -> None:
+    model = network("ffdnet", "denoise", width=8, layers=3)
+    result = evaluate(model, pictures, [Noise(15), Noise(50, clipped=True)])
+    rules = Standard()
+    for level in result.levels:
+        assert isinstance(level.degradation, Noise)
+        clean = rules.clean(pictures.load(0), 0, 0)
+        noisy = rules.damage(clean, level.degradation, 0, 0).pixels[None]
+        expected = model.restore(noisy, sigma=level.degradation.sigma).clamp(0, 1)
+        assert level.pictures[0].output["psnr"] == psnr(expected, clean[None]).item()
+
+
+@pytest.mark.parametrize("quality", [10, 60])
+def test_gray_networks_are_measured_on_luma(pictures: PictureSet, quality: int) -> None:
+    """The protocol of DnCNN-3, written out with Pillow: JPEG of the 8-bit Y as a gray picture."""
+    model = network("dncnn", "jpeg", channels=1, width=8, layers=3)
+    with torch.no_grad():  # The identity: the noise it predicts is none.
+        for parameter in model.network.parameters():
+            parameter.zero_()
+    result = evaluate(model, pictures, [Jpeg(quality)])
+    assert result.measured_on == "Y"
+    assert result.to_dict()["measured_on"] == "Y"
+    assert "on luma" in result.to_dict()["protocol_summary"]
+    assert "on luma" in result.describe()
+    for path, each in zip(pictures.paths, result.levels[0].pictures, strict=True):
+        with Image.open(path) as image:
+            luma = image.convert("L")
+        luma.save(path.with_suffix(".jpeg"), quality=quality)
+        with Image.open(path.with_suffix(".jpeg")) as image:
+            coded = np.asarray(image).astype(float)
+        error = np.square(coded - np.asarray(luma).astype(float)).mean()
+        expected = 20 * math.log10(255) - 10 * math.log10(error)
+        # Pillow rounds luma by a table of its own: a level apart at a pixel in some hundred.
+        assert each.input["psnr"] == pytest.approx(expected, abs=0.05)
+        assert each.output["psnr"] == pytest.approx(each.input["psnr"], abs=1e-4)
+        assert each.output["psnr_y"] == each.output["psnr"]
+
+
+def test_luma_on_request_puts_colour_networks_beside_gray_ones(pictures: PictureSet) -> None:
+    colour = evaluate(identity("denoise"), pictures, [Noise(25)], luma=True)
+    gray_model = network("dncnn", "denoise", channels=1, width=8, layers=3)
+    gray = evaluate(gray_model, pictures, [Noise(25)])
+    assert (colour.measured_on, gray.measured_on) == ("Y", "Y")
+    assert colour.levels[0].input == gray.levels[0].input
+    rules = Standard()
+    clean = (rgb_to_y(rules.clean(pictures.load(0), 0, 0)) * 255).round() / 255
+    noisy = rules.damage(clean, Noise(25), 0, 0).pixels.clamp(0, 1)
+    expected = psnr(noisy[None], clean[None]).item()
+    assert colour.levels[0].pictures[0].output["psnr"] == pytest.approx(expected, abs=1e-4)
+    assert evaluate(identity("denoise"), pictures, [Noise(25)]).measured_on == "RGB"
+    with pytest.raises(UsageError, match="authors has no luma"):
+        evaluate(gray_model, pictures, [Noise(25)], protocol="authors")
+
+
+@pytest.mark.parametrize("name", ["nlm", "telea"])
+def test_classical_models_are_evaluated_like_any(pictures: PictureSet, name: str) -> None:
+    pytest.importorskip("skimage" if name == "nlm" else "cv2")
+    level: Degradation = Noise(25) if name == "nlm" else Hole("center", 8)
+    result = evaluate(load_model(name), pictures, [level])
+    assert (result.model, result.network, result.parameters) == (name, name, 0)
+    before, after = result.levels[0].input["psnr"], result.levels[0].output["psnr"]
+    assert before is not None
+    assert after is not None
+    assert after > before + 3

@@ -291,3 +291,21 @@ def test_no_memory_at_all_is_one_line(
     monkeypatch.setattr(denoiser, "restore", no_memory)
     with pytest.raises(IraeError, match="out of memory even in tiles of"):
         Restorer(denoiser, device="cpu", notify=lambda line: None).restore(torch.rand(3, 200, 200))
+
+
+def test_models_that_must_be_told_the_noise_level() -> None:
+    with pytest.raises(UsageError, match="give --sigma"):
+        Restorer("nlm")
+    with pytest.raises(UsageError, match="drop --sigma"):
+        Restorer("denoise", sigma=25)
+
+
+def test_the_noise_level_is_handed_on() -> None:
+    pytest.importorskip("skimage", reason="the extra peers is not installed")
+    rng = torch.Generator().manual_seed(0)
+    noisy = 0.5 + 0.1 * torch.randn(1, 40, 48, generator=rng)
+    weak, strong = (
+        Restorer("nlm", sigma=sigma).restore_pixels(noisy.clamp(0, 1)) for sigma in (2, 40)
+    )
+    assert strong.shape == noisy.shape
+    assert strong.std() < 0.5 * weak.std()

@@ -19,7 +19,9 @@ from irae.config import load_config
 from irae.errors import TrainingError
 from irae.models.files import load_model
 from irae.training.checkpoint import load_state
-from irae.training.loop import Run, begin, learning_rate, resume, train
+from irae.training.loop import train
+from irae.training.optimisation import learning_rate
+from irae.training.run import Run, begin, resume
 
 CPU = torch.device("cpu")
 

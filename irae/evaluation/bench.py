@@ -1,0 +1,362 @@
+"""Speed and memory, side by side in one run."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from irae.config import TrainingSection
+from irae.errors import UsageError
+from irae.evaluation.rendition import published_form
+from irae.flow.networks import ActNormNetwork, set_network_dtype
+from irae.flow.reversible import set_reversible
+from irae.models.files import LoadedModel, ModelSpec, load_model
+from irae.models.irae import IRAE
+from irae.models.registry import NETWORKS, build_network, resolve_options
+from irae.runtime import generator, network_dtype
+from irae.training.batches import Batch
+from irae.training.distributed import ALONE
+from irae.training.optimisation import Optimisation
+
+RESTORE_MODELS = ("denoise", "irae:paper", "ffdnet", "dncnn")
+"""What is measured unless said otherwise: the packaged denoiser, the paper's, and two peers."""
+
+TRAIN_MODELS = ("irae:default", "irae:paper", "ffdnet", "dncnn")
+
+REFERENCE = "ffdnet"
+"""The network that speeds are given as multiples of."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one subject.
+
+    Attributes:
+        model: its name, as it was asked for.
+        form: how it was run, such as ``restoring`` or ``published layers``.
+        precision: ``fp32`` or ``bf16``.
+        parameters: number of trained numbers.
+        macs: multiply-adds per pixel of its convolutions.
+        seconds: median over the rounds.
+        fastest: least over the rounds.
+        slowest: greatest over the rounds.
+        rate: megapixels (restore) or patches (train) per second, at the median.
+        memory: peak beyond what was held before, bytes; None where it cannot be told.
+        speed: ``rate`` as a multiple of the reference's at this precision; None without it.
+        speedup: of ``rate`` over the published layers on the same weights in fp32, if measured.
+    """
+
+    model: str
+    form: str
+    precision: str
+    parameters: int
+    macs: float
+    seconds: float
+    fastest: float
+    slowest: float
+    rate: float
+    memory: int | None
+    speed: float | None = None
+    speedup: float | None = None
+
+
+@dataclass
+class _Subject:
+    model: str
+    form: str
+    precision: str
+    parameters: int
+    macs: float
+    run: Callable[[], object]
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the figures were taken on."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    return {
+        "device": str(device),
+        "processor": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
+
+
+def named_model(name: str) -> LoadedModel:
+    """A packaged model, a model file or run, or ``NETWORK[:PRESET]`` with untrained weights.
+
+    Raises:
+        ModelError: it is none of these.
+    """
+    network, _, preset = name.partition(":")
+    if network not in NETWORKS:
+        return load_model(name)
+    presets = NETWORKS[network].presets
+    chosen = preset or ("default" if "default" in presets else next(iter(presets), None))
+    options = resolve_options(network, chosen, {})
+    task = NETWORKS[network].tasks[0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LoadedModel(build_network(network, options), ModelSpec(network, options, task), name)
+
+
+def macs_per_pixel(model: LoadedModel) -> float:
+    """Multiply-adds of the convolutions for each pixel of a picture."""
+    side = 16 * model.size_multiple
+    x = torch.rand(1, model.channels or 3, side, side, device=model.device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.network(x, _condition(model, x))
+    # Of convolutions alone: what is done once a picture (inverting matrices) has no share.
+    flops = counter.get_flop_counts()["Global"][torch.ops.aten.convolution]
+    return float(flops) / 2 / side**2
+
+
+def _condition(model: LoadedModel, x: Tensor) -> Tensor | None:
+    if model.takes_sigma:
+        return torch.full((len(x), 1, 1, 1), 25 / 255, device=x.device)
+    channels = getattr(model.network, "condition_channels", 0)
+    return torch.zeros(len(x), 1, *x.shape[2:], device=x.device) if channels else None
+
+
+def _has_published_form(network: nn.Module) -> bool:
+    inner = [m for m in network.modules() if isinstance(m, ActNormNetwork)]
+    return isinstance(network, IRAE) and bool(inner) and not network.condition_channels
+
+
+def _restorers(name: str, x: Tensor, precision: str, device: torch.device) -> list[_Subject]:
+    model = named_model(name).to(device)
+    macs = macs_per_pixel(model)
+    model.to(device, precision)
+    mask = None
+    if model.takes_mask:
+        mask = torch.zeros(1, 1, *x.shape[2:], dtype=torch.bool)
+        mask[..., : x.shape[2] // 4, :] = True
+
+    def subject(form: str, run: Callable[[], object], kind: str = precision) -> _Subject:
+        return _Subject(name, form, kind, model.parameters, macs, run)
+
+    folded = isinstance(model.network, IRAE)
+    sigma = 25.0 if model.takes_sigma else None
+    subjects = [
+        subject(
+            "restoring" if folded else "layers",
+            lambda: model.restore(x, mask, sigma=sigma, filled=mask is not None),
+        )
+    ]
+    if _has_published_form(model.network) and precision == "fp32":
+        plain = published_form(model.network)  # type: ignore[arg-type]
+        given = x.to(device)
+
+        @torch.inference_mode()
+        def run() -> Tensor:
+            return plain(given)
+
+        subjects.append(subject("published layers", run))
+    return subjects
+
+
+def _trainers(
+    name: str, batch: int, patch: int, precision: str, device: torch.device
+) -> list[_Subject]:
+    subjects = []
+    model = named_model(name)
+    for reversible in (False, True) if isinstance(model.network, IRAE) else (False,):
+        model = named_model(name).to(device)
+        macs = macs_per_pixel(model)
+        network = model.network.train().requires_grad_(True)
+        network.to(memory_format=torch.channels_last)
+        set_network_dtype(network, network_dtype(precision))
+        set_reversible(network, reversible)
+        section = TrainingSection(precision=precision, batch=batch)  # type: ignore[arg-type]
+        work = _training_step(Optimisation(network, section, ALONE), model, batch, patch)
+        form = "recomputing" if reversible else "plain autograd"
+        subjects.append(_Subject(name, form, precision, model.parameters, macs, work))
+    return subjects
+
+
+def _training_step(
+    optimisation: Optimisation, model: LoadedModel, batch: int, patch: int
+) -> Callable[[], object]:
+    rng = generator(0)
+    clean = torch.rand(batch, model.channels or 3, patch, patch, generator=rng)
+    noise = torch.randn(clean.shape, generator=rng) * 25 / 255
+    clean, degraded = (
+        x.to(model.device).contiguous(memory_format=torch.channels_last)
+        for x in (clean, clean + noise)
+    )
+    mask = None
+    if model.takes_mask:
+        mask = torch.zeros(batch, 1, patch, patch, dtype=torch.bool, device=model.device)
+        mask[..., : patch // 4, :] = True
+    sigma = torch.full((batch,), 25.0, device=model.device)
+    given = Batch(clean, degraded, mask, sigma)
+    return lambda: optimisation.step(given, 1)
+
+
+def bench_restore(
+    models: Sequence[str],
+    *,
+    height: int,
+    width: int,
+    rounds: int,
+    precisions: Sequence[str],
+    device: torch.device,
+) -> list[Row]:
+    """Time the restoring of one picture by each model.
+
+    Args:
+        models: as `named_model` takes them.
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        rounds: measured runs of each, after one that is not; subjects take turns.
+        precisions: each of ``fp32`` and ``bf16`` at most once.
+        device: where.
+    """
+    _check(rounds, height, width)
+    x = torch.rand(1, 3, height, width, generator=generator(0))
+    subjects = [s for p in precisions for name in models for s in _restorers(name, x, p, device)]
+    return _measure(subjects, rounds, height * width / 1e6, device)
+
+
+def bench_train(
+    models: Sequence[str],
+    *,
+    batch: int,
+    patch: int,
+    rounds: int,
+    precisions: Sequence[str],
+    device: torch.device,
+) -> list[Row]:
+    """Time optimisation steps (forward, backward, clipping, update) on one batch.
+
+    Flows are measured with plain autograd and with the backward pass that recomputes. Arguments
+    as in `bench_restore`, the batch in samples and the patch's side in pixels.
+    """
+    _check(rounds, batch, patch)
+    subjects = [
+        s for p in precisions for name in models for s in _trainers(name, batch, patch, p, device)
+    ]
+    return _measure(subjects, rounds, batch, device)
+
+
+def _check(*numbers: int) -> None:
+    if min(numbers) < 1:
+        raise UsageError("sizes and rounds must be at least 1")
+
+
+def _measure(
+    subjects: list[_Subject], rounds: int, amount: float, device: torch.device
+) -> list[Row]:
+    memory = [_peak_memory(subject.run, device) for subject in subjects]  # Warms up, too.
+    times: list[list[float]] = [[] for _ in subjects]
+    for _ in range(rounds):
+        for subject, taken in zip(subjects, times, strict=True):
+            start = time.perf_counter()
+            subject.run()
+            _wait(device)
+            taken.append(time.perf_counter() - start)
+    medians = [torch.tensor(taken).quantile(0.5).item() for taken in times]
+    rates = [amount / median for median in medians]
+    reference = {
+        s.precision: rate for s, rate in zip(subjects, rates, strict=True) if s.model == REFERENCE
+    }
+    published = {
+        s.model: rate
+        for s, rate in zip(subjects, rates, strict=True)
+        if s.form == "published layers"
+    }
+    return [
+        Row(
+            model=s.model,
+            form=s.form,
+            precision=s.precision,
+            parameters=s.parameters,
+            macs=s.macs,
+            seconds=median,
+            fastest=min(taken),
+            slowest=max(taken),
+            rate=rate,
+            memory=peak,
+            speed=rate / reference[s.precision] if s.precision in reference else None,
+            speedup=rate / published[s.model] if s.model in published else None,
+        )
+        for s, median, taken, rate, peak in zip(
+            subjects, medians, times, rates, memory, strict=True
+        )
+    ]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _peak_memory(run: Callable[[], object], device: torch.device) -> int | None:
+    """Most memory held during a run beyond what was held before, bytes."""
+    run()
+    gc.collect()
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    reset = Path("/proc/self/clear_refs")
+    if device.type != "cpu" or not reset.exists():
+        return None
+    before = _resident("VmRSS")
+    reset.write_text("5")  # Linux: the peak begins anew at what is resident now.
+    run()
+    return _resident("VmHWM") - before
+
+
+def _resident(key: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def table(rows: Sequence[Row], unit: str) -> str:
+    """Rows as a Markdown table; ``unit`` is that of the rate."""
+    head = ["model", "form", "precision", "parameters", "MACs/pixel", "median s", "fastest to "
+            "slowest s", unit, "peak MB", f"x {REFERENCE}", "x published"]  # fmt: skip
+    lines = [head, ["---"] * len(head)]
+    for r in rows:
+        lines.append(
+            [
+                r.model,
+                r.form,
+                r.precision,
+                f"{r.parameters:,}",
+                f"{r.macs / 1e3:.0f} k",
+                f"{r.seconds:.3f}",
+                f"{r.fastest:.3f} to {r.slowest:.3f}",
+                f"{r.rate:.3g}",
+                "" if r.memory is None else f"{r.memory / 1e6:.0f}",
+                "" if r.speed is None else f"{r.speed:.2f}",
+                "" if r.speedup is None else f"{r.speedup:.2f}",
+            ]
+        )
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def as_json(rows: Sequence[Row], device: torch.device) -> dict[str, Any]:
+    """Machine and rows, for ``--json``."""
+    return {"machine": machine(device), "rows": [asdict(row) for row in rows]}

@@ -1,0 +1,368 @@
+"""The restoring form of an IRAE: the same function, folded once and run in little memory.
+
+Between two couplings everything is linear in the channels: ActNorm, the 1×1 mixing and its
+inverse, the Haar matrix, the shift of the picture by one half. `fold` multiplies what is
+neighbouring into one matrix, in float64, and puts the ActNorms of a coupling network into its
+convolutions. `FoldedIRAE` runs the result in strips of rows: the wide activations inside a
+coupling network are made and used up while they are in the cache, and never exist for the whole
+picture. Only the state, as large as the picture, does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irae.flow.actnorm import ActNorm
+from irae.flow.layers import AdditiveCoupling, AffineCoupling, HaarSqueeze, Mixing
+from irae.flow.networks import ActNormNetwork, PlainNetwork
+from irae.models.irae import IRAE
+
+_COUPLINGS = (AdditiveCoupling, AffineCoupling)
+
+STRIP_BYTES = 8 * 2**20
+"""Size on a CPU of one hidden activation: a few of these fit the last-level cache of one core."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``y = matrix x + bias`` over the channels: ``C C`` and ``C``."""
+
+    matrix: Tensor
+    bias: Tensor
+
+    def after(self, first: Linear) -> Linear:
+        """The map that applies ``first`` and then this one."""
+        return Linear(self.matrix @ first.matrix, self.matrix @ first.bias + self.bias)
+
+    def to(self, device: torch.device) -> Linear:
+        """As float32 on a device."""
+        return Linear(self.matrix.to(device, torch.float32), self.bias.to(device, torch.float32))
+
+
+@dataclass(frozen=True)
+class FoldedCoupling:
+    """A coupling whose network is three convolutions with biases and two ReLUs.
+
+    Attributes:
+        weights: of the 3×3, 1×1 and 3×3 convolutions.
+        biases: one for each.
+        ring: the 1×1 convolution pads by one and the last convolution by none (the authors'
+            network), instead of the reverse.
+        affine: the last convolution gives the shift and then the logit of the scale; else the
+            shift alone.
+    """
+
+    weights: tuple[Tensor, Tensor, Tensor]
+    biases: tuple[Tensor, Tensor, Tensor]
+    ring: bool
+    affine: bool
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> FoldedCoupling:
+        """For a device, in the dtype the network computes in."""
+        first, second, third = (
+            weight.to(device, dtype).contiguous(memory_format=torch.channels_last)
+            for weight in self.weights
+        )
+        one, two, three = (bias.to(device, dtype) for bias in self.biases)
+        return replace(self, weights=(first, second, third), biases=(one, two, three))
+
+
+@dataclass(frozen=True)
+class FoldedLevel:
+    """One level: ``enter``, then for each step its coupling and a map; and the way back.
+
+    Attributes:
+        enter: applied to the squeezed input of the level.
+        encoder: couplings run forward, each with the map that follows (none after the last).
+        decoder: couplings run backward, each with the map that follows; after the last of them
+            the state is unsqueezed.
+    """
+
+    enter: Linear
+    encoder: tuple[tuple[FoldedCoupling, Linear | None], ...]
+    decoder: tuple[tuple[FoldedCoupling, Linear], ...]
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> FoldedLevel:
+        """For a device, the networks in ``dtype`` and the maps in float32."""
+        return FoldedLevel(
+            self.enter.to(device),
+            tuple(
+                (coupling.to(device, dtype), None if map_ is None else map_.to(device))
+                for coupling, map_ in self.encoder
+            ),
+            tuple((coupling.to(device, dtype), map_.to(device)) for coupling, map_ in self.decoder),
+        )
+
+
+@torch.no_grad()
+def fold(network: IRAE) -> list[FoldedLevel]:
+    """Fold the weights of an IRAE, in float64 on the CPU; the finest level first."""
+    levels = []
+    chains = zip(network.encoder.levels, network.decoder.levels, strict=True)
+    for index, (encoder, decoder) in enumerate(chains):
+        enter, *following = _linear_runs(encoder, inverse=False)
+        leave, *between = _linear_runs(decoder, inverse=True)
+        if index == 0:
+            # The flows see the picture around zero.
+            half = torch.full_like(enter.bias, 0.5)
+            enter = enter.after(Linear(torch.eye(len(half), dtype=half.dtype), -half))
+            leave = Linear(leave.matrix, leave.bias + half)
+        forward = _couplings(encoder)
+        backward = list(zip(_couplings(decoder), [leave, *between], strict=True))
+        levels.append(
+            FoldedLevel(
+                enter,
+                tuple(zip(forward, [*following, None], strict=True)),
+                tuple(reversed(backward)),
+            )
+        )
+    return levels
+
+
+def _steps(level: nn.Module) -> list[nn.Module]:
+    return list(level.get_submodule("steps").children())
+
+
+def _couplings(level: nn.Module) -> list[FoldedCoupling]:
+    return [_fold_coupling(step) for step in _steps(level) if isinstance(step, _COUPLINGS)]
+
+
+def _linear_runs(level: nn.Module, *, inverse: bool) -> list[Linear]:
+    """The map in front of each coupling of a level, or the inverse of that map."""
+    steps = _steps(level)
+    channels = next(step for step in steps if isinstance(step, Mixing)).matrix().shape[0]
+    nothing = Linear(torch.eye(channels).double(), torch.zeros(channels).double())
+    runs, run = [], nothing
+    for step in steps:
+        if isinstance(step, _COUPLINGS):
+            runs.append(run)
+            run = nothing
+        else:
+            part = _linear(step, channels, inverse)
+            run = run.after(part) if inverse else part.after(run)
+    return runs
+
+
+def _linear(step: nn.Module, channels: int, inverse: bool) -> Linear:
+    zero = torch.zeros(channels).double()
+    if isinstance(step, ActNorm):
+        scale, bias = (t.detach().cpu().double().flatten() for t in (step.scale, step.bias))
+        return Linear(scale.diag(), bias) if inverse else Linear((1 / scale).diag(), -bias / scale)
+    if isinstance(step, HaarSqueeze):  # Its matrix is its own inverse.
+        return Linear(torch.kron(torch.eye(channels // 4), step.haar.cpu()).double(), zero)
+    if isinstance(step, Mixing):
+        exact = copy.deepcopy(step).cpu().double()
+        return Linear(exact.inverse_matrix() if inverse else exact.matrix(), zero)
+    return Linear(torch.eye(channels).double(), zero)
+
+
+def _fold_coupling(coupling: AdditiveCoupling | AffineCoupling) -> FoldedCoupling:
+    network = coupling.network
+    affine = isinstance(coupling, AffineCoupling)
+    convolutions = [layer for layer in network.children() if isinstance(layer, nn.Conv2d)]
+    weights = [layer.weight.detach().cpu().double() for layer in convolutions]
+    biases = [
+        torch.zeros(len(weight)).double() if layer.bias is None else layer.bias.cpu().double()
+        for layer, weight in zip(convolutions, weights, strict=True)
+    ]
+    if isinstance(network, ActNormNetwork):
+        norms = (network.actnorm1, network.actnorm2)
+        for index, norm in enumerate(norms):
+            scale, shift = (t.cpu().double().flatten() for t in (norm.scale, norm.bias))
+            weights[index] = weights[index] / scale[:, None, None, None]
+            biases[index] = (biases[index] - shift) / scale
+        gain = network.log_scale.cpu().double().exp().flatten()
+        weights[2], biases[2] = weights[2] * gain[:, None, None, None], biases[2] * gain
+    elif not isinstance(network, PlainNetwork):
+        raise TypeError(f"a coupling network of {type(network).__name__} has no folded form")
+    if affine:
+        # Shifts and logits lie interleaved; apart, each is a slice. The scale is
+        # sigmoid(r + 2), so the 2 goes into the bias.
+        order = [*range(0, len(biases[2]), 2), *range(1, len(biases[2]), 2)]
+        weights[2], biases[2] = weights[2][order], biases[2][order].clone()
+        biases[2][len(order) // 2 :] += 2
+    return FoldedCoupling(
+        (weights[0], weights[1], weights[2]),
+        (biases[0], biases[1], biases[2]),
+        ring=isinstance(network, ActNormNetwork),
+        affine=affine,
+    )
+
+
+class FoldedIRAE:
+    """A trained IRAE made ready for restoring; the weights are copied, not followed.
+
+    Args:
+        network: what is folded.
+        device: where it will run.
+        dtype: of the coupling networks; the state is float32.
+        strip_bytes: size of one hidden activation, above which a picture is worked through in
+            strips; none for `STRIP_BYTES` on a CPU and no strips elsewhere.
+    """
+
+    def __init__(
+        self,
+        network: IRAE,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        *,
+        strip_bytes: int | None = None,
+    ) -> None:
+        place = torch.device(device)
+        self.levels = [level.to(place, dtype) for level in fold(network)]
+        self.dtype = dtype
+        if strip_bytes is None:
+            strip_bytes = STRIP_BYTES if place.type == "cpu" else 2**62
+        self.strip_bytes = strip_bytes
+
+    @torch.inference_mode()
+    def __call__(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """As `IRAE.forward`: ``B 3 H W`` in [0, 1] and its condition ``B C' H W`` to restored."""
+        return self._level(0, x, condition)
+
+    def _level(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:
+        """``B C H W`` through a level, all below it, and back to ``B C H W``."""
+        level = self.levels[index]
+        condition = None if condition is None else F.avg_pool2d(condition, 2)
+        batch, channels, height, width = x.shape
+        # From here the state is B H W C: a row of pixels is one piece of memory, and the linear
+        # maps are plain matrix products.
+        blocks = x.reshape(batch, channels, height // 2, 2, width // 2, 2)
+        squeezed = blocks.permute(0, 2, 4, 1, 3, 5).reshape(
+            batch, height // 2, width // 2, 4 * channels
+        )
+        state = _apply(level.enter, squeezed, torch.empty_like(squeezed))
+        spare = squeezed
+        for coupling, following in level.encoder:
+            state, spare = self._couple(coupling, following, state, spare, condition, sign=1)
+        if index + 1 < len(self.levels):
+            half = state[..., : 2 * channels]
+            below = self._level(index + 1, half.permute(0, 3, 1, 2), condition)
+            half.copy_(below.permute(0, 2, 3, 1))
+        for coupling, following in level.decoder:
+            state, spare = self._couple(coupling, following, state, spare, condition, sign=-1)
+        blocks = state.view(batch, height // 2, width // 2, channels, 2, 2)
+        return blocks.permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+    def _couple(
+        self,
+        coupling: FoldedCoupling,
+        following: Linear | None,
+        state: Tensor,
+        spare: Tensor,
+        condition: Tensor | None,
+        *,
+        sign: Literal[1, -1],
+    ) -> tuple[Tensor, Tensor]:
+        """Run a coupling (1 forward, -1 backward) and the map after it.
+
+        Overwrites both buffers; returns them, the one with the result first.
+        """
+        half = state.shape[3] // 2
+        for samples, rows in self._strips(coupling, state):
+            changed = state[samples, rows, :, :half]
+            _transform(
+                coupling, changed, self._network(coupling, state, samples, rows, condition), sign
+            )
+            if following is not None:
+                _apply(following, state[samples, rows], spare[samples, rows])
+        return (state, spare) if following is None else (spare, state)
+
+    def _strips(self, coupling: FoldedCoupling, state: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Whole samples while several fit the cache, else some rows of one sample at a time."""
+        batch, height, width, _ = state.shape
+        row = width * len(coupling.biases[0]) * coupling.weights[0].element_size()
+        if row * height <= self.strip_bytes:
+            count = max(1, min(batch, self.strip_bytes // (row * height)))
+            for start in range(0, batch, count):
+                yield slice(start, min(start + count, batch)), slice(0, height)
+            return
+        strips = -(-height // max(4, self.strip_bytes // row))
+        rows = -(-height // strips)
+        for sample in range(batch):
+            for start in range(0, height, rows):
+                yield slice(sample, sample + 1), slice(start, min(start + rows, height))
+
+    def _network(
+        self,
+        coupling: FoldedCoupling,
+        state: Tensor,
+        samples: slice,
+        rows: slice,
+        condition: Tensor | None,
+    ) -> Tensor:
+        """The network's output ``b h W C'`` for some rows, which see two more on either side."""
+        height, width, channels = state.shape[1:]
+        half = channels // 2
+        first, last = rows.start - 2, rows.stop + 2
+        above, below = max(0, -first), max(0, last - height)
+        inside = slice(first + above, last - below)
+        extra = 0 if condition is None else condition.shape[1]
+        given = state.new_empty(
+            samples.stop - samples.start, last - first, width, half + extra, dtype=self.dtype
+        )
+        middle = slice(above, last - first - below)
+        given[:, middle, :, :half] = state[samples, inside, :, half:]
+        if condition is not None:
+            given[:, middle, :, half:] = condition[samples, :, inside].permute(0, 2, 3, 1)
+        _zero_rows(given, above, below)
+        (w1, w2, w3), (b1, b2, b3) = coupling.weights, coupling.biases
+        h = _convolve_relu(given.permute(0, 3, 1, 2), w1, b1, (0, 1))
+        # One row of the hidden activations beyond the picture is needed on either side. What
+        # stands there is what the network pads with: zeros before its 1×1 convolution, or after.
+        above, below = min(above, 1), min(below, 1)
+        if coupling.ring:
+            _zero_rows(h.permute(0, 2, 3, 1), above, below)
+        h = _convolve_relu(h, w2, b2, (0, int(coupling.ring)))
+        if not coupling.ring:
+            _zero_rows(h.permute(0, 2, 3, 1), above, below)
+        return F.conv2d(h, w3, b3, padding=(0, int(not coupling.ring))).permute(0, 2, 3, 1)
+
+
+def _convolve_relu(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
+    fusable = x.device.type == "cpu" and x.dtype == torch.float32
+    if fusable and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        # The fused operator that PyTorch's own compiler calls: a pass over memory less.
+        fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, bias, padding, (1, 1), (1, 1), 1, "relu", [], ""
+        )
+        return fused
+    return F.conv2d(x, weight, bias, padding=padding).relu_()
+
+
+def _zero_rows(x: Tensor, above: int, below: int) -> None:
+    if above:
+        x[:, :above] = 0
+    if below:
+        x[:, -below:] = 0
+
+
+def _apply(linear: Linear, x: Tensor, out: Tensor) -> Tensor:
+    """``b h W C`` times the matrix, into ``out``; both are one piece of memory."""
+    channels = x.shape[3]
+    torch.addmm(linear.bias, x.view(-1, channels), linear.matrix.T, out=out.view(-1, channels))
+    return out
+
+
+def _transform(
+    coupling: FoldedCoupling, changed: Tensor, network: Tensor, sign: Literal[1, -1]
+) -> None:
+    """The coupling's change of its first half, in place."""
+    half = changed.shape[3]
+    shift = network[..., :half]
+    if not coupling.affine:
+        changed.add_(shift, alpha=sign)
+        return
+    # Of the shifts too, which nobody needs: one whole piece of memory is several times faster.
+    scale = torch.sigmoid(network.float())[..., half:]
+    if sign == 1:
+        changed.mul_(scale).add_(shift)
+    else:
+        changed.sub_(shift).div_(scale)

@@ -1,0 +1,137 @@
+"""Reading published weights of other networks, and telling whose weights a file holds."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from irae.errors import ModelError
+from irae.models.authors import read_authors_state, read_pickle
+
+# A convolution or a normalisation, numbered in the order of the layers.
+_LAYER = re.compile(
+    r"(?:module\.)?model\.(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a foreign file holds, in this package's terms.
+
+    Attributes:
+        network: a name of the registry.
+        options: what it is built with.
+        state: its tensors under this package's names.
+        task: what it was trained for, as far as the file tells.
+        channels: of the pictures it is for.
+    """
+
+    network: str
+    options: dict[str, Any]
+    state: dict[str, Tensor]
+    task: str = "denoise"
+    channels: int = 3
+
+
+def read_foreign(path: Path) -> Imported:
+    """Recognise a published weights file by its tensors.
+
+    Known are: a checkpoint of the IRAE authors' code; DnCNN and FFDNet as ``model.N.weight`` and
+    ``model.N.bias``, batch normalisation merged or not; DnCNN-3 for JPEG as an ``.npz`` of arrays
+    ``w0 … wN`` (out, in, height, width) and ``b0 … bN``.
+
+    Raises:
+        ModelError: the file cannot be read or holds something else; the message names what.
+    """
+    if path.suffix == ".npz":
+        return _plain_network(path, _layers_of_npz(path), "jpeg")
+    content = read_pickle(path)
+    inner = content.get("state_dict") if isinstance(content, dict) else None
+    for state in (content, inner):
+        if isinstance(state, dict) and state and all(_is_layer(k, v) for k, v in state.items()):
+            return _plain_network(path, _layers_of_sequence(state), "denoise")
+    options, renamed = read_authors_state(path, content)
+    return Imported("irae", options, renamed)
+
+
+def _is_layer(key: object, value: object) -> bool:
+    return isinstance(key, str) and isinstance(value, Tensor) and bool(_LAYER.fullmatch(key))
+
+
+def _layers_of_npz(path: Path) -> list[dict[str, Tensor]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: cannot be read as arrays of NumPy ({reason})") from None
+    count = len(arrays) // 2
+    expected = {f"{kind}{index}" for kind in "wb" for index in range(count)}
+    if not count or set(arrays) != expected:
+        odd = min(set(arrays) ^ expected, default="(nothing)")
+        raise ModelError(f"{path}: expected arrays w0, b0, w1, b1 …; see {odd!r}")
+    return [{"weight": arrays[f"w{i}"], "bias": arrays[f"b{i}"]} for i in range(count)]
+
+
+def _layers_of_sequence(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    layers: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        match = _LAYER.fullmatch(key)
+        if match is not None:
+            layers.setdefault(int(match[1]), {})[match[2]] = value
+    return [layers[number] for number in sorted(layers)]
+
+
+def _plain_network(path: Path, layers: list[dict[str, Tensor]], task: str) -> Imported:
+    """DnCNN or FFDNet from its convolutions and normalisations in their order."""
+    state: dict[str, Tensor] = {}
+    inputs: list[int] = []
+    outputs = 0
+    bias: Tensor | None = None
+    for layer in layers:
+        weight = layer.get("weight")
+        if weight is not None and weight.ndim == 4:
+            at = f"body.convolutions.{len(inputs)}"
+            state.update({f"{at}.{name}": value.float() for name, value in layer.items()})
+            bias = layer.get("bias")
+            inputs.append(weight.shape[1])
+            outputs = weight.shape[0]
+        elif "running_mean" in layer and inputs:
+            position = len(inputs) - 1
+            norm = {name: value.float() for name, value in layer.items()}
+            norm.setdefault("num_batches_tracked", torch.zeros(()))
+            if bias is not None:
+                # A bias before a normalisation only moves the mean that is taken off again.
+                norm["running_mean"] = norm["running_mean"] - bias.float()
+                del state[f"body.convolutions.{position}.bias"]
+            state.update({f"body.norms.{position}.{name}": v for name, v in norm.items()})
+        else:
+            raise ModelError(f"{path}: layer {len(inputs)} is no convolution of a known network")
+    network, channels = _which(path, inputs[0] if inputs else 0, outputs)
+    options = {
+        "channels": channels,
+        "width": inputs[-1],
+        "layers": len(inputs),
+        "batch_norm": any(key.startswith("body.norms.") for key in state),
+    }
+    return Imported(network, options, state, task, channels)
+
+
+def _which(path: Path, inputs: int, outputs: int) -> tuple[str, int]:
+    if inputs == outputs and outputs in (1, 3):
+        return "dncnn", outputs
+    if inputs == outputs + 1 and outputs in (4, 12):
+        return "ffdnet", outputs // 4
+    raise ModelError(
+        f"{path}: its convolutions take {inputs} channels to {outputs}; neither DnCNN (1 to 1, "
+        "3 to 3) nor FFDNet (5 to 4, 13 to 12) does"
+    )

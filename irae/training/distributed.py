@@ -1,0 +1,202 @@
+"""Several processes that train one run, as ``torchrun`` starts them, and how they agree.
+
+Every process computes its slice of the batch and the gradients are summed: the networks here are
+a few megabytes, so one all-reduce after the backward pass costs less than the hooks of
+``DistributedDataParallel``, and it works alike with compiled networks and reversible flows.
+
+Control (stop, errors, who writes) goes over gloo in host memory and never waits for a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from irae.errors import IraeError, TrainingError, UsageError
+
+T = TypeVar("T")
+
+
+class PeerLostError(TrainingError):
+    """Another process ended in the middle of a step; what it had to say, it has said itself."""
+
+
+class Ranks:
+    """This process among those of a run.
+
+    Attributes:
+        rank: its number, from 0; 0 is the one that writes and talks.
+        count: how many there are.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.rank, self.count = rank, count
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and talks."""
+        return self.rank == 0
+
+    def rows(self, batch: int) -> slice:
+        """This process's slice of a batch of ``batch`` samples.
+
+        Raises:
+            UsageError: the batch cannot be dealt out evenly.
+        """
+        if batch % self.count:
+            raise UsageError(
+                f"training.batch is {batch}, for all processes together; "
+                f"{self.count} processes need a multiple of {self.count}"
+            )
+        share = batch // self.count
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def sum(self, tensors: list[Tensor]) -> None:
+        """Replace the tensors, all float32 on one device, by their sums over the processes."""
+        if self.count == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        with _lost_peers():
+            dist.all_reduce(flat)
+        _unflatten(flat, tensors)
+
+    def from_main(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite the tensors, all on one device, with those of the main process."""
+        if self.count == 1:
+            return
+        with _lost_peers():
+            for tensor in tensors:
+                # Channels-last weights are copied: gloo sends contiguous tensors only.
+                sent = tensor.detach().contiguous()
+                dist.broadcast(sent, 0)
+                tensor.detach().copy_(sent)
+
+    def any(self, wanted: bool) -> bool:
+        """Whether any process wants it; all get the same answer, at the same place."""
+        if self.count == 1:
+            return wanted
+        return self._lowest(0 if wanted else 1) == 0
+
+    def together(self, action: Callable[[], T]) -> T:
+        """Do something on every process; if it fails on any, none goes on.
+
+        The first process that failed raises its own error and so tells it; the others leave
+        without a word. ``action`` must not itself wait for other processes.
+
+        Raises:
+            SystemExit: ``action`` failed in another process.
+        """
+        if self.count == 1:
+            return action()
+        error: Exception | None = None
+        result: list[T] = []
+        try:
+            result.append(action())
+        except Exception as caught:
+            error = caught
+        first = self._lowest(self.count if error is None else self.rank)
+        if first == self.rank and error is not None:
+            raise error
+        if first < self.count:
+            raise SystemExit(1)
+        return result[0]
+
+    def on_main(self, action: Callable[[], T]) -> T:
+        """Do something on the main process only, and give its result to all.
+
+        Raises:
+            SystemExit: it failed there.
+        """
+        result = self.together(lambda: action() if self.main else None)
+        found: T = self.gather(result)[0]
+        return found
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes in the order of their ranks; any that can be pickled."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        with _lost_peers():
+            dist.all_gather_object(values, value)
+        return values
+
+    def _lowest(self, number: int) -> int:
+        lowest = torch.tensor(number)
+        with _lost_peers():
+            dist.all_reduce(lowest, dist.ReduceOp.MIN)
+        return int(lowest)
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def _lost_peers() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # A collective fails when another process is gone; everything else was checked before.
+        raise PeerLostError(
+            "another process of this run is gone, see its own message; --resume goes on from the "
+            f"last checkpoint ({str(error).splitlines()[0][:80]})"
+        ) from None
+
+
+def _unflatten(flat: Tensor, tensors: list[Tensor]) -> None:
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(tensors, [p.view(t.shape) for p, t in zip(parts, tensors, strict=True)])
+
+
+def local_device(name: str) -> str:
+    """The name of the device of this process: under ``torchrun``, CUDA device ``LOCAL_RANK``.
+
+    Raises:
+        UsageError: several processes were given one numbered device.
+    """
+    if _count() == 1:
+        return name
+    if name.startswith("cuda:"):
+        raise UsageError(f"device {name!r} is one device for {_count()} processes; use cuda")
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return name
+
+
+def _count() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
+@contextmanager
+def processes() -> Iterator[Ranks]:
+    """Join the processes that ``torchrun`` started, for as long as the context lasts.
+
+    Without ``torchrun`` this process is alone and nothing is set up. CUDA tensors travel by NCCL,
+    all others by gloo.
+    """
+    if _count() == 1:
+        yield ALONE
+        return
+    nccl = torch.cuda.is_available() and dist.is_nccl_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    try:
+        yield ranks
+        dist.destroy_process_group()
+    except PeerLostError as error:
+        if ranks.main:
+            sys.stderr.write(f"irae: error: {error}\n")
+        sys.stderr.flush()
+        # NCCL kernels that wait for the lost process would hold up an orderly exit for ever.
+        os._exit(error.exit_code)
+    except (IraeError, SystemExit):
+        # All processes end here together. After any other error some may still wait for this one,
+        # and only its end tells them.
+        dist.destroy_process_group()
+        raise

@@ -1,0 +1,121 @@
+"""Holes for a whole batch: strokes cut from a pool of masks, centred and random boxes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from irae.config import DegradationSection
+from irae.errors import DataError
+from irae.imaging.degrade import irregular_mask
+from irae.imaging.files import find_pictures, read_mask
+from irae.runtime import generator
+from irae.training.draws import Draws
+from irae.training.pictures import Crops, PixelBuffer, pixel_index
+
+POOL = 256
+POOL_SIDE = 256
+ATTEMPTS = 100
+
+# Apart from the keys of the other streams of a step.
+_ATTEMPT_KEY = 3
+
+
+class Holes:
+    """Makes the masks of batches, in host memory: they are small, and must be looked at.
+
+    Irregular masks come from a pool, drawn once by the seed or read from a folder.
+
+    Args:
+        config: shares of the kinds of holes, sides of boxes, folder of masks.
+        seed: of the run.
+        side: of the patches in pixels.
+
+    Raises:
+        DataError: the folder has no usable mask.
+    """
+
+    def __init__(self, config: DegradationSection, seed: int, side: int) -> None:
+        self._config, self._seed, self._side = config, seed, side
+        pool: list[Tensor] = []
+        if config.masks is None and "irregular" in config.holes:
+            pool = [
+                irregular_mask(POOL_SIDE, POOL_SIDE, generator(seed, -1, i)) for i in range(POOL)
+            ]
+        elif config.masks is not None:
+            pool = _read_pool(config.masks)
+        room = sum(mask.numel() for mask in pool)
+        self._pool = PixelBuffer(room, torch.device("cpu"), channels=1)
+        self._starts = torch.tensor([self._pool.add(mask) for mask in pool])
+        self._sizes = torch.tensor([mask.shape[1:] for mask in pool])
+
+    def draw(self, step: int, batch: int, rows: slice, draws: Draws) -> Tensor:
+        """Masks of a batch's rows: bool ``B 1 side side``, True in the holes.
+
+        Args:
+            step: of the batch.
+            batch: samples of the whole batch.
+            rows: those to make masks for.
+            draws: of that batch and those rows.
+        """
+        kinds = self._config.holes
+        kind = draws.choice(kinds.values())
+        low, high = (max(1, round(self._side * share)) for share in self._config.box_side)
+        size = draws.integer(low, high)
+        corner = [draws.integer(0, self._side - size) for _ in range(2)]
+        names = list(kinds)
+        if "center" in names:
+            centred = kind == names.index("center")
+            corner = [torch.where(centred, (self._side - size) // 2, at) for at in corner]
+        masks = self._boxes(size, *corner)
+        if "irregular" in names:
+            wanted = (kind == names.index("irregular")).nonzero()[:, 0]
+            masks[wanted] = self._strokes(step, batch, rows, wanted)
+        return masks
+
+    def _boxes(self, size: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        along = torch.arange(self._side)[None]
+        down = (along >= top[:, None]) & (along < (top + size)[:, None])
+        across = (along >= left[:, None]) & (along < (left + size)[:, None])
+        return (down[:, :, None] & across[:, None, :])[:, None]
+
+    def _strokes(self, step: int, batch: int, rows: slice, wanted: Tensor) -> Tensor:
+        """Random crops of the pool, turned, each with a hole and a known pixel."""
+        masks = torch.empty(len(wanted), 1, self._side, self._side, dtype=torch.bool)
+        open_ = torch.arange(len(wanted))
+        for attempt in range(ATTEMPTS):
+            # A stream for each attempt: which samples need another must not shift the others'.
+            random = generator(self._seed, step, _ATTEMPT_KEY, attempt)
+            found = self._crops(Draws(random, batch, rows), wanted[open_])
+            masks[open_] = found
+            share = found.float().mean((1, 2, 3))
+            open_ = open_[(share == 0) | (share == 1)]
+            if not len(open_):
+                return masks
+        # Masks with tiny holes only: a box is a fair stand-in for the crop that was not found.
+        random = generator(self._seed, step, _ATTEMPT_KEY, ATTEMPTS)
+        draws, side = Draws(random, batch, rows), self._side // 4
+        corner = [draws.integer(0, self._side - side)[wanted[open_]] for _ in range(2)]
+        masks[open_] = self._boxes(torch.full_like(corner[0], side), *corner)
+        return masks
+
+    def _crops(self, draws: Draws, rows: Tensor) -> Tensor:
+        which = draws.integer(0, len(self._starts) - 1)
+        heights, widths = self._sizes[which].unbind(1)
+        shorter = torch.minimum(heights, widths)
+        # A crop of at most twice the patch, scaled: strokes of many widths from one pool.
+        size = draws.integer(shorter.clamp(max=self._side), shorter.clamp(max=2 * self._side))
+        top, left = draws.integer(0, heights - size), draws.integer(0, widths - size)
+        crops = Crops(which, top, left, draws.integer(0, 7)).rows(rows)
+        # The nearest pixel of the crop for every one of the mask.
+        along = torch.arange(self._side) * size[rows, None] // self._side
+        index = pixel_index(self._starts[which[rows]], widths[rows], crops, along, along)
+        return self._pool.gather(index).permute(0, 3, 1, 2) > 0
+
+
+def _read_pool(folder: str) -> list[Tensor]:
+    pool = [read_mask(path) for path in find_pictures([folder])]
+    pool = [mask for mask in pool if mask.any() and not mask.all()]
+    if not pool:
+        raise DataError(f"{folder}: no mask in it has both holes (white) and known pixels")
+    return pool

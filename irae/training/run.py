@@ -1,0 +1,309 @@
+"""A run: everything that a checkpoint holds, how it advances and how it is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchvision.utils import save_image
+
+from irae.config import RunConfig, check_config, dump_config
+from irae.errors import ModelError, TrainingError
+from irae.flow.bijection import Chain
+from irae.flow.networks import set_network_dtype
+from irae.flow.reversible import set_reversible
+from irae.models.adapting import condition_for
+from irae.models.files import LoadedModel, ModelSpec, load_model, save_model
+from irae.models.registry import NETWORKS, build_network, resolve_options
+from irae.runtime import network_dtype, resolve_precision, versions
+from irae.training.batches import BatchMaker
+from irae.training.checkpoint import (
+    BEST_MODEL,
+    CONFIG_FILE,
+    LAST_MODEL,
+    STATE_FILE,
+    load_state,
+    save_state,
+    truncate_metrics,
+)
+from irae.training.diagnosis import diagnose
+from irae.training.distributed import ALONE, Ranks
+from irae.training.ema import EMA
+from irae.training.memory import fits
+from irae.training.optimisation import Optimisation, network_inputs
+from irae.training.validation import Score, Validation, side_by_side
+from irae.writing import remove_leftovers, write_atomically
+
+
+class Run:
+    """One training run in one folder.
+
+    Its processes hold the same weights at every step; the first alone writes. Methods are called
+    by all of them together.
+
+    Args:
+        config: the resolved config, but for what ``auto`` stands for.
+        folder: where the run lives; made if absent.
+        device: where to train.
+        state: what `load_state` gave, to go on from; None to begin.
+        ranks: the processes that train together.
+
+    Raises:
+        IraeError: the config does not fit the network, the data or the processes.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        device: torch.device,
+        state: dict[str, Any] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.folder, self.device, self.ranks = folder, device, ranks
+        precision = ranks.on_main(lambda: resolve_precision(config.training.precision, device))
+        self.config = _with_training(config, precision=precision)
+        ranks.together(self._prepare)
+        if state is None:
+            ranks.together(self._start_weights)
+            ranks.from_main([*self.network.parameters(), *self.network.buffers()])
+        set_network_dtype(self.network, network_dtype(precision))
+        wanted = config.training.reversible
+        reversible = ranks.on_main(self._needs_reversing) if wanted == "auto" else wanted
+        self.config = _with_training(self.config, reversible=reversible)
+        set_reversible(self.network, reversible)
+        self.ema = EMA(self.network, self.config.training.ema)
+        self.optimisation = Optimisation(self.network, self.config.training, ranks)
+        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        if state is not None:
+            ranks.together(lambda: self._restore(state))
+
+    def _prepare(self) -> None:
+        config = self.config
+        rows = self.ranks.rows(config.training.batch)
+        options = resolve_options(config.model.network, config.model.preset, config.model.options)
+        if config.task not in NETWORKS[config.model.network].tasks:
+            raise TrainingError(
+                f"model.network {config.model.network!r} does not do task {config.task!r}"
+            )
+        self.spec = ModelSpec(config.model.network, options, config.task)
+        # Layers draw their start from the global generator; a fork keeps the caller's untouched.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.network = build_network(self.spec.network, options)
+        self.network.to(self.device).to(memory_format=torch.channels_last)
+        multiple = int(getattr(self.network, "size_multiple", 1))
+        if config.data.patch % multiple:
+            raise TrainingError(
+                f"data.patch is {config.data.patch}; this network needs a multiple of {multiple}"
+            )
+        self.batches = BatchMaker(config, self.device, rows)
+        self.validation = Validation(config)
+
+    def _start_weights(self) -> None:
+        init = self.config.model.init
+        if init is not None:
+            given = load_model(init)
+            try:
+                self.network.load_state_dict(given.network.state_dict())
+            except RuntimeError:
+                raise ModelError(
+                    f"model.init {init!r}: its tensors do not fit the network of this config"
+                ) from None
+            return
+        initialise = getattr(self.network, "initialise", None)
+        if initialise is not None and self.ranks.main:
+            # From the whole batch, as if one process trained; the others are sent the result.
+            initialise(*network_inputs(self.network, self.batches.batch(0, whole=True)))
+
+    def _needs_reversing(self) -> bool:
+        if not any(isinstance(part, Chain) for part in self.network.modules()):
+            return False
+        side = self.config.data.patch
+        x = torch.full((1, 3, side, side), 0.5, device=self.device)
+        mask = torch.zeros(1, 1, side, side, dtype=torch.bool, device=self.device)
+        rows = self.ranks.rows(self.config.training.batch)
+        return not fits(
+            self.network, x, condition_for(self.network, mask=mask), rows.stop - rows.start
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on; the number of processes is no part."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "network": self.network.state_dict(),
+            "ema": self.ema.network.state_dict(),
+            "optimizer": self.optimisation.optimizer.state_dict(),
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        try:
+            self.network.load_state_dict(state["network"])
+            self.ema.network.load_state_dict(state["ema"])
+            self.optimisation.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError):
+            raise TrainingError(
+                f"{self.folder / STATE_FILE}: its tensors do not fit the network of the config; "
+                "the model section must stay as it was"
+            ) from None
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+    def advance(self) -> None:
+        """Take note of an update that the optimisation has made."""
+        self.step += 1
+        self.ema.update(self.network, self.step)
+
+    def check(self) -> None:
+        """Make sure that every step so far was finite; waits for the device.
+
+        Raises:
+            TrainingError: one was not; names it and the layer where that began.
+        """
+        bad = self.optimisation.first_bad_step()
+        if bad is None:
+            return
+        batch = self.ranks.together(lambda: self.batches.batch(bad - 1))
+        found = [part for part in self.ranks.gather(diagnose(self.optimisation, batch)) if part]
+        what = found[0] if found else "the sum over the whole batch is not finite"
+
+        def fail() -> None:
+            raise TrainingError(
+                f"step {bad}: {what}; {self.folder / STATE_FILE} is the last good state "
+                "(lower the learning rate)"
+            )
+
+        self.ranks.on_main(fail)
+
+    def save(self) -> None:
+        """Write the state, and the averaged weights as a model file.
+
+        Raises:
+            TrainingError: a step was not finite.
+            OSError: as the disk reports it.
+        """
+        self.check()
+        self.ranks.on_main(self._write)
+
+    def _write(self) -> None:
+        save_state(self.folder, self.state())
+        save_model(self.folder / LAST_MODEL, self.ema.network, self._described())
+
+    def _described(self) -> ModelSpec:
+        card = {
+            "steps": self.step,
+            "patches": self.step * self.config.training.batch,
+            "seconds": round(self.seconds),
+            "seed": self.config.seed,
+            "versions": versions(),
+            "config": self.config.model_dump(mode="json"),
+        }
+        return ModelSpec(self.spec.network, self.spec.options, self.spec.task, card)
+
+    def validate(self) -> Score:
+        """Score the averaged weights; keep them as ``best`` if they are.
+
+        Raises:
+            TrainingError: a step was not finite.
+            ModelError: an output is not finite.
+        """
+        self.check()
+        # Running statistics are of each process's own rows; those of the first are what is saved.
+        self.ranks.from_main(self.ema.network.buffers())
+        model = LoadedModel(self.ema.network, self._described(), "average")
+        model.to(self.device, self.config.training.precision)
+        score = self.validation.score(model, self.ranks)
+        limit = self.config.data.validation.max_round_trip
+        reversible = score.round_trip is None or score.round_trip <= limit
+        better = score.mean > self.best and reversible
+        self.best = score.mean if better else self.best
+        self.ranks.on_main(lambda: self._keep(model, better))
+        return score
+
+    def _keep(self, model: LoadedModel, better: bool) -> None:
+        if better:
+            save_model(self.folder / BEST_MODEL, self.ema.network, self._described())
+        for index, case in enumerate(self.validation.samples(self.config.training.samples)):
+            path = self.folder / "samples" / f"{index:02d}.png"
+            row = side_by_side(model, case)
+            write_atomically(path, partial(save_image, row, format="png"))
+
+
+def _with_training(config: RunConfig, **values: Any) -> RunConfig:
+    return config.model_copy(update={"training": config.training.model_copy(update=values)})
+
+
+def begin(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks = ALONE) -> Run:
+    """Start a run in a new folder.
+
+    Raises:
+        TrainingError: the folder already holds a run.
+    """
+
+    def check_folder() -> None:
+        if (folder / STATE_FILE).exists():
+            raise TrainingError(
+                f"{folder}: already holds a run; use --resume {folder} or another -o"
+            )
+
+    ranks.on_main(check_folder)
+    run = Run(config, folder, device, ranks=ranks)
+
+    def write() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_text(folder / CONFIG_FILE, dump_config(run.config))
+        description = {"versions": versions(), "seed": config.seed, "command": sys.argv}
+        _write_text(folder / "run.json", json.dumps(description, indent=2) + "\n")
+
+    ranks.on_main(write)
+    run.save()
+    return run
+
+
+def resume(
+    folder: Path, device: torch.device, config: RunConfig | None = None, ranks: Ranks = ALONE
+) -> Run:
+    """Go on with a run where its last checkpoint left it, with any number of processes.
+
+    Args:
+        folder: the run; only the first process reads it.
+        device: where to train.
+        config: in place of the run's own (to train longer, say).
+        ranks: the processes that train together.
+
+    Raises:
+        TrainingError: the folder holds no run, or one of another task.
+        ModelError: the state is damaged.
+    """
+
+    def read() -> tuple[dict[str, Any], RunConfig]:
+        state = load_state(folder)
+        before = check_config(state["config"], str(folder / STATE_FILE))
+        if config is not None and config.task != before.task:
+            raise TrainingError(
+                f"{folder}: is a run of task {before.task}, not {config.task}; start another and "
+                "give it model.init"
+            )
+        return state, config or before
+
+    state, chosen = ranks.on_main(read)
+    run = Run(chosen, folder, device, state, ranks)
+
+    def write() -> None:
+        remove_leftovers(folder)
+        _write_text(folder / CONFIG_FILE, dump_config(run.config))
+        truncate_metrics(folder, run.step)
+
+    ranks.on_main(write)
+    return run
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

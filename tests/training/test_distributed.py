@@ -1,0 +1,268 @@
+"""Two processes compute what one does, agree on when to stop, and never hang."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from irae.config import load_config
+from irae.errors import UsageError
+from irae.training.checkpoint import load_state
+from irae.training.distributed import ALONE, Ranks, local_device
+from irae.training.loop import train
+from irae.training.run import begin, resume
+
+CPU = torch.device("cpu")
+PAPER = ["model.preset=paper", "model.options={width: 8, depth: 2, levels: 2}"]
+
+
+def overrides(root: Path, *more: str) -> list[str]:
+    return [
+        f"data.root={root}",
+        "data.train=[{source: train}]",
+        "data.validation={source: val, images: 2, crop: 32}",
+        "data.patch=16",
+        "model.options={width: 8, depth: 2, levels: 2}",
+        "training={steps: 8, batch: 4, warmup: 2, threads: 1, validate_every: 4, log_every: 1}",
+        "training.precision=fp32",
+        *more,
+    ]
+
+
+@dataclass
+class Ended:
+    codes: list[int | None]
+    said: str
+
+    @property
+    def errors(self) -> list[str]:
+        return [line for line in self.said.splitlines() if "irae: error:" in line]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# Importing torch takes seconds; this server has done so, and each process is a fork of it.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["irae.training.loop", "irae.cli.app"])
+PROGRAM = """
+import os, sys
+os.environ.update(environment)
+for stream in (1, 2):
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+sys.argv = arguments
+from irae.cli.app import main
+main()
+"""
+
+
+@dataclass
+class Pair:
+    """Two processes with the environment that torchrun would give them, but nobody over them."""
+
+    said: Path
+    processes: list[ForkServerProcess]
+
+    def wait(self, seconds: float = 120) -> Ended:
+        try:
+            for process in self.processes:
+                process.join(seconds)
+            codes = [process.exitcode for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+        return Ended(codes, self.said.read_text())
+
+
+def start_pair(folder: Path, *arguments: object) -> Pair:
+    said = folder / "said.txt"
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    processes = []
+    for rank in ("0", "1"):
+        values = {
+            "environment": {**shared, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+            "said": str(said),
+            "arguments": ["irae", "train", *map(str, arguments)],
+        }
+        processes.append(SERVER.Process(target=exec, args=(PROGRAM, values)))
+        processes[-1].start()
+    return Pair(said, processes)
+
+
+def sets(values: list[str]) -> list[str]:
+    return [word for value in values for word in ("--set", value)]
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_curves(a: Path, b: Path) -> None:
+    first, second = metrics(a), metrics(b)
+    assert [line["step"] for line in first] == [line["step"] for line in second]
+    for x, y in zip(first, second, strict=True):
+        for key in ("loss", "validation_psnr"):
+            assert (key in x) == (key in y)
+            if key in x:
+                assert x[key] == pytest.approx(y[key], abs=1e-5, rel=1e-5), (x["step"], key)
+
+
+# The paper's network needs the start of its ActNorms to come from the whole batch, and holes need
+# the sum of the loss's weights over it.
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        ("denoise", PAPER),
+        ("inpaint", ["training.loss=l1", "degradation.holes={irregular: 0.5, box: 0.5}"]),
+    ],
+)
+def test_two_processes_train_as_one_and_either_goes_on_for_the_other(
+    task: str, more: list[str], tmp_path: Path, pictures: Path
+) -> None:
+    values = overrides(pictures, *more)
+    alone = begin(load_config(f"{task}.yaml", values), tmp_path / "alone", CPU)
+    train(alone, max_steps=4)
+    shutil.copytree(tmp_path / "alone", tmp_path / "one-then-two")
+    train(alone)
+
+    new = ["--config", f"{task}.yaml", *sets(values), "-o", tmp_path / "two", "--max-steps", "4"]
+    old = ["--resume", tmp_path / "one-then-two"]
+    for arguments in (new, old):
+        ended = start_pair(tmp_path, "--device", "cpu", *arguments).wait()
+        assert ended.codes == [0, 0], ended.said
+    assert_same_curves(tmp_path / "alone", tmp_path / "one-then-two")
+    train(resume(tmp_path / "two", CPU))
+    assert_same_curves(tmp_path / "alone", tmp_path / "two")
+    expected = load_state(tmp_path / "alone")["network"]
+    for key, value in load_state(tmp_path / "two")["network"].items():
+        assert torch.allclose(value, expected[key], atol=1e-4), key
+
+
+def test_torchrun_starts_it_and_one_process_talks(tmp_path: Path, pictures: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    train_ = ["--nproc-per-node", "2", "-m", "irae", "train", "--config", "denoise.yaml"]
+    where = ["--device", "cpu", "-o", str(tmp_path / "run"), "--max-steps", "1"]
+    done = subprocess.run(
+        [*torchrun, *train_, *sets(overrides(pictures)), *where],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("no validation yet") == 1
+    assert load_state(tmp_path / "run")["step"] == 1
+
+
+def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path: Path, pictures: Path) -> None:
+    run = tmp_path / "run"
+    values = overrides(pictures, "training.steps=100000", "training.validate_every=100000")
+    pair = start_pair(tmp_path, "--config", "denoise.yaml", *sets(values), "-o", run)
+    deadline = time.monotonic() + 90
+    while not (run / "metrics.jsonl").is_file() or len(metrics(run)) < 4:
+        assert time.monotonic() < deadline
+        assert all(process.is_alive() for process in pair.processes)
+        time.sleep(0.1)
+    pair.processes[1].terminate()
+    ended = pair.wait()
+    assert ended.codes == [0, 0], ended.said
+    assert not ended.errors
+    steps = [line["step"] for line in metrics(run)]
+    assert steps == list(range(1, load_state(run)["step"] + 1))
+
+
+def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path, pictures: Path) -> None:
+    values = overrides(pictures, "training.batch=2")
+    # Only the second process draws the picture that is damaged, some time or other.
+    root = tmp_path / "data"
+    shutil.copytree(pictures, root)
+    (root / "train" / "0.png").write_bytes(b"no picture")
+    values[0] = f"data.root={root}"
+    pair = start_pair(tmp_path, "--config", "denoise.yaml", *sets(values), "-o", tmp_path / "run")
+    ended = pair.wait()
+    assert ended.codes == [1, 1], ended.said
+    assert len(ended.errors) == 1, ended.said
+    assert "0.png" in ended.errors[0]
+    assert "Traceback" not in ended.said
+
+
+def test_a_process_that_is_killed_does_not_leave_the_other_waiting(
+    tmp_path: Path, pictures: Path
+) -> None:
+    run = tmp_path / "run"
+    values = overrides(pictures, "training.steps=100000", "training.validate_every=100000")
+    pair = start_pair(tmp_path, "--config", "denoise.yaml", *sets(values), "-o", run)
+    deadline = time.monotonic() + 90
+    while not (run / "metrics.jsonl").is_file() or len(metrics(run)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    pair.processes[1].kill()
+    ended = pair.wait(60)
+    assert ended.codes == [1, -signal.SIGKILL]
+    assert len(ended.errors) == 1
+    assert "another process of this run is gone" in ended.errors[0]
+    assert load_state(run)["step"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--set", "training.batch=3"], "training.batch is 3"),
+        (["--device", "cuda:0"], "one device for 2 processes"),
+        (["--set", "training.stepz=3"], "training.stepz"),
+    ],
+)
+def test_mistakes_are_told_once(
+    arguments: list[str], named: str, tmp_path: Path, pictures: Path
+) -> None:
+    sets_ = sets(overrides(pictures))
+    run = tmp_path / "run"
+    pair = start_pair(tmp_path, "--config", "denoise.yaml", *sets_, *arguments, "-o", run)
+    ended = pair.wait()
+    assert all(ended.codes)
+    assert len(ended.errors) == 1, ended.said
+    assert named in ended.errors[0]
+    assert not run.exists()
+
+
+def test_rows_cover_the_batch_once() -> None:
+    for count in (1, 2, 3, 6):
+        rows = [list(range(6))[Ranks(rank, count).rows(6)] for rank in range(count)]
+        assert sum(rows, []) == list(range(6))
+    with pytest.raises(UsageError, match="multiple of 4"):
+        Ranks(0, 4).rows(6)
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    x = torch.ones(3)
+    ALONE.sum([x])
+    assert torch.equal(x, torch.ones(3))
+    assert ALONE.any(True)
+    assert not ALONE.any(False)
+    assert ALONE.on_main(lambda: 5) == 5
+    with pytest.raises(ValueError, match="mine"):
+        ALONE.together(lambda: int("mine"))
+
+
+def test_each_process_of_a_machine_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert local_device("cuda:1") == "cuda:1"
+    for key, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(key, value)
+    assert local_device("cuda") == "cuda:1"
+    assert local_device("cpu") == "cpu"
+    with pytest.raises(UsageError, match="use cuda"):
+        local_device("cuda:1")
