@@ -162,7 +162,12 @@ class Optimisation:
             self._ranks.sum([total])
         else:
             total = total * self._ranks.count
-        return (error * weight).sum() / (total * error.shape[1]), mse
+        loss = (error * weight).sum() / (total * error.shape[1])
+        # What a network's paper asks for besides (InvDN's small picture).
+        guidance = getattr(network, "guidance_loss", None)
+        if guidance is not None:
+            loss = loss + guidance(inputs[0], batch.clean) / self._ranks.count
+        return loss, mse
 
     def first_bad_step(self) -> int | None:
         """The step, from 1, whose loss or gradient was not finite; None if there is none.

@@ -129,7 +129,10 @@ class Run:
         mask = torch.zeros(1, 1, side, side, dtype=torch.bool, device=self.device)
         rows = self.ranks.rows(self.config.training.batch)
         return not fits(
-            self.network, x, condition_for(self.network, mask=mask), rows.stop - rows.start
+            self.network,
+            x,
+            condition_for(self.network, mask=mask, sigma=0.0),
+            rows.stop - rows.start,
         )
 
     def state(self) -> dict[str, Any]:

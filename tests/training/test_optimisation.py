@@ -12,9 +12,9 @@ import yaml
 from torch import Tensor
 
 from irae import runtime
-from irae.config import RunConfig, load_config
+from irae.config import RunConfig, TrainingSection, load_config
 from irae.errors import TrainingError
-from irae.models.registry import build_network
+from irae.models.registry import build_network, resolve_options
 from irae.training import memory
 from irae.training import run as runs
 from irae.training.batches import Batch
@@ -190,3 +190,17 @@ def test_auto_precision_is_the_faster_and_is_kept(
     monkeypatch.setattr(runtime, "bfloat16_is_faster", lambda device: not faster)
     assert runs.resume(run.folder, CPU).config.training.precision == precision
     assert runs.resume(run.folder, CPU, settings).config.training.precision != precision
+
+
+def test_a_networks_own_loss_is_added() -> None:
+    torch.manual_seed(0)
+    network = build_network("invdn", resolve_options("invdn", None, {}))
+    clean = torch.rand(2, 3, 16, 16)
+    batch = Batch(clean, (clean + 0.1 * torch.randn_like(clean)), None, None)
+    optimisation = Optimisation(network, TrainingSection(precision="fp32", loss="l2"), ALONE)
+    network.eval()
+    with torch.no_grad():
+        loss, _ = optimisation.loss(batch)
+        own = network.guidance_loss(batch.degraded, clean)  # type: ignore[operator]
+        pixels = (network(batch.degraded) - clean).square().mean()
+    torch.testing.assert_close(loss, pixels + own)
