@@ -60,7 +60,7 @@ def test_every_part_has_its_rule() -> None:
 
 
 COMMANDS = [
-    *("restore", "degrade", "train", "eval", "roundtrip", "bench"),
+    *("restore", "degrade", "train", "eval", "roundtrip", "information", "bench", "benchmark"),
     *("models", "import", "export", "data"),
 ]
 

@@ -11,10 +11,12 @@ import typer
 
 from irae import __version__
 from irae.cli import bench, data
+from irae.cli.benchmark import benchmark
 from irae.cli.degrade import degrade
 from irae.cli.eval import eval_
 from irae.cli.export import export
 from irae.cli.import_ import import_
+from irae.cli.information import information
 from irae.cli.models import models
 from irae.cli.restore import restore
 from irae.cli.roundtrip import roundtrip
@@ -32,7 +34,9 @@ app.command("restore")(restore)
 app.command("degrade")(degrade)
 app.command("train")(train)
 app.command("eval")(eval_)
+app.command("benchmark")(benchmark)
 app.command("roundtrip")(roundtrip)
+app.command("information")(information)
 app.command("models")(models)
 app.command("import")(import_)
 app.command("export")(export)

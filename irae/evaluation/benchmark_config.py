@@ -1,0 +1,189 @@
+"""The schema of a benchmark: data sets x tasks x models, one budget, one protocol.
+
+Data sets, tasks and models are tables by name, so that ``extends:`` and ``--set`` change one entry.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, StringConstraints, model_validator
+
+from irae.config import (
+    AugmentSection,
+    Section,
+    SourceSection,
+    TrainingSection,
+    check_schema,
+    find_config,
+    read_config,
+    shipped_configs,
+)
+from irae.errors import ConfigError
+
+FOLDER = "benchmark/"
+"""Where benchmarks lie among the shipped configs."""
+
+# Names are parts of paths.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+
+# What the budget and the matrix say, for all models alike.
+_SAID_ELSEWHERE = ("steps", "batch")
+
+
+class DatasetSection(Section):
+    """One data set. Each part defaults to the set (or folder) of the section's name."""
+
+    train: list[SourceSection] | None = Field(default=None, min_length=1)
+    validation: str | None = None  # watched at the end of a training; decides nothing
+    test: str | None = None
+    patch: int = Field(default=64, ge=16)  # side of the training crops
+    pictures: int | None = Field(default=None, ge=1)  # test pictures; default: the benchmark's
+    tasks: list[Name] | None = None  # default: all of the benchmark's
+
+
+class TaskSection(Section):
+    """One kind of damage at several levels."""
+
+    task: Literal["denoise", "jpeg", "inpaint"] | None = None  # default: the section's name
+    # Sigma, quality, or holes: center:N, box:N (pixels) and irregular (the files of masks).
+    levels: list[int | float | str] = Field(min_length=1)
+    subsampling: Literal["4:2:0", "4:4:4"] = "4:2:0"
+    masks: str | None = None  # for irregular: a folder of test masks, here or below the data root
+    luma: bool = False  # measured on Y, from gray pictures
+    degradation: dict[str, Any] = {}  # of the training, over what follows from the level
+
+
+class BenchmarkModelSection(Section):
+    """One model: trained here (network), or given (checkpoint)."""
+
+    network: str | None = None
+    preset: str | None = "default"
+    options: dict[str, Any] = {}
+    training: dict[str, Any] = {}  # over the benchmark's, but for what all must share
+    # A packaged or classical name, a model file, a run, or another project's weights; or one for
+    # each task or cell, such as {denoise-25: a.safetensors, denoise: b.safetensors}.
+    checkpoint: str | dict[Name, str] | None = None
+    tasks: list[Name] | None = None  # default: all of the benchmark's
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> BenchmarkModelSection:
+        if (self.network is None) == (self.checkpoint is None):
+            raise ValueError("a model needs either network (to train) or checkpoint (given)")
+        if self.checkpoint is not None and (self.options or self.training):
+            raise ValueError("a given checkpoint has neither options nor training")
+        return self
+
+
+class BudgetSection(Section):
+    """How long each cell is trained: one of the three."""
+
+    steps: int | None = Field(default=None, ge=1)
+    patches: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one(self) -> BudgetSection:
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise ValueError("give exactly one of steps, patches and minutes")
+        return self
+
+
+class CostSection(Section):
+    """On what the cost of a restoring is measured: CPU, float32."""
+
+    height: int = Field(default=128, ge=16)
+    width: int = Field(default=128, ge=16)
+    rounds: int = Field(default=3, ge=1)  # of which the median counts
+
+
+class BenchmarkConfig(Section):
+    """A whole benchmark."""
+
+    protocol: Literal["standard", "authors"] = "standard"
+    seed: int = Field(default=0, ge=0)  # of trainings and of test damage
+    root: str | None = None  # of the data; default: $IRAE_DATA, else ./data
+    checkpoints: str | None = None  # folder in which given checkpoints are looked for, too
+    datasets: dict[Name, DatasetSection] = Field(min_length=1)
+    tasks: dict[Name, TaskSection] = Field(min_length=1)
+    models: dict[Name, BenchmarkModelSection] = Field(min_length=1)
+    budget: BudgetSection | None = None  # needed where something is trained
+    training: TrainingSection = TrainingSection()
+    augment: AugmentSection = AugmentSection(colour=0, gray=0, shrink=0)
+    pictures: int | None = Field(default=None, ge=1)  # test pictures of each set; default: all
+    samples: int = Field(default=3, ge=0)  # pictures of each cell that are kept
+    cost: CostSection = CostSection()
+
+    @model_validator(mode="after")
+    def _agreement(self) -> BenchmarkConfig:
+        trained = [name for name, model in self.models.items() if model.network is not None]
+        if trained and self.budget is None:
+            raise ValueError(f"model {trained[0]!r} is trained; give a budget")
+        if "steps" in self.training.model_fields_set:
+            raise ValueError("training.steps: the budget says how long")
+        for name, model in self.models.items():
+            for key in _SAID_ELSEWHERE:
+                if key in model.training:
+                    raise ValueError(f"models.{name}.training.{key}: is the same for all models")
+        for kind in ("datasets", "models"):
+            for name, section in getattr(self, kind).items():
+                for task in section.tasks or []:
+                    if task not in self.tasks:
+                        raise ValueError(f"{kind}.{name}.tasks: there is no task {task!r}")
+        return self
+
+
+def find_benchmark(name: str | Path) -> Path:
+    """The file a benchmark is named by: a path, else one shipped in ``benchmark/``.
+
+    Raises:
+        ConfigError: there is none; the message lists the shipped ones.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = {key: file for key, file in shipped_configs().items() if key.startswith(FOLDER)}
+    for candidate in (f"{FOLDER}{name}", f"{FOLDER}{name}.yaml", str(name)):
+        if candidate in shipped:
+            return shipped[candidate]
+    names = ", ".join(key.removeprefix(FOLDER) for key in shipped)
+    raise ConfigError(f"{name}: no such benchmark, here or shipped ({names})")
+
+
+def load_benchmark(name: str | Path, overrides: list[str] | None = None) -> BenchmarkConfig:
+    """Read a benchmark's config; arguments as of `irae.config.load_config`.
+
+    Raises:
+        ConfigError: a file is absent or malformed, or a key unknown, out of range or given twice.
+    """
+    path = find_benchmark(name)
+    _refuse_repeated_keys(path)
+    content = read_config(find_config(path), overrides)
+    config = check_schema(BenchmarkConfig, content, str(path))
+    for model_name, model in config.models.items():
+        merged = {**config.training.model_dump(exclude_unset=True), **model.training}
+        check_schema(TrainingSection, merged, f"{path}: models.{model_name}.training")
+    return config
+
+
+def _refuse_repeated_keys(path: Path) -> None:
+    """YAML keeps the last of two equal keys without a word: a model would silently be missing."""
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError):
+        return  # Told by the reader, better.
+    nodes = [node] if node is not None else []
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise ConfigError(f"{path}: {key.value}: is given twice, again at line {line}")
+                seen.add(str(key.value))
+                nodes.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            nodes.extend(node.value)

@@ -1,0 +1,150 @@
+"""What restoring costs: all models of a benchmark, taking turns in one run on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from irae.config import ModelSection
+from irae.errors import IraeError
+from irae.evaluation.bench import macs_per_pixel
+from irae.evaluation.benchmark_config import CostSection
+from irae.evaluation.benchmark_measure import load_given
+from irae.evaluation.cells import Cell
+from irae.models.files import LoadedModel, ModelSpec
+from irae.models.registry import CLASSICAL, build_network, resolve_options
+from irae.runtime import generator
+from irae.writing import write_atomically
+
+Cost = dict[str, Any]
+
+COST_FILE = "cost.json"
+
+
+def measure_costs(cells: list[Cell], folder: Path) -> dict[str, Cost]:
+    """Costs of the models of all cells, by `cost_key`; kept in ``folder`` for the next start.
+
+    A cost depends on the network's form, not on its weights, so it is known before any training.
+    If a model is not yet among those measured, all are measured anew: figures of one matrix come
+    from one run. Models that cannot be built have none; their cells will say why.
+    """
+    kept = _read(folder / COST_FILE)
+    section = cells[0].config.cost
+    if any(cost_key(cell) not in kept for cell in cells):
+        models: dict[str, LoadedModel] = {}
+        for cell in cells:
+            try:
+                key = cost_key(cell)
+                if key not in models:
+                    models[key] = _model(cell)
+            except IraeError:
+                continue
+        measured = _take_turns(models, section)
+        # Those that cannot be built are noted too, or each start would measure all again.
+        kept |= {cost_key(cell): measured.get(cost_key(cell), {}) for cell in cells}
+        text = json.dumps(kept, indent=1, sort_keys=True) + "\n"
+        write_atomically(folder / COST_FILE, lambda t: t.write_text(text, encoding="utf-8"))
+    return kept
+
+
+def cost_key(cell: Cell) -> str:
+    """Which cells share a cost: those of one network and one size of picture."""
+    section, model = cell.config.cost, cell.model_section
+    named = cell.checkpoint or [model.network, model.preset, model.options]
+    return json.dumps([named, cell.task, section.height, section.width], sort_keys=True)
+
+
+def _read(path: Path) -> dict[str, Cost]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {key: cost for key, cost in found.items() if cost} if isinstance(found, dict) else {}
+
+
+def _model(cell: Cell) -> LoadedModel:
+    if cell.checkpoint is not None:
+        return load_given(cell)
+    section = cell.run_config.model
+    return untrained(section, cell.task, cell.model)
+
+
+def untrained(section: ModelSection, task: str, name: str) -> LoadedModel:
+    """A network as a config describes it, with the weights it starts from."""
+    options = resolve_options(section.network, section.preset, section.options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network: nn.Module = build_network(section.network, options)
+    return LoadedModel(network, ModelSpec(section.network, options, task), name)
+
+
+def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[str, Cost]:
+    height, width = section.height, section.width
+    x = torch.rand(1, 3, height, width, generator=generator(0))
+    mask = torch.zeros(1, 1, height, width, dtype=torch.bool)
+    mask[..., : height // 4, : width // 4] = True
+    jobs: dict[str, Callable[[], object]] = {}
+    costs: dict[str, Cost] = {}
+    cpu = torch.device("cpu")
+    for key, model in models.items():
+        run = _job(model.to(cpu), x, mask)
+        try:
+            memory = _peak_memory(run)
+        except (IraeError, ValueError, RuntimeError):
+            continue  # Says so again, and better, in its cell.
+        jobs[key] = run
+        classical = model.spec.network in CLASSICAL
+        costs[key] = {
+            "parameters": model.parameters,
+            "macs_per_pixel": None if classical else macs_per_pixel(model),
+            "peak_memory": memory,
+            "height": height,
+            "width": width,
+            "device": "cpu",
+            "threads": torch.get_num_threads(),
+        }
+    times: dict[str, list[float]] = {key: [] for key in jobs}
+    for _ in range(section.rounds):
+        for key, run in jobs.items():
+            start = time.perf_counter()
+            run()
+            times[key].append(time.perf_counter() - start)
+    for key, taken in times.items():
+        costs[key]["seconds_per_megapixel"] = statistics.median(taken) / (height * width / 1e6)
+    return costs
+
+
+def _peak_memory(run: Callable[[], object]) -> int | None:
+    """Most memory held during a run beyond what was held before, bytes; Linux with glibc only."""
+    run()  # What it keeps from now on, such as a folded network, is no part.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    reset = Path("/proc/self/clear_refs")
+    if trim is None or not reset.exists():
+        return None
+    gc.collect()
+    # Else the run would take its memory from what earlier ones freed, and hold no more than that.
+    trim(0)
+    before = _resident("VmRSS")
+    reset.write_text("5", encoding="ascii")  # The peak begins anew at what is resident now.
+    run()
+    return max(0, _resident("VmHWM") - before)
+
+
+def _resident(key: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def _job(model: LoadedModel, x: torch.Tensor, mask: torch.Tensor) -> Callable[[], object]:
+    given = mask if model.takes_mask else None
+    sigma = 25.0 if model.takes_sigma else None
+    return lambda: model.restore(x, given, sigma=sigma)

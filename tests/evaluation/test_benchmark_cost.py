@@ -1,0 +1,67 @@
+"""What a cost is made of: memory really held, and one run for all models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from irae.evaluation.benchmark_config import load_benchmark
+from irae.evaluation.benchmark_cost import COST_FILE, _peak_memory, cost_key, measure_costs
+from irae.evaluation.cells import Cell, plan
+
+CONFIG = """
+datasets: {a: {}, b: {}}
+tasks: {denoise: {levels: [15, 25]}}
+models:
+  irae: {network: irae, options: {width: 8, depth: 1, levels: 1}}
+  unet: {network: unet, options: {width: 8}}
+  huge: {network: irae, preset: huge}
+budget: {steps: 2}
+cost: {height: 32, width: 48, rounds: 1}
+"""
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> list[Cell]:
+    path = tmp_path / "b.yaml"
+    path.write_text(CONFIG)
+    return plan(load_benchmark(path))
+
+
+def test_peak_memory_is_what_a_run_holds_at_most() -> None:
+    size = 64 * 2**20
+
+    def run() -> None:
+        for _ in range(3):
+            torch.ones(size, dtype=torch.uint8)
+
+    found = _peak_memory(run)
+    if found is None:
+        pytest.skip("neither Linux nor glibc")
+    assert 0.9 * size < found < 1.5 * size
+
+
+def test_each_form_of_network_is_measured_once(cells: list[Cell], tmp_path: Path) -> None:
+    found = measure_costs(cells, tmp_path)
+    assert len(cells) == 12
+    assert len(found) == 3  # Neither data set nor level changes what a network costs.
+    irae, unet, huge = (found[cost_key(cell)] for cell in cells[:3])
+    assert huge == {}
+    assert 0 < irae["parameters"] < unet["parameters"]
+    assert irae["macs_per_pixel"] > 0
+    assert (irae["height"], irae["width"], irae["device"]) == (32, 48, "cpu")
+
+
+def test_the_next_start_takes_the_same_figures(cells: list[Cell], tmp_path: Path) -> None:
+    good = [cell for cell in cells if cell.model != "huge"]
+    first = measure_costs(good[:1], tmp_path)
+    assert measure_costs(good[:1], tmp_path) == first
+    # A model that is new: all are measured anew, since figures of one matrix are of one run.
+    both = measure_costs(good, tmp_path)
+    assert set(first) < set(both)
+    assert json.loads((tmp_path / COST_FILE).read_text()) == both
+    (tmp_path / COST_FILE).write_text("{cut")
+    assert set(measure_costs(good, tmp_path)) == set(both)
