@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
 import platform
 import time
@@ -18,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from irae.config import TrainingSection
 from irae.errors import UsageError
+from irae.evaluation.memory import peak_memory
 from irae.evaluation.rendition import published_form
 from irae.flow.networks import ActNormNetwork, set_network_dtype
 from irae.flow.reversible import set_reversible
@@ -265,7 +264,7 @@ def _check(*numbers: int) -> None:
 def _measure(
     subjects: list[_Subject], rounds: int, amount: float, device: torch.device
 ) -> list[Row]:
-    memory = [_peak_memory(subject.run, device) for subject in subjects]  # Warms up, too.
+    memory = [peak_memory(subject.run, device) for subject in subjects]  # Warms up, too.
     times: list[list[float]] = [[] for _ in subjects]
     for _ in range(rounds):
         for subject, taken in zip(subjects, times, strict=True):
@@ -309,37 +308,6 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _peak_memory(run: Callable[[], object], device: torch.device) -> int | None:
-    """Most memory held during a run beyond what was held before, bytes."""
-    run()
-    gc.collect()
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    reset = Path("/proc/self/clear_refs")
-    if device.type != "cpu" or not reset.exists():
-        return None
-    _return_freed_memory()
-    before = _resident("VmRSS")
-    reset.write_text("5")  # Linux: the peak begins anew at what is resident now.
-    run()
-    return _resident("VmHWM") - before
-
-
-def _return_freed_memory() -> None:
-    """What an earlier subject has freed and the allocator keeps would hide this one's need."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # glibc alone has it.
-        trim(0)
-
-
-def _resident(key: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 def table(rows: Sequence[Row], unit: str) -> str:

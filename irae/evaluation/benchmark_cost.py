@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
 import statistics
 import time
@@ -20,6 +18,7 @@ from irae.evaluation.bench import macs_per_pixel
 from irae.evaluation.benchmark_config import CostSection
 from irae.evaluation.benchmark_measure import load_given
 from irae.evaluation.cells import Cell
+from irae.evaluation.memory import peak_memory
 from irae.models.files import LoadedModel, ModelSpec
 from irae.models.registry import CLASSICAL, build_network, resolve_options
 from irae.runtime import generator
@@ -98,7 +97,7 @@ def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[st
     for key, model in models.items():
         run = _job(model.to(cpu), x, mask)
         try:
-            memory = _peak_memory(run)
+            memory = peak_memory(run, torch.device("cpu"))
         except (IraeError, ValueError, RuntimeError):
             continue  # Says so again, and better, in its cell.
         jobs[key] = run
@@ -121,27 +120,6 @@ def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[st
     for key, taken in times.items():
         costs[key]["seconds_per_megapixel"] = statistics.median(taken) / (height * width / 1e6)
     return costs
-
-
-def _peak_memory(run: Callable[[], object]) -> int | None:
-    """Most memory held during a run beyond what was held before, bytes; Linux with glibc only."""
-    run()  # What it keeps from now on, such as a folded network, is no part.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    reset = Path("/proc/self/clear_refs")
-    if trim is None or not reset.exists():
-        return None
-    gc.collect()
-    # Else the run would take its memory from what earlier ones freed, and hold no more than that.
-    trim(0)
-    before = _resident("VmRSS")
-    reset.write_text("5", encoding="ascii")  # The peak begins anew at what is resident now.
-    run()
-    return max(0, _resident("VmHWM") - before)
-
-
-def _resident(key: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 def _job(model: LoadedModel, x: torch.Tensor, mask: torch.Tensor) -> Callable[[], object]:
