@@ -304,6 +304,8 @@ class FoldedIRAE:
                 yield slice(start, min(start + count, batch)), slice(0, height)
             return
         strips = -(-height // max(4, self.strip_bytes // row))
+        # As many for every worker, or some would wait for the last one.
+        strips = -(-strips // torch.get_num_threads()) * torch.get_num_threads()
         rows = -(-height // strips)
         for sample in range(batch):
             for start in range(0, height, rows):
