@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from irae.config import TrainingSection
+from irae.config import ModelSection, TrainingSection
 from irae.errors import UsageError
 from irae.evaluation.memory import peak_memory
 from irae.evaluation.rendition import published_form
@@ -110,11 +110,17 @@ def named_model(name: str) -> LoadedModel:
         return load_model(name)
     presets = NETWORKS[network].presets
     chosen = preset or ("default" if "default" in presets else next(iter(presets), None))
-    options = resolve_options(network, chosen, {})
-    task = NETWORKS[network].tasks[0]
+    section = ModelSection(network=network, preset=chosen)
+    return untrained(section, NETWORKS[network].tasks[0], name)
+
+
+def untrained(section: ModelSection, task: str, name: str) -> LoadedModel:
+    """A network as a config describes it, with the weights it starts from."""
+    options = resolve_options(section.network, section.preset, section.options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return LoadedModel(build_network(network, options), ModelSpec(network, options, task), name)
+        network = build_network(section.network, options)
+    return LoadedModel(network, ModelSpec(section.network, options, task), name)
 
 
 def macs_per_pixel(model: LoadedModel) -> float:

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from irae.config import ModelSection
 from irae.errors import IraeError
-from irae.evaluation.bench import macs_per_pixel
+from irae.evaluation.bench import macs_per_pixel, untrained
 from irae.evaluation.benchmark_config import CostSection
 from irae.evaluation.benchmark_measure import load_given
 from irae.evaluation.cells import Cell
 from irae.evaluation.memory import peak_memory
-from irae.models.files import LoadedModel, ModelSpec
-from irae.models.registry import CLASSICAL, build_network, resolve_options
+from irae.models.files import LoadedModel
+from irae.models.registry import CLASSICAL
 from irae.runtime import generator
 from irae.writing import write_atomically
 
@@ -77,15 +75,6 @@ def _model(cell: Cell) -> LoadedModel:
     return untrained(section, cell.task, cell.model)
 
 
-def untrained(section: ModelSection, task: str, name: str) -> LoadedModel:
-    """A network as a config describes it, with the weights it starts from."""
-    options = resolve_options(section.network, section.preset, section.options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network: nn.Module = build_network(section.network, options)
-    return LoadedModel(network, ModelSpec(section.network, options, task), name)
-
-
 def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[str, Cost]:
     height, width = section.height, section.width
     x = torch.rand(1, 3, height, width, generator=generator(0))
@@ -97,7 +86,7 @@ def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[st
     for key, model in models.items():
         run = _job(model.to(cpu), x, mask)
         try:
-            memory = peak_memory(run, torch.device("cpu"))
+            memory = peak_memory(run, cpu)
         except (IraeError, ValueError, RuntimeError):
             continue  # Says so again, and better, in its cell.
         jobs[key] = run
