@@ -28,10 +28,9 @@ def import_(
 
     Example: irae import ffdnet_color.pth -o ffdnet.safetensors
     """
-    from irae.errors import ModelError
     from irae.models.files import ModelSpec, save_model
-    from irae.models.peers import read_foreign
-    from irae.models.registry import NETWORKS, TASKS, build_network
+    from irae.models.peers import load_foreign
+    from irae.models.registry import NETWORKS, TASKS
 
     if task not in (None, *TASKS):
         raise UsageError(f"--task {task!r} is unknown; there are: {', '.join(TASKS)}")
@@ -39,22 +38,13 @@ def import_(
         raise UsageError(f"{output}: a model file ends in .safetensors")
     if output.exists() and not overwrite:
         raise UsageError(f"{output}: exists already; use --overwrite")
-    found = read_foreign(checkpoint)
+    network, found = load_foreign(checkpoint)
     task = task or found.task
     if task not in NETWORKS[found.network].tasks:
         raise UsageError(
             f"--task {task}: {checkpoint} holds {found.network}, which does "
             f"{', '.join(NETWORKS[found.network].tasks)}"
         )
-    network = build_network(found.network, found.options)
-    missing = sorted(set(network.state_dict()) ^ set(found.state))
-    if missing:
-        raise ModelError(f"{checkpoint}: is incomplete or irregular; see tensor {missing[0]!r}")
-    try:
-        network.load_state_dict(found.state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{checkpoint}: its tensors do not fit one network: {first}") from None
     card = {"imported_from": checkpoint.name}
     save_model(output, network, ModelSpec(found.network, found.options, task, card))
     keys = ("channels", "width", "depth", "levels", "layers")

@@ -19,8 +19,7 @@ from irae.evaluation.evaluate import evaluate
 from irae.evaluation.results import Evaluation, Scores
 from irae.imaging.metrics import rgb_to_y
 from irae.models.files import LoadedModel, ModelSpec, load_model
-from irae.models.peers import read_foreign
-from irae.models.registry import build_network
+from irae.models.peers import load_foreign
 from irae.writing import write_atomically
 
 SAMPLES = "samples"
@@ -35,13 +34,7 @@ def load_given(cell: Cell) -> LoadedModel:
     name, path = cell.checkpoint, cell.checkpoint_path()
     assert name is not None
     if path is not None and path.is_file() and path.suffix != ".safetensors":
-        found = read_foreign(path)
-        network = build_network(found.network, found.options)
-        try:
-            network.load_state_dict(found.state)
-        except RuntimeError as error:
-            first = str(error).splitlines()[-1].strip()
-            raise ModelError(f"{path}: its tensors do not fit one network: {first}") from None
+        network, found = load_foreign(path)
         model = LoadedModel(network, ModelSpec(found.network, found.options, found.task), name)
     else:
         if path is None and Path(name).suffix:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from irae.errors import ModelError
 from irae.models.authors import read_authors_state, read_pickle
+from irae.models.registry import build_network
 
 # A convolution or a normalisation, numbered in the order of the layers.
 _LAYER = re.compile(
@@ -135,3 +136,22 @@ def _which(path: Path, inputs: int, outputs: int) -> tuple[str, int]:
         f"{path}: its convolutions take {inputs} channels to {outputs}; neither DnCNN (1 to 1, "
         "3 to 3) nor FFDNet (5 to 4, 13 to 12) does"
     )
+
+
+def load_foreign(path: Path) -> tuple[nn.Module, Imported]:
+    """The network that another project's checkpoint is of, with its weights.
+
+    Raises:
+        ModelError: as `read_foreign`, or the tensors do not make up one network.
+    """
+    found = read_foreign(path)
+    network = build_network(found.network, found.options)
+    missing = sorted(set(network.state_dict()) ^ set(found.state))
+    if missing:
+        raise ModelError(f"{path}: is incomplete or irregular; see tensor {missing[0]!r}")
+    try:
+        network.load_state_dict(found.state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ModelError(f"{path}: its tensors do not fit one network: {first}") from None
+    return network, found
