@@ -28,11 +28,12 @@ from irae.errors import IraeError, UsageError
 from irae.evaluation.bench import machine
 from irae.evaluation.benchmark_cost import cost_key, measure_costs
 from irae.evaluation.benchmark_measure import load_given, measure
-from irae.evaluation.benchmark_training import Stopped, train_cell
+from irae.evaluation.benchmark_training import train_cell
 from irae.evaluation.cells import Cell
 from irae.evaluation.results_file import RESULTS_NAME, read_results
 from irae.models.files import load_model
 from irae.runtime import versions
+from irae.training.budget import Stopped
 from irae.training.checkpoint import LAST_MODEL, STATE_FILE
 from irae.training.distributed import ALONE, PeerLostError, Ranks
 from irae.writing import remove_leftovers, write_atomically
