@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from irae.data.folder import PictureSet
 from irae.data.protocols import Degradation, Jpeg, MaskFolder, Noise
 from irae.data.registry import open_data
 from irae.evaluation.evaluate import evaluate
+from irae.evaluation.guard import guard_figures
 from irae.imaging.degrade import add_noise, irregular_mask, jpeg_compress
 from irae.models.files import LoadedModel, load_model, save_model
 from irae.runtime import generator
@@ -93,41 +95,51 @@ def markdown(name: str, card: dict[str, Any], parameters: int) -> str:
     )
 
 
-def main() -> None:
-    """Package one run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("name")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--max-images", type=int, help="Measure fewer; the card says so.")
-    parser.add_argument("--note", default="", help="Said after the data in the card.")
-    arguments = parser.parse_args()
-    best = load_model(arguments.run)
+def _command(arguments: list[str]) -> str:
+    """How the run was started, but for where the pictures lay: that is nobody's business."""
+    hidden = [
+        "DIR" if before == "--data" else re.sub(r"^data\.root=.*", "data.root=DIR", argument)
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+    ]
+    return " ".join([Path(hidden[0]).name, *hidden[1:]])
+
+
+def package(
+    run_folder: Path, name: str, data: Path, *, max_images: int | None = None, note: str = ""
+) -> None:
+    """Package the best model of a run as ``irae/weights/NAME``; its card is printed.
+
+    Args:
+        run_folder: of a run that has validated.
+        name: a task.
+        data: where the test sets lie.
+        max_images: measure fewer; the card says so.
+        note: said after the data in the card.
+    """
+    best = load_model(run_folder)
     config = best.spec.card["config"]
-    test_set, degradations = levels(best.task, arguments.data)
-    pictures = open_data(test_set, root=arguments.data, split="test")
+    test_set, degradations = levels(best.task, data)
+    pictures = open_data(test_set, root=data, split="test")
 
     with tempfile.TemporaryDirectory() as folder:
-        halved_file = Path(folder) / f"{arguments.name}.safetensors"
+        halved_file = Path(folder) / f"{name}.safetensors"
         save_model(halved_file, best.network, best.spec, half=True)
         halved = load_model(halved_file)
-    halved.name = arguments.name
+    halved.name = name
     full = evaluate(best, pictures, degradations[:1], max_images=10).levels[0].output["psnr"]
     half = evaluate(halved, pictures, degradations[:1], max_images=10).levels[0].output["psnr"]
     if full is None or half is None or abs(full - half) > LARGEST_SHIFT:
         raise SystemExit(f"half precision moves the PSNR from {full} to {half}; not packaged")
 
-    measured = evaluate(
-        halved, pictures, degradations, max_images=arguments.max_images, progress=True
-    )
+    measured = evaluate(halved, pictures, degradations, max_images=max_images, progress=True)
     sources = ", ".join(f"{s['source']} ({s['weight']:g})" for s in config["data"]["train"])
-    run = json.loads((arguments.run / "run.json").read_text(encoding="utf-8"))
+    run = json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
     trained = best.spec.card
     start = config["model"]["init"]
     card = {
         "data": sources
         + (f"; starts from the weights of {start}" if start else "")
-        + (f"; {arguments.note}" if arguments.note else ""),
+        + (f"; {note}" if note else ""),
         "validation": config["data"]["validation"]["source"],
         "steps": trained["steps"],
         "patches": trained["patches"],
@@ -135,21 +147,51 @@ def main() -> None:
         "machine": f"{processor()}, threads used: {config['training']['threads'] or 'all'}, "
         f"networks in {config['training']['precision']}",
         "seed": trained["seed"],
-        "command": " ".join(["irae", *run["command"][1:]]),
+        "command": _command(run["command"]),
         "measured": measured.describe().splitlines(),
-        "round_trip": largest_round_trip(halved, arguments.data, arguments.max_images),
+        "round_trip": largest_round_trip(halved, data, max_images),
         "bfloat16_cost": round(bfloat16_cost(halved, pictures, degradations), 4),
+        "guard": guard_figures(halved.to("cpu", "fp32")),
         "config": config,
         "versions": trained["versions"],
     }
-    # Where the pictures lay on the machine that trained is nobody's business.
     config["data"].pop("root", None)
     config["degradation"].pop("masks", None)
     spec = replace(best.spec, card=card)
-    save_model(WEIGHTS / f"{arguments.name}.safetensors", best.network, spec, half=True)
-    page = markdown(arguments.name, card, best.parameters)
-    (WEIGHTS / f"{arguments.name}.md").write_text(page, encoding="utf-8")
+    save_model(WEIGHTS / f"{name}.safetensors", best.network, spec, half=True)
+    page = markdown(name, card, best.parameters)
+    (WEIGHTS / f"{name}.md").write_text(page, encoding="utf-8")
     print(page)
+
+
+def state_guard_anew(name: str) -> None:
+    """Measure the guard figures of a packaged model again; its weights stay as they are."""
+    model = load_model(WEIGHTS / f"{name}.safetensors")
+    card = {**model.spec.card, "guard": guard_figures(model)}
+    spec = replace(model.spec, card=card)
+    save_model(WEIGHTS / f"{name}.safetensors", model.network, spec, half=True)
+    print(name, card["guard"])
+
+
+def main() -> None:
+    """Package one run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="Or 'guard': only measure NAME's guard figures.")
+    parser.add_argument("name")
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--max-images", type=int, help="Measure fewer; the card says so.")
+    parser.add_argument("--note", default="", help="Said after the data in the card.")
+    arguments = parser.parse_args()
+    if str(arguments.run) == "guard":
+        state_guard_anew(arguments.name)
+        return
+    package(
+        arguments.run,
+        arguments.name,
+        arguments.data,
+        max_images=arguments.max_images,
+        note=arguments.note,
+    )
 
 
 if __name__ == "__main__":

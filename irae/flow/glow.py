@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
-from irae.flow.layers import COUPLINGS, SQUEEZES, build_mixing
+from irae.flow.layers import SQUEEZES, CouplingKind, build_coupling, build_mixing
 from irae.flow.networks import NETWORKS
 from irae.flow.reversible import run_chain
 
@@ -19,6 +21,7 @@ class Glow(nn.Module):
 
     Every level squeezes 2×2, runs ``depth`` steps ([ActNorm,] 1×1 mixing, coupling) and splits the
     channels in half: the first half goes down to the next level, the second is a latent.
+    ``coupling`` is one kind, or one for each level, the finest first; the last goes on below.
     """
 
     def __init__(
@@ -32,26 +35,30 @@ class Glow(nn.Module):
         actnorm: bool = False,
         mixing: Literal["dense", "bounded"] = "bounded",
         mixing_bound: float = 0.2,
-        coupling: Literal["additive", "affine"] = "additive",
+        coupling: CouplingKind | Sequence[CouplingKind] = "additive",
+        coupling_bound: float = 0.3,
         network: Literal["plain", "actnorm"] = "plain",
         condition_channels: int = 0,
     ) -> None:
         super().__init__()
         if levels < 1 or depth < 1 or width < 1:
             raise ValueError(f"width {width}, depth {depth} and levels {levels} must be at least 1")
-        make_coupling, outputs = COUPLINGS[coupling]
+        kinds = [coupling] if isinstance(coupling, str) else list(coupling)
+        if not kinds:
+            raise ValueError("coupling names no kind")
         mixing_options = {"bound": mixing_bound} if mixing == "bounded" else {}
         self.levels = nn.ModuleList()
-        for _ in range(levels):
+        for number in range(levels):
+            kind = kinds[min(number, len(kinds) - 1)]
             channels = channels * 4
             half = channels // 2
+            inner = partial(NETWORKS[network], half + condition_channels, width=width)
             steps: list[Bijection] = [SQUEEZES[squeeze]()]
             for _ in range(depth):
                 if actnorm:
                     steps.append(ActNorm(channels))
                 steps.append(build_mixing(mixing, channels, **mixing_options))
-                inner = NETWORKS[network](half + condition_channels, outputs * half, width)
-                steps.append(make_coupling(inner))
+                steps.append(build_coupling(kind, inner, half, coupling_bound))
             self.levels.append(Chain(steps))
             channels = half
 

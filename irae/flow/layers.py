@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -236,20 +237,27 @@ class AffineCoupling(Bijection):
         super().__init__()
         self.network = network
 
-    def _scale_and_shift(self, half: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _scale(self, raw: Tensor) -> Tensor:
+        return torch.sigmoid(raw + 2.0)
+
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        return F.logsigmoid(raw + 2.0)
+
+    def _outputs(self, half: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the scale is made from, and the shift."""
         given = half if condition is None else torch.cat([half, condition.to(half.dtype)], 1)
         h = self.network(given)
-        return h[:, 1::2] + 2.0, h[:, 0::2]
+        return h[:, 1::2], h[:, 0::2]
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         a, b = x.chunk(2, 1)
-        logit, shift = self._scale_and_shift(b, condition)
-        return torch.cat([torch.sigmoid(logit) * a + shift, b], 1)
+        raw, shift = self._outputs(b, condition)
+        return torch.cat([self._scale(raw) * a + shift, b], 1)
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         a, b = z.chunk(2, 1)
-        logit, shift = self._scale_and_shift(b, condition)
-        return torch.cat([(a - shift) / torch.sigmoid(logit), b], 1)
+        raw, shift = self._outputs(b, condition)
+        return torch.cat([(a - shift) / self._scale(raw), b], 1)
 
     def rebuild(
         self, output: Tensor, condition: Tensor | None = None, *, inverse: bool = False
@@ -257,8 +265,8 @@ class AffineCoupling(Bijection):
         mapped, b = output.detach().chunk(2, 1)
         b.requires_grad_()
         with torch.enable_grad():
-            logit, shift = self._scale_and_shift(b, condition)
-            scale = torch.sigmoid(logit)
+            raw, shift = self._outputs(b, condition)
+            scale = self._scale(raw)
             if inverse:
                 a = (scale.detach() * mapped + shift.detach()).requires_grad_()
                 return (a, b), ((a - shift) / scale, b)
@@ -269,19 +277,34 @@ class AffineCoupling(Bijection):
         self, x: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         a, b = x.chunk(2, 1)
-        logit, shift = self._scale_and_shift(b, condition)
-        z = torch.cat([torch.sigmoid(logit) * a + shift, b], 1)
-        return z, F.logsigmoid(logit).flatten(1).sum(1)
+        raw, shift = self._outputs(b, condition)
+        z = torch.cat([self._scale(raw) * a + shift, b], 1)
+        return z, self._log_scale(raw).flatten(1).sum(1)
+
+
+class BoundedCoupling(AffineCoupling):
+    """An affine coupling with ``s = exp(bound * tanh(r / bound))``.
+
+    A zero-initialised network gives s = 1: the coupling starts as the identity, and an additive
+    one becomes this without a change of its function (`irae.models.growing`). What an additive
+    coupling cannot, it can: shrink what it takes for noise by an amount that depends on the place.
+    No step can shrink or stretch by more than ``exp(bound)``, so float32 finds the way back.
+    """
+
+    def __init__(self, network: CouplingNetwork, bound: float = 0.3) -> None:
+        super().__init__(network)
+        if not bound > 0:
+            raise ValueError(f"bound {bound} must be positive")
+        self.bound = bound
+
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        return self.bound * torch.tanh(raw / self.bound)
+
+    def _scale(self, raw: Tensor) -> Tensor:
+        return self._log_scale(raw).exp()
 
 
 SQUEEZES: dict[str, type[Squeeze]] = {"pixel": Squeeze, "haar": HaarSqueeze}
-COUPLINGS: dict[str, tuple[type[AdditiveCoupling] | type[AffineCoupling], int]] = {
-    # Name → class, and how many network outputs it needs for each channel it transforms.
-    "additive": (AdditiveCoupling, 1),
-    "affine": (AffineCoupling, 2),
-}
-
-
 def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:
     """The 1×1 convolution named ``dense`` or ``bounded`` for this many channels."""
     kinds: dict[str, type[InvertibleConv1x1] | type[BoundedMixing]] = {
@@ -289,3 +312,29 @@ def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:
         "bounded": BoundedMixing,
     }
     return kinds[kind](channels, **options)
+
+
+CouplingKind = Literal["additive", "affine", "bounded"]
+
+
+def build_coupling(
+    kind: CouplingKind, network: Callable[[int], CouplingNetwork], half: int, bound: float
+) -> AdditiveCoupling | AffineCoupling:
+    """A coupling of 2 ``half`` channels.
+
+    Args:
+        kind: ``additive``, ``affine`` or ``bounded``.
+        network: makes the coupling's network with a number of output channels.
+        half: channels that are changed, and as many that condition.
+        bound: of a bounded coupling.
+
+    Raises:
+        ValueError: another kind.
+    """
+    if kind == "additive":
+        return AdditiveCoupling(network(half))
+    if kind == "affine":
+        return AffineCoupling(network(2 * half))
+    if kind == "bounded":
+        return BoundedCoupling(network(2 * half), bound)
+    raise ValueError(f"coupling {kind!r} is not additive, affine or bounded")

@@ -82,8 +82,8 @@ def _couple(
     h = graph.node("Relu", graph.convolve(h, w2, b2, int(coupling.ring)))
     h = graph.convolve(h, w3, b3, int(not coupling.ring))
     if coupling.affine:
-        h, logit = graph.halves(h, len(b3))
-        scale = graph.node("Sigmoid", logit)
+        h, raw = graph.halves(h, len(b3))
+        scale = _scale(graph, coupling, raw)
     if inverse:
         changed = graph.node("Sub", changed, h)
         changed = graph.node("Div", changed, scale) if coupling.affine else changed
@@ -91,6 +91,13 @@ def _couple(
         changed = graph.node("Mul", changed, scale) if coupling.affine else changed
         changed = graph.node("Add", changed, h)
     return graph.node("Concat", changed, kept, axis=1)
+
+
+def _scale(graph: _Graph, coupling: FoldedCoupling, raw: str) -> str:
+    if coupling.bound is None:
+        return graph.node("Sigmoid", raw)
+    bound = graph.constant(coupling.bound)
+    return graph.node("Exp", graph.node("Mul", graph.node("Tanh", raw), bound))
 
 
 def _level(graph: _Graph, levels: list[FoldedLevel], x: str, condition: str | None) -> str:

@@ -22,7 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.flow.actnorm import ActNorm
-from irae.flow.layers import AdditiveCoupling, AffineCoupling, HaarSqueeze, Mixing
+from irae.flow.layers import (
+    AdditiveCoupling,
+    AffineCoupling,
+    BoundedCoupling,
+    HaarSqueeze,
+    Mixing,
+)
 from irae.flow.networks import ActNormNetwork, PlainNetwork
 from irae.models.irae import IRAE
 
@@ -57,14 +63,16 @@ class FoldedCoupling:
         biases: one for each.
         ring: the 1×1 convolution pads by one and the last convolution by none (the authors'
             network), instead of the reverse.
-        affine: the last convolution gives the shift and then the logit of the scale; else the
-            shift alone.
+        affine: the last convolution gives the shift and then what the scale is made from; else
+            the shift alone.
+        bound: the scale is ``exp(bound * tanh(·))``; none for ``sigmoid(·)``.
     """
 
     weights: tuple[Tensor, Tensor, Tensor]
     biases: tuple[Tensor, Tensor, Tensor]
     ring: bool
     affine: bool
+    bound: float | None = None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> FoldedCoupling:
         """For a device, in the dtype the network computes in."""
@@ -168,6 +176,7 @@ def _linear(step: nn.Module, channels: int, inverse: bool) -> Linear:
 def _fold_coupling(coupling: AdditiveCoupling | AffineCoupling) -> FoldedCoupling:
     network = coupling.network
     affine = isinstance(coupling, AffineCoupling)
+    bound = coupling.bound if isinstance(coupling, BoundedCoupling) else None
     convolutions = [layer for layer in network.children() if isinstance(layer, nn.Conv2d)]
     weights = [layer.weight.detach().cpu().double() for layer in convolutions]
     biases = [
@@ -185,16 +194,21 @@ def _fold_coupling(coupling: AdditiveCoupling | AffineCoupling) -> FoldedCouplin
     elif not isinstance(network, PlainNetwork):
         raise TypeError(f"a coupling network of {type(network).__name__} has no folded form")
     if affine:
-        # Shifts and logits lie interleaved; apart, each is a slice. The scale is
-        # sigmoid(r + 2), so the 2 goes into the bias.
+        # Shifts and scales lie interleaved; apart, each is a slice.
         order = [*range(0, len(biases[2]), 2), *range(1, len(biases[2]), 2)]
-        weights[2], biases[2] = weights[2][order], biases[2][order].clone()
-        biases[2][len(order) // 2 :] += 2
+        weights[2], biases[2] = weights[2][order].clone(), biases[2][order].clone()
+        scales = slice(len(order) // 2, None)
+        if bound is None:  # The scale is sigmoid(r + 2).
+            biases[2][scales] += 2
+        else:  # It is exp(bound * tanh(r / bound)).
+            weights[2][scales] /= bound
+            biases[2][scales] /= bound
     return FoldedCoupling(
         (weights[0], weights[1], weights[2]),
         (biases[0], biases[1], biases[2]),
         ring=isinstance(network, ActNormNetwork),
         affine=affine,
+        bound=bound,
     )
 
 
@@ -382,8 +396,14 @@ def _transform(
         changed.add_(shift, alpha=sign)
         return
     # Of the shifts too, which nobody needs: one whole piece of memory is several times faster.
-    scale = torch.sigmoid(network.float())[..., half:]
+    raw = network.float()
+    scale = torch.sigmoid(raw) if coupling.bound is None else _bounded(raw, coupling.bound)
+    scale = scale[..., half:]
     if sign == 1:
         changed.mul_(scale).add_(shift)
     else:
         changed.sub_(shift).div_(scale)
+
+
+def _bounded(raw: Tensor, bound: float) -> Tensor:
+    return torch.tanh(raw).mul_(bound).exp_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from irae.flow.actnorm import initialise_actnorm
 from irae.flow.bijection import Bijection
 from irae.flow.glow import Glow
+from irae.flow.layers import CouplingKind
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The published denoiser, layer by layer (arXiv 2009.03173, section 4; the authors' code).
@@ -25,8 +27,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "start": "random",
         "hole_fill": 1.0,
     },
-    # The toolkit's own: few wide steps that stay exactly invertible in float32.
-    "default": {"width": 96, "depth": 8, "levels": 2},
+    # The toolkit's own: few wide steps that stay exactly invertible in float32 (docs/ablation.md).
+    "default": {"width": 96, "depth": 8, "levels": 2, "coupling": ["bounded", "additive"]},
 }
 
 
@@ -48,7 +50,8 @@ class IRAE(Bijection):
         actnorm: bool = False,
         mixing: Literal["dense", "bounded"] = "bounded",
         mixing_bound: float = 0.2,
-        coupling: Literal["additive", "affine"] = "additive",
+        coupling: CouplingKind | Sequence[CouplingKind] = "additive",
+        coupling_bound: float = 0.3,
         network: Literal["plain", "actnorm"] = "plain",
         condition_channels: int = 0,
         start: Literal["identity", "random"] = "identity",
@@ -64,6 +67,7 @@ class IRAE(Bijection):
             "mixing": mixing,
             "mixing_bound": mixing_bound,
             "coupling": coupling,
+            "coupling_bound": coupling_bound,
             "network": network,
             "condition_channels": condition_channels,
         }

@@ -19,6 +19,7 @@ from irae.flow.networks import set_network_dtype
 from irae.flow.reversible import set_reversible
 from irae.models.adapting import condition_for
 from irae.models.files import LoadedModel, ModelSpec, load_model, save_model
+from irae.models.growing import start_from
 from irae.models.registry import NETWORKS, build_network, resolve_options
 from irae.runtime import network_dtype, resolve_precision, versions
 from irae.training.batches import BatchMaker
@@ -110,11 +111,9 @@ class Run:
         if init is not None:
             given = load_model(init)
             try:
-                self.network.load_state_dict(given.network.state_dict())
-            except RuntimeError:
-                raise ModelError(
-                    f"model.init {init!r}: its tensors do not fit the network of this config"
-                ) from None
+                start_from(self.network, given.network)
+            except ValueError as error:
+                raise ModelError(f"model.init {init!r}: {error}") from None
             return
         initialise = getattr(self.network, "initialise", None)
         if initialise is not None and self.ranks.main:

@@ -16,6 +16,7 @@ from irae.flow.glow import Glow
 from irae.flow.layers import (
     AdditiveCoupling,
     AffineCoupling,
+    BoundedCoupling,
     BoundedMixing,
     HaarSqueeze,
     InvertibleConv1x1,
@@ -63,9 +64,11 @@ BIJECTIONS: dict[str, Callable[[], Bijection]] = {
     "bounded": lambda: BoundedMixing(CHANNELS),
     "additive": lambda: AdditiveCoupling(PlainNetwork(2, 2, 6)),
     "affine": lambda: AffineCoupling(PlainNetwork(2, 4, 6)),
+    "bounded coupling": lambda: BoundedCoupling(PlainNetwork(2, 4, 6), 0.3),
     "affine, authors' network": lambda: AffineCoupling(ActNormNetwork(2, 4, 6)),
     "chain": lambda: Chain([HaarSqueeze(), BoundedMixing(4 * CHANNELS)]),
     "glow, default": small_glow,
+    "glow, bounded above": lambda: small_glow(coupling=["bounded", "additive"]),
     "glow, paper": lambda: small_glow(
         squeeze="pixel", actnorm=True, mixing="dense", coupling="affine", network="actnorm"
     ),
@@ -73,6 +76,7 @@ BIJECTIONS: dict[str, Callable[[], Bijection]] = {
 CONDITIONAL: dict[str, Callable[[], Bijection]] = {
     "additive": lambda: AdditiveCoupling(PlainNetwork(3, 2, 6)),
     "affine": lambda: AffineCoupling(PlainNetwork(3, 4, 6)),
+    "bounded": lambda: BoundedCoupling(PlainNetwork(3, 4, 6)),
     "glow": lambda: small_glow(condition_channels=1),
 }
 

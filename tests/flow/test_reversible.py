@@ -118,7 +118,7 @@ def test_flow_gradients_in_float64(
 
 
 @pytest.mark.parametrize("mixing", ["dense", "bounded"])
-@pytest.mark.parametrize("coupling", ["additive", "affine"])
+@pytest.mark.parametrize("coupling", ["additive", "affine", "bounded"])
 @pytest.mark.parametrize("network", ["plain", "actnorm"])
 def test_gradients_of_every_kind_of_layer(mixing: str, coupling: str, network: str) -> None:
     model = IRAE(width=6, depth=2, levels=2, mixing=mixing, coupling=coupling, network=network)

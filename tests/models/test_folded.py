@@ -20,6 +20,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "one level": {"width": 16, "depth": 2, "levels": 1},
     "a mask": {"width": 16, "depth": 2, "levels": 3, "condition_channels": 1},
     "affine with a mask": {**PRESETS["paper"], "width": 8, "depth": 2, "condition_channels": 1},
+    "bounded": {"width": 8, "depth": 2, "coupling": ["bounded", "additive"]},
     "mixed": {"width": 8, "depth": 2, "actnorm": True, "coupling": "affine", "squeeze": "pixel"},
 }
 
