@@ -12,19 +12,25 @@ from irae.errors import UsageError
 
 def restore(
     inputs: Annotated[
-        list[str], typer.Argument(help="Pictures, globs or folders.", show_default=False)
+        list[str],
+        typer.Argument(help="Pictures, globs or folders, here or at URLs.", show_default=False),
     ],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--out",
             "-o",
-            help="A picture name, or a folder. Default: NAME.restored.SUFFIX beside each input.",
+            help="A picture name, or a folder (or its URL), which gets a manifest,"
+            " irae-manifest.jsonl: run again, and only what is missing or changed is done."
+            " Default: NAME.restored.SUFFIX beside each input.",
         ),
     ] = None,
     task: Annotated[
         Literal["denoise", "jpeg", "inpaint"] | None,
-        typer.Option(help="What to undo. Default: inpaint with --mask, else denoise."),
+        typer.Option(
+            help="What to undo. Default: inpaint with --mask, else what irae inspect finds; a clean"
+            " picture is left as it is."
+        ),
     ] = None,
     mask: Annotated[
         Path | None,
@@ -40,6 +46,15 @@ def restore(
         float | None,
         typer.Option(min=0, max=255, help="Noise level, for models that must be told it."),
     ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How much of the change is made: 0 leaves the picture as it was, 1 makes all of"
+            " it. Not for inpainting.",
+        ),
+    ] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
@@ -59,62 +74,92 @@ def restore(
         bool, typer.Option("--resize-mask", help="Scale a mask to its picture's size.")
     ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace what exists, other than what the manifest says is up to date.",
+        ),
+    ] = False,
+    undoable: Annotated[
+        bool,
+        typer.Option(
+            "--undoable",
+            help="Write a file .irae beside each result, from which irae undo gives the original"
+            " back. Takes a minute for a megapixel on one core where the noise is strong.",
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do the i-th of n parts of the work, which have no picture in common. Each part"
+            " has a manifest of its own, and reads all.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="ray: on a Ray cluster, whose machines share the output folder."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster that is running. Default: one of this machine."),
+    ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON list of what became of each input.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print a line of JSON for each input as soon as it is known what became of it,"
+            " and a last one with a summary.",
+        ),
     ] = False,
 ) -> None:
     """Remove noise, undo JPEG damage or fill holes in pictures.
+
+    One bad picture never stops the rest. The exit code is 0 when all were done, now or
+    earlier, and 3 when some failed; those are listed at the end.
 
     Example: irae restore noisy.png
     """
     import json
 
-    from irae.restoring.batch import Talk, run_jobs
-    from irae.restoring.pipeline import Pipeline
-    from irae.restoring.planning import (
-        MASK_MARK,
-        RESTORED_MARK,
-        collect_pictures,
-        is_picture_name,
-        plan_outputs,
-    )
-    from irae.restoring.restorer import Restorer
+    from irae.restoring.batch import Talk
+    from irae.restoring.outcome import Outcome
+    from irae.restoring.restorers import Restorers, Settings
+    from irae.restoring.running import Request, parse_part, restore_files
 
     if mask is not None and not mask.exists():
         raise UsageError(f"{mask}: no such mask file or folder")
-    name = model or task or ("denoise" if mask is None else "inpaint")
-    restorer = Restorer(
-        name, device=device, precision=precision, tile=tile, sigma=sigma, notify=Talk.note
+    if address is not None and engine != "ray":
+        raise UsageError("--address is of a Ray cluster; add --engine ray")
+    settings = Settings(task, model, device, precision, tile, sigma, strength, undoable)
+    restorers = Restorers(settings, Talk.note)
+    # Before anything is done: an option that does not fit is an error of the whole command.
+    first = restorers.restorer_for(task or ("denoise" if mask is None else "inpaint"))
+    _check_mask(first.task, mask)
+
+    def tell(outcome: Outcome) -> None:
+        if as_json:
+            typer.echo(json.dumps(outcome.as_json()))
+        elif outcome.status == "done":
+            typer.echo(outcome.output)
+
+    part = None if shard is None else parse_part(shard)
+    request = Request(
+        tuple(inputs), out, mask, recursive, overwrite, resize_mask, part, engine, address
     )
-    _check_options(name, restorer.task, task, mask)
-    out_folder = out if out is not None and not is_picture_name(out) else None
-    found, failures = collect_pictures(
-        inputs,
-        recursive=recursive,
-        skip_marks=[RESTORED_MARK] if mask is None else [RESTORED_MARK, MASK_MARK],
-        skip_folder=out_folder,
-    )
-    plan = plan_outputs(found, out, overwrite=overwrite, exact=mask is not None, masks=mask)
-    plan.failures[:0] = failures
-    pipeline = Pipeline(restorer, plan.jobs, overwrite=overwrite, resize_mask=resize_mask)
-    with pipeline:
-        outcomes = run_jobs(
-            plan,
-            pipeline.outcome,
-            finished=lambda outcome: None if as_json else typer.echo(outcome.output),
-            title=f"irae {restorer.task}",
-        )
+    summary = restore_files(request, restorers, tell)
     if as_json:
-        typer.echo(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
-    if any(outcome.error for outcome in outcomes):
-        raise typer.Exit(1)
+        typer.echo(json.dumps({"summary": summary.as_json()}))
+    if summary.done + summary.skipped + summary.failed > 1:
+        for line in summary.as_table():
+            typer.echo(line, err=True)
+    if summary.failed:
+        raise typer.Exit(3)
 
 
-def _check_options(model: str, task: str, asked: str | None, mask: Path | None) -> None:
-    """A model does one task; holes need a mask, and nothing else takes one."""
-    if asked is not None and asked != task:
-        raise UsageError(f"--task {asked}, but model {model!r} is for {task}; drop one of the two")
+def _check_mask(task: str, mask: Path | None) -> None:
+    """Holes need a mask, and nothing else takes one."""
     if task == "inpaint" and mask is None:
         raise UsageError("inpainting needs --mask, a picture that is white in the holes")
     if task != "inpaint" and mask is not None:

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from tqdm import tqdm
 
 from irae.errors import IraeError
 from irae.imaging.tiling import is_out_of_memory
-from irae.restoring.planning import Failure, Job, Plan
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one input; ``output`` is none and ``error`` set when it failed."""
-
-    input: str
-    output: str | None = None
-    task: str | None = None
-    model: str | None = None
-    seconds: float | None = None
-    width: int | None = None
-    height: int | None = None
-    error: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """A plain dict; ``error`` only when there is one."""
-        fields = asdict(self)
-        if self.error is None:
-            del fields["error"]
-        return fields
+from irae.restoring.outcome import Outcome
+from irae.restoring.planning import Job, Plan
 
 
 class Talk:
@@ -71,36 +50,86 @@ def run_jobs(
     Returns:
         One outcome per failure of the plan, then one per job.
     """
+
+    def tell(outcome: Outcome) -> None:
+        if outcome.error is None:
+            finished(outcome)
+
+    return follow(plan, attempt(plan.jobs, work), tell=tell, title=title)
+
+
+def follow(
+    plan: Plan,
+    outcomes: Iterator[Outcome],
+    *,
+    tell: Callable[[Outcome], None],
+    title: str,
+    speak: Callable[[str], str] = str,
+) -> list[Outcome]:
+    """Show a batch on its way: notes, failures and a progress bar on stderr.
+
+    Args:
+        plan: what is worked on; its failures and what was done earlier are reported too.
+        outcomes: of the plan's jobs, as they come.
+        tell: called with every outcome.
+        title: what the progress bar is called.
+        speak: what turns names and messages into what the user calls things.
+
+    Returns:
+        One outcome per failure of the plan, per job that was done earlier, and per job.
+    """
     for note in plan.notes:
         Talk.note(note)
-    outcomes = [_failed(failure) for failure in plan.failures]
+    told = []
+
+    def report(outcome: Outcome) -> None:
+        outcome = outcome.spoken(speak)
+        if outcome.error is not None:
+            Talk.error(outcome.error)
+        elif outcome.why is not None:
+            Talk.note(outcome.why)
+        tell(outcome)
+        told.append(outcome)
+
+    for failure in plan.failures:
+        report(Outcome(failure.source, error=failure.error))
+    for outcome in plan.done:
+        report(outcome)
     # None: no bar where stderr is not a terminal.
     hidden = None if len(plan.jobs) > 1 else True
-    bar = tqdm(plan.jobs, desc=title, unit="picture", file=sys.stderr, disable=hidden)
-    for index, job in enumerate(bar):
-        try:
-            outcome = work(index, job)
-        except (IraeError, OSError, MemoryError, RuntimeError) as error:
-            # A RuntimeError is torch's way to say that memory ran out, or a fault of ours.
-            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
-                raise
-            outcome = _failed(Failure(str(job.source), describe(error, job)))
-        else:
-            finished(outcome)
-        outcomes.append(outcome)
-    return outcomes
+    total = len(plan.jobs)
+    with tqdm(total=total, desc=title, unit="picture", file=sys.stderr, disable=hidden) as bar:
+        for outcome in outcomes:
+            report(outcome)
+            bar.update()
+    return told
 
 
-def _failed(failure: Failure) -> Outcome:
-    Talk.error(failure.error)
-    return Outcome(failure.source, error=failure.error)
+def attempt(jobs: Iterable[Job], work: Callable[[int, Job], Outcome]) -> Iterator[Outcome]:
+    """Do jobs one after the other; what ``work`` raises concerns that job alone."""
+    for index, job in enumerate(jobs):
+        yield settle(job, partial(work, index, job))
+
+
+def settle(job: Job, work: Callable[[], Outcome]) -> Outcome:
+    """The outcome of some work on a job, which is a failure if it raises what a user can cause."""
+    try:
+        return work()
+    except (IraeError, OSError, MemoryError, RuntimeError) as error:
+        # A RuntimeError is torch's way to say that memory ran out, or a fault of ours.
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
+        return Outcome(str(job.source), error=describe(error, job))
 
 
 def describe(error: Exception, job: Job) -> str:
     """One line that names the file: the error's own when it does, else the source before it."""
+    read = [job.source, *([job.mask] if job.mask else [])]
     if isinstance(error, OSError) and error.strerror:
+        if error.filename in [str(path) for path in read]:
+            return f"{error.filename}: cannot be read ({error.strerror}); check its rights"
         return f"{job.target}: cannot be written ({error.strerror}); use another -o"
     out_of_memory = f"{job.source}: out of memory; free some, or cut the picture into parts"
     text = out_of_memory if is_out_of_memory(error) else str(error)
-    named = (job.source, job.target, *([job.mask] if job.mask else []))
-    return text if any(str(path) in text for path in named) else f"{job.source}: {text}"
+    named = any(str(path) in text for path in (*read, job.target))
+    return text if named or "://" in text else f"{job.source}: {text}"

@@ -22,7 +22,7 @@ from irae.imaging.degrade import (
 )
 from irae.imaging.files import read_mask, read_picture, write_picture
 from irae.imaging.picture import Layout, Picture, codes, to_upright
-from irae.restoring.batch import Outcome
+from irae.restoring.outcome import Outcome
 from irae.restoring.planning import MASK_MARK, Job
 from irae.runtime import generator
 from irae.writing import write_atomically

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, JpegImagePlugin
 
 from irae.errors import IraeError, PictureError, UsageError
 from irae.imaging.files import LOSSY_SUFFIXES, PICTURE_SUFFIXES, find_pictures
+from irae.restoring.files import Files, find_urls, local_path
+from irae.restoring.outcome import Outcome
 
 RESTORED_MARK = ".restored"
 """What stands before the suffix of a result that is written beside its source."""
@@ -25,31 +30,74 @@ class Found:
     path: Path
     subfolder: Path = Path()
 
+    @property
+    def relative(self) -> str:
+        """Its place below that input, the same on every machine."""
+        return (self.subfolder / self.path.name).as_posix()
+
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to work on: where it comes from, where the result goes, its mask if any."""
+    """One picture to work on: where it comes from, where the result goes, its mask if any.
+
+    Attributes:
+        source: the picture's file.
+        target: where the result goes.
+        mask: the mask's file.
+        task: what to undo in this very picture; none: what is asked for of all, or chosen.
+        relative: the target below the output folder, where there is one.
+        stamp: what `Files.stamp` said of the source when it was listed.
+        replaces: the target may be there already.
+    """
 
     source: Path
     target: Path
     mask: Path | None = None
+    task: str | None = None
+    relative: str = ""
+    stamp: str | None = None
+    replaces: bool = False
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that cannot be worked on, and the one line that says why."""
+    """An input that cannot be worked on, and the one line that says why.
+
+    ``relative`` is its place below the input that named it, where it is one picture.
+    """
 
     source: str
     error: str
+    relative: str | None = None
 
 
 @dataclass
 class Plan:
-    """The jobs of a command, the inputs that dropped out, and remarks for the user."""
+    """The jobs of a command, the inputs that dropped out, and remarks for the user.
+
+    ``done`` is what an earlier run did.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    done: list[Outcome] = field(default_factory=list)
+
+    def part(self, number: int, count: int) -> Plan:
+        """One of ``count`` parts that have no picture in common, whoever makes them.
+
+        What is no single picture, such as an input that is missing, is in every part.
+        """
+
+        def belongs(relative: str) -> bool:
+            digest = hashlib.sha256(os.fsencode(relative)).digest()
+            return int.from_bytes(digest[:8]) % count == number - 1
+
+        return Plan(
+            [job for job in self.jobs if belongs(job.relative)],
+            [f for f in self.failures if f.relative is None or belongs(f.relative)],
+            self.notes,
+        )
 
 
 def collect_pictures(
@@ -58,8 +106,9 @@ def collect_pictures(
     recursive: bool = False,
     skip_marks: Sequence[str] = (),
     skip_folder: Path | None = None,
+    files: Files | None = None,
 ) -> tuple[list[Found], list[Failure]]:
-    """Expand files, globs and folders to pictures; each is taken once.
+    """Expand files, globs, folders and URLs of such to pictures; each is taken once.
 
     Args:
         inputs: what the user named.
@@ -68,20 +117,21 @@ def collect_pictures(
             that is named outright is always taken.
         skip_folder: pictures below this folder are left out (where results of an earlier run
             lie), unless the folder itself is the input.
+        files: gives paths to URLs; without it there are none.
     """
     found: dict[Path, Found] = {}
     failures = []
     for name in inputs:
-        outright = Path(name).is_file()
         try:
-            paths = find_pictures([name], recursive=recursive)
+            inside = _expand(name, recursive, files)
         except IraeError as error:
             failures.append(Failure(name, str(error)))
             continue
-        root = Path(name)
-        for path in paths:
-            below = path.parent.relative_to(root) if root.is_dir() else Path()
-            if not outright and (
+        failures.extend(inside.failures)
+        root = inside.root
+        for path in inside.paths:
+            below = path.parent.relative_to(root) if root is not None else Path()
+            if not inside.outright and (
                 Path(path.stem).suffix.lower() in skip_marks or _lies_below(path, skip_folder, root)
             ):
                 continue
@@ -89,8 +139,34 @@ def collect_pictures(
     return list(found.values()), failures
 
 
-def _lies_below(path: Path, folder: Path | None, root: Path) -> bool:
-    if folder is None or folder.resolve() == root.resolve():
+class _Inside(NamedTuple):
+    """What an input names: pictures, the folder they are in if it is one, names at fault."""
+
+    paths: list[Path]
+    root: Path | None
+    outright: bool
+    failures: Sequence[Failure] = ()
+
+
+def _expand(name: str, recursive: bool, files: Files | None) -> _Inside:
+    path = Path(name) if files is None else local_path(name)
+    if path is not None:
+        paths = find_pictures([path], recursive=recursive)
+        return _Inside(paths, path if path.is_dir() else None, path.is_file())
+    assert files is not None
+    urls, is_folder = find_urls(name, recursive=recursive)
+    paths, failures = [], []
+    for url in urls:
+        try:
+            paths.append(files.path_for(url))
+        except PictureError as error:
+            failures.append(Failure(url, str(error)))
+    root = files.path_for(name) if is_folder else None
+    return _Inside(paths, root, urls == [name], failures)
+
+
+def _lies_below(path: Path, folder: Path | None, root: Path | None) -> bool:
+    if folder is None or (root is not None and folder.resolve() == root.resolve()):
         return False
     return path.resolve().is_relative_to(folder.resolve())
 
@@ -120,6 +196,7 @@ def plan_outputs(
     overwrite: bool = False,
     exact: bool = False,
     masks: Path | None = None,
+    keeps_manifest: bool = False,
 ) -> Plan:
     """Give each picture its output, and its mask when there are masks.
 
@@ -132,6 +209,8 @@ def plan_outputs(
         exact: pixels must come out as computed: pictures in lossy formats become PNG (TIFF when
             they are CMYK), unless ``out`` names a lossy file.
         masks: a mask for all pictures, or a folder with a mask of each picture's name.
+        keeps_manifest: ``out`` is a folder whose manifest tells which outputs may be replaced;
+            they are not looked at.
 
     Raises:
         UsageError: ``out`` names one picture but there are several.
@@ -145,15 +224,18 @@ def plan_outputs(
     for picture in found:
         try:
             target = _target(picture, out, single, mark, exact)
-            _check_target(picture.path, target, sources, taken, overwrite, named=single)
+            _check_target(
+                picture.path, target, sources, taken, overwrite or keeps_manifest, named=single
+            )
             mask = None if masks is None else find_mask(picture, masks)
         except IraeError as error:
-            plan.failures.append(Failure(str(picture.path), str(error)))
+            plan.failures.append(Failure(str(picture.path), str(error), picture.relative))
             continue
         taken[target.resolve()] = picture.path
         if exact:
             plan.notes.extend(_exactness_notes(picture.path, target))
-        plan.jobs.append(Job(picture.path, target, mask))
+        relative = (picture.subfolder / target.name).as_posix()
+        plan.jobs.append(Job(picture.path, target, mask, relative=relative))
     return plan
 
 

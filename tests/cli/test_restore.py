@@ -107,7 +107,7 @@ def test_nothing_is_overwritten_unasked(irae: Run, tmp_path: Path, denoise: list
     target = _draw(tmp_path / "x.restored.png", seed=1)
     before = target.read_bytes()
     result = irae(*denoise, source)
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert str(target) in result.stderr
     assert target.read_bytes() == before
     assert irae(*denoise, source, "--overwrite").returncode == 0
@@ -119,31 +119,78 @@ def test_an_input_is_overwritten_only_when_named(
 ) -> None:
     source = _draw(tmp_path / "x.png")
     before = source.read_bytes()
-    assert irae(*denoise, source, "-o", source).returncode == 1
-    assert irae(*denoise, source, "-o", tmp_path, "--overwrite").returncode == 1
+    assert irae(*denoise, source, "-o", source).returncode == 3
+    assert irae(*denoise, source, "-o", tmp_path, "--overwrite").returncode == 3
     assert source.read_bytes() == before
     assert irae(*denoise, source, "-o", source, "--overwrite").returncode == 0
     assert source.read_bytes() != before
 
 
-def test_json_lists_every_input(irae: Run, tmp_path: Path, denoise: list[object]) -> None:
+def test_json_has_a_line_for_every_input_and_a_summary(
+    irae: Run, tmp_path: Path, denoise: list[object]
+) -> None:
     good = _draw(tmp_path / "good.png")
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     missing = tmp_path / "missing.png"
     result = irae(*denoise, good, bad, missing, "--json")
-    assert result.returncode == 1
-    rows = {row["input"]: row for row in json.loads(result.stdout)}
+    assert result.returncode == 3
+    *lines, last = [json.loads(line) for line in result.stdout.splitlines()]
+    rows = {row["input"]: row for row in lines}
     assert set(rows) == {str(good), str(bad), str(missing)}
     row = rows[str(good)]
     assert row["output"] == str(tmp_path / "good.restored.png")
     assert (row["task"], row["width"], row["height"]) == ("denoise", 23, 17)
     assert row["seconds"] >= 0
-    assert row["model"]
+    assert row["model"] and row["status"] == "done"
     assert "error" not in row
-    assert rows[str(bad)]["output"] is None
+    assert rows[str(bad)]["output"] is None and rows[str(bad)]["status"] == "failed"
     assert str(bad) in rows[str(bad)]["error"]
-    assert len(result.stderr.splitlines()) == 2
+    summary = last["summary"]
+    assert (summary["done"], summary["skipped"], summary["failed"]) == (1, 0, 2)
+    assert summary["pixels"] == 23 * 17 and summary["pixels_per_second"] > 0
+    assert sorted(summary["failures"]) == sorted([str(bad), str(missing)])
+
+
+def test_a_table_at_the_end_lists_what_failed(
+    irae: Run, tmp_path: Path, denoise: list[object]
+) -> None:
+    for name in ("a.png", "b.png"):
+        _draw(tmp_path / "in" / name)
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    arguments = [*denoise, tmp_path / "in", "-o", tmp_path / "out"]
+    first = irae(*arguments)
+    assert first.returncode == 3
+    error, *table = first.stderr.splitlines()
+    assert error.startswith(f"irae: error: {tmp_path / 'in' / 'bad.png'}: ")
+    assert [line.split() for line in table[:3]] == [
+        ["done", "2"],
+        ["done", "earlier", "0"],
+        ["failed", "1"],
+    ]
+    assert "pixels per second" in table[3]
+    assert table[4:] == [f"  failed: {tmp_path / 'in' / 'bad.png'}"]
+    (tmp_path / "in" / "bad.png").unlink()
+    again = irae(*arguments)
+    assert again.returncode == 0
+    assert again.stdout == ""
+    assert [line.split()[-1] for line in again.stderr.splitlines()[:3]] == ["0", "2", "0"]
+
+
+def test_shards_share_a_folder(irae: Run, tmp_path: Path, denoise: list[object]) -> None:
+    names = {f"{number}.png" for number in range(8)}
+    for number, name in enumerate(sorted(names)):
+        _draw(tmp_path / "in" / name, seed=number)
+    done = []
+    for shard in ("1/2", "2/2"):
+        result = irae(*denoise, tmp_path / "in", "-o", tmp_path / "out", "--shard", shard)
+        assert result.returncode == 0, result.stderr
+        done.append({Path(line).name for line in result.stdout.splitlines()})
+    assert done[0] and done[1] and not done[0] & done[1] and done[0] | done[1] == names
+    manifests = sorted(path.name for path in (tmp_path / "out").glob("irae-manifest*"))
+    assert manifests == ["irae-manifest.1-of-2.jsonl", "irae-manifest.2-of-2.jsonl"]
+    whole = irae(*denoise, tmp_path / "in", "-o", tmp_path / "out")
+    assert whole.returncode == 0 and whole.stdout == ""
 
 
 def test_known_pixels_are_kept_exactly(irae: Run, tmp_path: Path, inpaint: list[object]) -> None:
@@ -209,8 +256,8 @@ def test_masks_of_a_folder_go_by_name(irae: Run, tmp_path: Path, inpaint: list[o
     _draw_mask(tmp_path / "masks/x.png")
     _draw_mask(tmp_path / "masks/y.mask.png")
     result = irae(*inpaint, tmp_path / "in", "-o", tmp_path / "out", "--mask", tmp_path / "masks")
-    assert result.returncode == 1
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["x.png", "y.png"]
+    assert result.returncode == 3
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["x.png", "y.png"]
     assert str(tmp_path / "in/z.png") in result.stderr
 
 
@@ -251,6 +298,11 @@ def test_tiles_change_nothing_but_seams(irae: Run, tmp_path: Path, denoise: list
         (["--tile", "1"], "tile 1 is too small"),
         (["--device", "abacus"], "abacus"),
         (["--mask", "none.png"], "none.png"),
+        (["--shard", "0/2"], "--shard '0/2'"),
+        (["--shard", "2"], "--shard '2'"),
+        (["--address", "auto"], "--engine ray"),
+        (["--engine", "ray"], "-o"),
+        (["-o", "memory://out/x.png"], "folder"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

@@ -15,7 +15,11 @@ from irae.restoring import pipeline as module
 from irae.restoring.batch import Outcome
 from irae.restoring.pipeline import Pipeline
 from irae.restoring.planning import Job
-from irae.restoring.restorer import Restorer
+from irae.restoring.restorers import Restorers, Settings
+
+
+def using(model: Path) -> Restorers:
+    return Restorers(Settings(model=str(model)))
 
 
 def make_jobs(folder: Path, sizes: list[tuple[int, int]]) -> list[Job]:
@@ -44,12 +48,12 @@ SIZES = [(24, 32)] * 5 + [(16, 16), (24, 32), (40, 24), (40, 24)]
 
 def test_as_one_by_one(tmp_path: Path, model_files: dict[str, Path]) -> None:
     jobs = make_jobs(tmp_path, SIZES)
-    restorer = Restorer(model_files["denoise"])
-    outcomes = run(Pipeline(restorer, jobs), jobs)
+    restorers = using(model_files["denoise"])
+    outcomes = run(Pipeline(restorers, jobs), jobs)
     for job, outcome in zip(jobs, outcomes, strict=True):
         assert isinstance(outcome, Outcome)
         assert outcome.input == str(job.source)
-        alone = restorer.restore_picture(read_picture(job.source)).pixels
+        alone = restorers.restorer_for("").restore_picture(read_picture(job.source)).pixels
         together = read_picture(job.target).pixels
         assert (alone - together).abs().max() * 255 <= 0.51  # The file rounds to 8 bits.
 
@@ -58,16 +62,16 @@ def test_pictures_of_one_size_go_together(
     tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = make_jobs(tmp_path, SIZES)
-    restorer = Restorer(model_files["denoise"])
+    restorers = using(model_files["denoise"])
     batches: list[int] = []
-    whole = restorer.model.restore
+    whole = restorers.restorer_for("").model.restore
 
     def counted(x: torch.Tensor, *rest: Any) -> torch.Tensor:
         batches.append(len(x))
         return whole(x, *rest)
 
-    monkeypatch.setattr(restorer.model, "restore", counted)
-    run(Pipeline(restorer, jobs), jobs)
+    monkeypatch.setattr(restorers.restorer_for("").model, "restore", counted)
+    run(Pipeline(restorers, jobs), jobs)
     assert batches == [5, 1, 1, 2]
 
 
@@ -77,7 +81,7 @@ def test_one_bad_file_spares_those_beside_it(tmp_path: Path, model_files: dict[s
     jobs[1].source.write_bytes(data[: len(data) // 2])
     jobs[2].target.parent.mkdir()
     jobs[2].target.touch()
-    outcomes = run(Pipeline(Restorer(model_files["denoise"]), jobs), jobs)
+    outcomes = run(Pipeline(using(model_files["denoise"]), jobs), jobs)
     assert [isinstance(outcome, Outcome) for outcome in outcomes] == [True, False, False, True]
     assert "damaged" in str(outcomes[1]) and "exists already" in str(outcomes[2])
 
@@ -86,8 +90,8 @@ def test_a_failed_batch_is_done_again_one_by_one(
     tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = make_jobs(tmp_path, [(24, 32)] * 3)
-    restorer = Restorer(model_files["denoise"])
-    whole = restorer.model.restore
+    restorers = using(model_files["denoise"])
+    whole = restorers.restorer_for("").model.restore
     first = read_picture(jobs[0].source).pixels
 
     def fragile(x: torch.Tensor, *rest: Any) -> torch.Tensor:
@@ -97,8 +101,8 @@ def test_a_failed_batch_is_done_again_one_by_one(
             raise ModelError("gave numbers that are not finite")
         return whole(x, *rest)
 
-    monkeypatch.setattr(restorer.model, "restore", fragile)
-    outcomes = run(Pipeline(restorer, jobs), jobs)
+    monkeypatch.setattr(restorers.restorer_for("").model, "restore", fragile)
+    outcomes = run(Pipeline(restorers, jobs), jobs)
     assert [isinstance(outcome, Outcome) for outcome in outcomes] == [False, True, True]
 
 
@@ -111,7 +115,7 @@ def test_memory_holds_only_so_many_pixels(
 ) -> None:
     jobs = make_jobs(tmp_path, SIZES)
     monkeypatch.setattr(module, "AHEAD_PIXELS", room)
-    pipeline = Pipeline(Restorer(model_files["denoise"]), jobs)
+    pipeline = Pipeline(using(model_files["denoise"]), jobs)
     held: list[int] = []
     restore = pipeline._restore_some
 
@@ -132,8 +136,8 @@ def test_masks_go_with_their_pictures(tmp_path: Path, model_files: dict[str, Pat
         mask[:, 4 * index : 4 * index + 6, 5:20] = 1
         save_image(mask, tmp_path / f"{index}.mask.png")
         jobs.append(Job(job.source, job.target, tmp_path / f"{index}.mask.png"))
-    restorer = Restorer(model_files["inpaint"])
-    outcomes = run(Pipeline(restorer, jobs), jobs)
+    restorers = using(model_files["inpaint"])
+    outcomes = run(Pipeline(restorers, jobs), jobs)
     assert all(isinstance(outcome, Outcome) for outcome in outcomes)
     for index, job in enumerate(jobs):
         before, after = read_picture(job.source).pixels, read_picture(job.target).pixels
@@ -147,11 +151,11 @@ def test_a_fault_of_the_program_is_not_hidden(
     tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = make_jobs(tmp_path, [(24, 32)])
-    restorer = Restorer(model_files["denoise"])
+    restorers = using(model_files["denoise"])
 
     def faulty(x: torch.Tensor, *rest: Any) -> torch.Tensor:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(restorer.model, "restore", faulty)
-    with Pipeline(restorer, jobs) as pipeline, pytest.raises(RuntimeError, match="shapes differ"):
+    monkeypatch.setattr(restorers.restorer_for("").model, "restore", faulty)
+    with Pipeline(restorers, jobs) as pipeline, pytest.raises(RuntimeError, match="shapes differ"):
         pipeline.outcome(0, jobs[0])

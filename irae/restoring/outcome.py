@@ -1,0 +1,72 @@
+"""What became of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Made:
+    """A result that is not in its place yet, and what the manifest is to say of it.
+
+    Attributes:
+        staged: what the output folder called it (`OutputFolder.deliver`).
+        stamp: of the source.
+        output_stamp: of the result.
+        sha256: of the source.
+        output_sha256: of the result.
+        mask_sha256: of the mask, if any.
+    """
+
+    staged: str
+    stamp: str | None
+    output_stamp: str | None
+    sha256: str
+    output_sha256: str
+    mask_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input; ``output`` is none and ``error`` set when it failed.
+
+    ``skipped``: an earlier run had done it. ``why``: one line on why this task was chosen.
+    """
+
+    input: str
+    output: str | None = None
+    task: str | None = None
+    model: str | None = None
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    damage: dict[str, Any] | None = None
+    why: str | None = None
+    error: str | None = None
+    skipped: bool = False
+    made: Made | None = None
+
+    @property
+    def status(self) -> str:
+        """``done``, ``skipped`` or ``failed``."""
+        return "failed" if self.error is not None else "skipped" if self.skipped else "done"
+
+    def spoken(self, speak: Callable[[str], str]) -> Outcome:
+        """With every name and message passed through ``speak``."""
+        return replace(
+            self,
+            input=speak(self.input),
+            output=None if self.output is None else speak(self.output),
+            why=None if self.why is None else speak(self.why),
+            error=None if self.error is None else speak(self.error),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """A plain dict; ``error``, ``why`` and checksums only when there are such."""
+        row = {"status": self.status, **asdict(self)}
+        del row["skipped"], row["made"]
+        if self.made is not None:
+            row |= {"sha256": self.made.sha256, "output_sha256": self.made.output_sha256}
+        return {k: v for k, v in row.items() if v is not None or k not in ("error", "why")}

@@ -1,0 +1,138 @@
+"""The restorers of a batch: one per task, each loaded when the first picture needs it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from irae.errors import UsageError
+from irae.imaging.files import Picture
+from irae.models.files import LoadedModel
+from irae.restoring.inspecting import choose_task, explain, inspect_read
+from irae.restoring.planning import Job
+from irae.restoring.restorer import Restorer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for, of all pictures of a batch; it can be sent to another process.
+
+    Attributes:
+        task: what to undo; none: what the model is for, or else it is chosen for each picture.
+        model: a packaged model's name, a model file or a run folder; none: the task's own.
+        device: as `Restorer` takes it, and so are ``precision``, ``tile``, ``sigma`` and
+            ``strength``.
+        undoable: write beside each result what gives its original back.
+    """
+
+    task: str | None = None
+    model: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int | None = None
+    sigma: float | None = None
+    strength: float = 1.0
+    undoable: bool = False
+
+    def as_options(self) -> dict[str, Any]:
+        """What results depend on besides the model and the picture, as plain JSON."""
+        return {
+            "task": self.task,
+            "precision": self.precision,
+            "sigma": self.sigma,
+            "strength": self.strength,
+            **({"undoable": True} if self.undoable else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be done to one picture.
+
+    Attributes:
+        task: what to undo; none: nothing, its pixels stay as they are.
+        damage: what was found wrong with it, as plain JSON; none where nobody looked.
+        why: one line for the user, where the task was not asked for.
+    """
+
+    task: str | None
+    damage: dict[str, Any] | None = None
+    why: str | None = None
+
+
+class Restorers:
+    """Finds the restorer of a task, and the task of a picture.
+
+    Args:
+        settings: what the user asked for.
+        notify: told in one line when memory ran out and tiles are made smaller.
+    """
+
+    def __init__(self, settings: Settings, notify: Callable[[str], None] | None = None) -> None:
+        self.settings = settings
+        self._notify = notify
+        self._loaded: dict[str, Restorer] = {}
+        self._checksums: dict[str, str] = {}
+
+    def restorer_for(self, task: str) -> Restorer:
+        """The restorer of a task; with a model asked for, that model's, whatever the task.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            UsageError: it does not do the task that was asked for, or an option does not fit it.
+        """
+        asked = self.settings
+        name = asked.model or task
+        if name not in self._loaded:
+            restorer = Restorer(
+                name,
+                device=asked.device,
+                precision=asked.precision,
+                tile=asked.tile,
+                sigma=asked.sigma,
+                strength=asked.strength,
+                notify=self._notify,
+            )
+            if asked.task is not None and asked.task != restorer.task:
+                raise UsageError(
+                    f"--task {asked.task}, but model {name!r} is for {restorer.task};"
+                    " drop one of the two"
+                )
+            self._loaded[name] = restorer
+        return self._loaded[name]
+
+    def weights_of(self, task: str) -> str:
+        """The checksum of the network and the weights that do a task."""
+        restorer = self.restorer_for(task)
+        if task not in self._checksums:
+            self._checksums[task] = _checksum(restorer.model)
+        return self._checksums[task]
+
+    def choose(self, job: Job, picture: Picture) -> Choice:
+        """What is to be done to a picture: what was asked for, or else what it needs.
+
+        Args:
+            job: the picture's; its file must be there.
+            picture: what was read of it.
+        """
+        task = job.task or self.settings.task
+        if task is not None:
+            return Choice(task)
+        if self.settings.model is not None:
+            return Choice(self.restorer_for("").task)
+        if job.mask is not None:
+            return Choice("inpaint")
+        found = inspect_read(job.source, picture)
+        return Choice(choose_task(found)[0], found.damage(), explain(found))
+
+
+def _checksum(model: LoadedModel) -> str:
+    digest = hashlib.sha256(f"{model.spec.network} {sorted(model.spec.options.items())}".encode())
+    for name, tensor in sorted(model.network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
