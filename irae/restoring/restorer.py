@@ -45,6 +45,7 @@ class Restorer:
         tile: int | None = None,
         overlap: int = DEFAULT_OVERLAP,
         sigma: float | None = None,
+        strength: float = 1.0,
         notify: Callable[[str], None] | None = None,
     ) -> None:
         """Load a model and move it to its device.
@@ -59,14 +60,20 @@ class Restorer:
                 tiles of 1024 for pictures with more pixels than such a tile.
             overlap: least pixels that neighbouring tiles share.
             sigma: the noise level in 8-bit units, for models that must be told (FFDNet, BM3D).
+            strength: how much of the change is made, from 0 (the picture as it was, exactly) to 1
+                (all of it): pixels in between are blended of the two. Not for inpainting.
             notify: told in one line when memory ran out and tiles are made smaller; by default
                 a warning is logged.
 
         Raises:
             ModelError: the model cannot be loaded.
-            UsageError: a device that is not there, a tile smaller than the model's grid, or a
-                noise level that is missing or superfluous.
+            UsageError: a device that is not there, a tile smaller than the model's grid, a
+                noise level that is missing or superfluous, or a strength that is out of range
+                or less than 1 for inpainting.
         """
+        # Written so that NaN fails it too.
+        if not 0 <= strength <= 1:
+            raise UsageError(f"strength {strength} is out of range; it goes from 0 to 1")
         chosen = select_device(device)
         self.model = model if isinstance(model, LoadedModel) else load_model(model)
         multiple = self.model.size_multiple
@@ -79,8 +86,14 @@ class Restorer:
             raise UsageError(
                 f"model {self.model.name!r} {wants}; {'give' if sigma is None else 'drop'} --sigma"
             )
+        if strength < 1 and self.model.takes_mask:
+            raise UsageError(
+                f"--strength {strength:g}: model {self.model.name!r} fills holes, of which there"
+                " is nothing to blend with; drop --strength"
+            )
         self.model.to(chosen, precision)
         self._sigma = sigma
+        self.strength = strength
         self.tile = tile
         self.overlap = overlap
         self.notify = notify or _log.warning
@@ -110,6 +123,8 @@ class Restorer:
         if isinstance(image, Image.Image):
             picture = picture_from_pil(image)
             hole = self._unpack_mask(mask, 1, picture.height, picture.width)
+            if self.strength == 0:
+                return image.copy()
             restored = self.restore_picture(picture, None if hole is None else hole[0])
             return picture_to_pil(restored)
         if isinstance(image, np.ndarray):
@@ -122,6 +137,9 @@ class Restorer:
             )
         batch, _, height, width = unpacked.pixels.shape
         holes = self._unpack_mask(mask, batch, height, width)
+        if self.strength == 0:
+            # Not by way of float32, which float64 does not survive.
+            return image.copy() if isinstance(image, np.ndarray) else image.detach().clone()
         parts = [
             self.restore_pixels(unpacked.pixels[index], None if holes is None else holes[index])
             for index in range(batch)
@@ -149,13 +167,14 @@ class Restorer:
         """
         given = list(masks) if masks is not None else [None] * len(pictures)
         shapes = {picture.pixels.shape for picture in pictures}
-        if len(pictures) < 2 or len(shapes) > 1 or not self._fits_together(pictures):
+        alone = len(pictures) < 2 or len(shapes) > 1 or self.strength == 0
+        if alone or not self._fits_together(pictures):
             return [self.restore_picture(p, m) for p, m in zip(pictures, given, strict=True)]
         for mask in given:
             self._check_mask_is_wanted(mask)
         pixels = torch.stack([picture.pixels for picture in pictures])
         holes = None if given[0] is None else torch.stack([m for m in given if m is not None])
-        restored = self._restore(pixels, holes).cpu().clamp(0, 1)
+        restored = self._blend(pixels, self._restore(pixels, holes).cpu().clamp(0, 1))
         if holes is not None:
             restored = torch.where(holes, restored, pixels)
         return [p.with_pixels(r) for p, r in zip(pictures, restored, strict=True)]
@@ -180,10 +199,13 @@ class Restorer:
             mask: bool ``1 H W``, true in the holes.
 
         Returns:
-            ``C H W``, clipped to [0, 1]; with a mask, known values are bit-equal to the input's.
+            ``C H W``, clipped to [0, 1]; with a mask, known values are bit-equal to the input's,
+            and with a strength of 0 all of them.
         """
         self._check_mask_is_wanted(mask)
         channels = pixels.shape[0]
+        if self.strength == 0:
+            return pixels.clone()
         if channels in (1, 3):
             restored = self._restore_tiles(pixels, mask)
         elif channels == 4:
@@ -194,7 +216,13 @@ class Restorer:
             raise UsageError(f"picture with {channels} channels; irae restores 1, 3 or 4 (CMYK)")
         # In place for what was put together from tiles: a photograph is there often enough.
         restored = restored.clamp(0, 1) if restored.is_inference() else restored.clamp_(0, 1)
+        restored = self._blend(pixels, restored)
         return restored if mask is None else torch.where(mask, restored, pixels)
+
+    def _blend(self, pixels: Tensor, restored: Tensor) -> Tensor:
+        if self.strength == 1:
+            return restored
+        return torch.lerp(pixels, restored.to(pixels), self.strength).clamp(0, 1)
 
     def _restore_tiles(self, pixels: Tensor, mask: Tensor | None) -> Tensor:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import IraeError, ModelError, UsageError
+from irae.imaging.files import picture_from_pil
 from irae.models.files import LoadedModel
 from irae.restoring.restorer import Restorer
 
@@ -309,3 +310,58 @@ def test_the_noise_level_is_handed_on() -> None:
     )
     assert strong.shape == noisy.shape
     assert strong.std() < 0.5 * weak.std()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_no_strength_gives_the_picture_back(denoiser: LoadedModel, dtype: Any) -> None:
+    image = _array((9, 7, 4), dtype)
+    restored = Restorer(denoiser, device="cpu", strength=0).restore(image)
+    assert restored is not image
+    assert restored.dtype == dtype
+    assert np.array_equal(restored, image)
+
+
+def test_no_strength_gives_pil_images_and_tensors_back(denoiser: LoadedModel) -> None:
+    restorer = Restorer(denoiser, device="cpu", strength=0)
+    palette = Image.fromarray(_array((9, 7, 3), np.uint8)).convert("P")
+    assert restorer.restore(palette).mode == "P"
+    assert restorer.restore(palette).tobytes() == palette.tobytes()
+    tensor = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 1.2 - 0.1
+    assert torch.equal(restorer.restore(tensor), tensor)
+
+
+def test_strength_goes_from_the_picture_to_the_restored_one(denoiser: LoadedModel) -> None:
+    image = _array((24, 20, 3), np.uint8)
+    full = Restorer(denoiser, device="cpu").restore(image)
+    distances = []
+    for strength in (0.0, 0.1, 0.3, 0.5, 0.8, 1.0):
+        blended = Restorer(denoiser, device="cpu", strength=strength).restore(image)
+        distances.append(np.square(blended.astype(float) - image).mean())
+    assert distances[0] == 0
+    assert distances == sorted(distances)
+    assert distances[1] < distances[-1]
+    assert np.array_equal(blended, full)
+    half = Restorer(denoiser, device="cpu", strength=0.5).restore(image).astype(float)
+    assert np.abs(half - (image.astype(float) + full) / 2).max() <= 1
+
+
+def test_strength_is_that_of_a_batch_too(denoiser: LoadedModel) -> None:
+    pictures = [
+        picture_from_pil(Image.fromarray(_array((12, 10, 3), np.uint8, seed))) for seed in range(3)
+    ]
+    for strength in (0.0, 0.4):
+        restorer = Restorer(denoiser, device="cpu", strength=strength)
+        together = restorer.restore_pictures(pictures)
+        for one, picture in zip(together, pictures, strict=True):
+            torch.testing.assert_close(one.pixels, restorer.restore_picture(picture).pixels)
+            assert torch.equal(one.pixels, picture.pixels) == (strength == 0)
+
+
+def test_strength_is_checked(denoiser: LoadedModel, inpainter: LoadedModel) -> None:
+    for strength in (-0.1, 1.1, float("nan")):
+        with pytest.raises(UsageError, match="strength"):
+            Restorer(denoiser, strength=strength)
+    with pytest.raises(UsageError, match="fills holes"):
+        Restorer(inpainter, strength=0.5)
+    with pytest.raises(UsageError, match="takes no mask"):
+        Restorer(denoiser, strength=0).restore(np.zeros((6, 5, 3), np.uint8), MASK)

@@ -1,0 +1,32 @@
+"""The 8x8 discrete cosine transform, as JPEG uses it, on flattened blocks."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+
+BLOCK = 8
+"""Pixels along a side of a block."""
+
+
+@cache
+def dct_matrix() -> Tensor:
+    """The orthonormal two-dimensional DCT-II as float32 ``64 64``.
+
+    It takes a block flattened row by row to its coefficients, row frequency first.
+    """
+    frequency = torch.arange(BLOCK, dtype=torch.float64)[:, None]
+    place = torch.arange(BLOCK, dtype=torch.float64)[None]
+    line = torch.cos((2 * place + 1) * frequency * math.pi / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
+    line[0] /= math.sqrt(2)
+    return torch.kron(line, line).float()
+
+
+@cache
+def frequency_sums() -> Tensor:
+    """The row and column frequency of each coefficient added up: ``64``, from 0 to 14."""
+    index = torch.arange(BLOCK)
+    return (index[:, None] + index[None]).flatten()
