@@ -13,11 +13,9 @@ from PIL import Image
 
 from irae.errors import PictureError
 from irae.imaging import deep, deep_tiff
+from irae.imaging.limits import check_scans, check_size
 from irae.imaging.picture import Layout, Picture, as_stored
 from irae.imaging.pillow import exif_orientation, normal_exif, picture_from_pil
-
-MAX_PIXELS = 400_000_000
-"""Largest picture read. A file that claims more is taken for a decompression bomb."""
 
 _PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 
@@ -26,17 +24,6 @@ DECODER_FAULTS = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError,
     OverflowError, ZeroDivisionError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
-
-
-def check_size(width: int, height: int, name: str) -> None:
-    """Refuse what a header claims before memory is set aside for it."""
-    if width * height > MAX_PIXELS:
-        raise PictureError(
-            f"{name}: claims {width}x{height} pixels, more than the "
-            f"{MAX_PIXELS // 1_000_000} million allowed; cut it into parts first"
-        )
-    if width < 1 or height < 1:
-        raise PictureError(f"{name}: has no pixels; fetch the file again")
 
 
 def decode(image: Image.Image, data: bytes, name: str) -> Picture:
@@ -64,6 +51,8 @@ def decode(image: Image.Image, data: bytes, name: str) -> Picture:
         raise PictureError(
             f"{name}: {bits}-bit {kind} would lose depth; convert it to a 16-bit PNG or TIFF first"
         )
+    if kind in ("JPEG", "MPO"):
+        check_scans(data, name)
     exif = _exif_block(image)
     image.load()
     picture = picture_from_pil(image, name=name)

@@ -21,7 +21,7 @@ from irae.imaging.picture import Picture, codes
 Samples = npt.NDArray[np.uint16] | npt.NDArray[np.float32]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_STRIP = 1 << 21
+_STRIP = 1 << 19
 _opening = threading.Lock()
 
 

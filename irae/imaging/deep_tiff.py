@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 from typing import Any
@@ -14,9 +15,14 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from irae.errors import PictureError
 from irae.imaging.deep import Samples, sample_strips, unlimited_pixels
+from irae.imaging.limits import check_size
 from irae.imaging.picture import Picture
 
 _LONG = 4
+_LARGE_TILE = 1 << 22
+
+# What it logs of a damaged file would otherwise be printed beside the error.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 # Tags that describe the raster itself; they are the encoder's to write, never copied.
 STRUCTURE_TAGS = frozenset(
@@ -41,6 +47,7 @@ def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             page = tiff.pages.first
+            _check_raster(page, name)
             photometric, planar = int(page.photometric), int(page.planarconfig or 1)
             associated = 1 in [int(extra) for extra in page.extrasamples]
             plain = planar == 1 and page.dtype == np.uint16 and int(page.predictor) in (1, 2)
@@ -78,6 +85,22 @@ def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
     if associated and channels > colours:
         raster = _unpremultiply(raster)
     return np.ascontiguousarray(raster), colours
+
+
+def _check_raster(page: Any, name: str) -> None:
+    """Refuse a raster whose tags ask for more memory than its picture takes."""
+    width, height, channels = page.imagewidth, page.imagelength, page.samplesperpixel
+    check_size(width, height, name)
+    if page.imagedepth != 1 or not 1 <= channels <= 5:
+        raise PictureError(
+            f"{name}: a TIFF of {channels} channels and {page.imagedepth} layers cannot be "
+            "handled; save it as 8- or 16-bit RGB, gray or CMYK"
+        )
+    if page.is_tiled and page.tilewidth * page.tilelength > max(4 * width * height, _LARGE_TILE):
+        raise PictureError(
+            f"{name}: damaged TIFF (tiles of {page.tilewidth}x{page.tilelength} pixels); "
+            "fetch the file again"
+        )
 
 
 def _unpremultiply(raster: npt.NDArray[Any]) -> npt.NDArray[Any]:

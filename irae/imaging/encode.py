@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,7 +104,7 @@ def encode(picture: Picture, suffix: str, name: str) -> bytes:
         return _encode_plain(picture, target)
     except MemoryError:
         raise PictureError(f"{name}: not enough memory to encode it") from None
-    except (OSError, ValueError, OverflowError, zlib.error) as error:
+    except (OSError, ValueError, OverflowError, RuntimeError, struct.error, zlib.error) as error:
         raise PictureError(
             f"{name}: {target.name} cannot hold this picture ({error}); write it as .png"
         ) from None
@@ -199,6 +200,16 @@ def _encode_plain(picture: Picture, target: _Format) -> bytes:
         options["transparency"] = transparency
     # The palette and its transparency are passed on; the rest of info would be written unasked.
     image.info = {}
+    try:
+        return _saved(image, target, options)
+    except RuntimeError:
+        # libtiff refuses some values of descriptive tags; like a damaged block, they go.
+        if target.name != "TIFF" or options.pop("exif", None) is None:
+            raise
+        return _saved(image, target, options)
+
+
+def _saved(image: Image.Image, target: _Format, options: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
     image.save(stream, target.name, **options)
     return stream.getvalue()

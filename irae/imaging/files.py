@@ -6,7 +6,9 @@ import contextlib
 import errno
 import glob
 import io
+import logging
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,15 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from irae.errors import PictureError
-from irae.imaging.decode import (
-    DECODER_FAULTS,
-    MAX_PIXELS,
-    check_size,
-    decode,
-    decode_unknown_tiff,
-)
+from irae.imaging.decode import DECODER_FAULTS, decode, decode_unknown_tiff
 from irae.imaging.deep import unlimited_pixels
 from irae.imaging.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES, encode
+from irae.imaging.limits import MAX_PIXELS, check_bytes, check_size, max_pixels
 from irae.imaging.picture import (
     Layout,
     Palette,
@@ -46,6 +43,7 @@ __all__ = [
     "Picture",
     "encode_picture",
     "find_pictures",
+    "max_pixels",
     "orient_mask",
     "picture_from_pil",
     "picture_size",
@@ -57,6 +55,9 @@ __all__ = [
     "write_picture",
 ]
 
+# What it logs of a damaged file would otherwise be printed beside the error.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
 _READABLE = ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "JPEG2000", "AVIF"]
 
 
@@ -67,7 +68,7 @@ def read_picture(path: str | Path) -> Picture:
 
     Raises:
         PictureError: the file is missing, a folder, unreadable, empty, truncated, animated,
-            larger than :data:`MAX_PIXELS`, or not a picture.
+            larger than `max_pixels`, or not a picture.
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -108,6 +109,11 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        # Before it is opened: a pipe would wait for its writer, a device has no end.
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+            raise PictureError(f"{path}: is no regular file; name a picture file")
+        check_bytes(about.st_size, str(path))
         data = path.read_bytes()
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file; check the name") from None
@@ -146,8 +152,16 @@ def encode_picture(picture: Picture, suffix: str) -> bytes:
     return encode(picture, suffix, "picture")
 
 
-def write_picture(path: str | Path, picture: Picture, *, overwrite: bool = False) -> None:
+def write_picture(
+    path: str | Path, picture: Picture, *, overwrite: bool = False, encoded: bytes | None = None
+) -> None:
     """Write a picture whole, in the format its suffix names, or not at all.
+
+    Args:
+        path: where to.
+        picture: what.
+        overwrite: replace a file that exists.
+        encoded: the picture as a file, if it is there already; else it is encoded.
 
     Raises:
         PictureError: the file exists and ``overwrite`` is not set, the format is unknown or
@@ -162,7 +176,7 @@ def write_picture(path: str | Path, picture: Picture, *, overwrite: bool = False
         raise PictureError(f"{path}: exists already; use --overwrite to replace it")
     if not target.parent.is_dir():
         raise PictureError(f"{path}: the folder {path.parent} does not exist; create it first")
-    data = encode(picture, path.suffix, str(path))
+    data = encode(picture, path.suffix, str(path)) if encoded is None else encoded
     try:
         write_atomically(target, lambda temporary: temporary.write_bytes(data))
     except OSError as error:

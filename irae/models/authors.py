@@ -6,39 +6,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from irae.errors import ModelError
+from irae.models.pickles import read_pickle
 
-_STEP = re.compile(r"(?:module\.)?block([12])\.flowlevels\.(\d+)\.flowsteps\.(\d+)\.([012])\.(.+)")
+_STEP = re.compile(
+    r"(?:module\.)?block([12])\.flowlevels\.(\d{1,4})\.flowsteps\.(\d{1,4})\.([012])\.(.+)"
+)
 # Buffers of the published code, and a learned prior that restoring never uses.
 _UNUSED = re.compile(
     r"(?:module\.)?block[12]\.(base_dist_(mean|var)|.*\.initialized|.*gaussianize.*)"
 )
 _RENAMED = {"w": "weight", "log_scale_factor": "network.log_scale"}
-
-
-def read_pickle(path: Path) -> Any:
-    """Open a PyTorch checkpoint without running code in it.
-
-    Raises:
-        ModelError: the file is absent, damaged, or holds anything but tensors and plain values.
-    """
-    import pickle
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except pickle.UnpicklingError:
-        raise ModelError(
-            f"{path}: holds more than tensors (code, perhaps) or is damaged; it was not opened. "
-            "Save its state_dict alone and import that"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, ImportError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: is not a PyTorch checkpoint ({reason})") from None
 
 
 def read_authors_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -67,12 +47,14 @@ def read_authors_state(path: Path, content: Any) -> tuple[dict[str, Any], dict[s
     levels = depth = 0
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ModelError(f"{path}: entry {key!r} of its state_dict is not a named tensor")
+            raise ModelError(
+                f"{path}: entry {str(key)[:120]!r} of its state_dict is not a named tensor"
+            )
         match = _STEP.fullmatch(key)
         if _UNUSED.fullmatch(key):
             continue
         if match is None:
-            raise ModelError(f"{path}: key {key!r} is not of the authors' IRAE")
+            raise ModelError(f"{path}: key {key[:120]!r} is not of the authors' IRAE")
         block, level, step, part, name = match.groups()
         levels, depth = max(levels, int(level) + 1), max(depth, int(step) + 1)
         name = _RENAMED.get(name, name if part != "2" else f"network.{name}")

@@ -26,9 +26,10 @@ from irae.models.adapting import (
     takes_sigma,
     to_network_channels,
 )
+from irae.models.bounds import build_described, misfit
 from irae.models.folded import FoldedIRAE
 from irae.models.irae import IRAE
-from irae.models.registry import CLASSICAL, NETWORKS, TASKS, build_network
+from irae.models.registry import CLASSICAL, NETWORKS, TASKS
 from irae.runtime import network_dtype, resolve_precision
 from irae.writing import write_atomically
 
@@ -275,7 +276,12 @@ def save_model(
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
-def _read(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
+# What `save_model` writes; others would lose something as float32.
+_DTYPES = ("F16", "BF16", "F32", "F64", "I64")
+
+
+def _read(path: Path) -> tuple[ModelSpec, nn.Module]:
+    """The spec, and the network with its weights, of a model file."""
     if path.suffix != ".safetensors":
         raise ModelError(
             f"{path}: is not a model file (.safetensors); for another project's checkpoint run "
@@ -284,25 +290,56 @@ def _read(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_SPEC_KEY)
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            if header is None:
+                raise ModelError(f"{path}: holds no irae model (its header lacks {_SPEC_KEY!r})")
+            spec = _parse_spec(path, header)
+            # Sizes are settled by the header; the tensors themselves are read only if they fit.
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
+            network = build_described(path, spec.network, spec.options, shapes)
+            odd = misfit(network, shapes)
+            if odd is None:
+                odd = next(
+                    (k for k, part in slices.items() if part.get_dtype() not in _DTYPES), odd
+                )
+            if odd is not None:
+                raise ModelError(
+                    f"{path}: tensor {odd!r} does not fit network {spec.network!r}; "
+                    "the file is of another architecture"
+                )
+            network.load_state_dict({key: file.get_tensor(key).float() for key in slices})
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model file") from None
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path}: cannot be read as safetensors ({error})") from None
-    if header is None:
-        raise ModelError(f"{path}: holds no irae model (its header lacks {_SPEC_KEY!r})")
+        raise ModelError(f"{path}: cannot be read as safetensors ({error!s:.200})") from None
+    return spec, network
+
+
+def _parse_spec(path: Path, header: str) -> ModelSpec:
+    """The spec in a header, its types checked; what it describes is not."""
     try:
         spec = json.loads(header)
         version = spec.pop("format")
-        if not isinstance(spec["options"], dict):
-            raise TypeError
         if version != FORMAT:
             raise ModelError(
-                f"{path}: is of format {version}; this irae reads {FORMAT}; upgrade it"
+                f"{path}: is of format {str(version)[:40]!r}; this irae reads {FORMAT}; upgrade it"
             )
-        return ModelSpec(**spec), tensors
-    except (ValueError, KeyError, TypeError, AttributeError):
+        parsed = ModelSpec(**spec)
+        wanted = {"network": str, "options": dict, "task": str, "card": dict}
+        cost = parsed.card.get("bfloat16_cost", 0.0)
+        if not isinstance(cost, (int, float)) or not all(
+            isinstance(getattr(parsed, key), kind) for key, kind in wanted.items()
+        ):
+            raise TypeError
+        # What is nested too deeply to be written again, or to be parsed, is a RecursionError.
+        json.dumps(asdict(parsed))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{path}: its irae header is damaged; train or import it again") from None
+    if parsed.task not in TASKS:
+        raise ModelError(
+            f"{path}: its task {parsed.task[:40]!r} is unknown; there are: {', '.join(TASKS)}"
+        )
+    return parsed
 
 
 def packaged_models() -> dict[str, Path]:
@@ -341,18 +378,5 @@ def load_model(name: str | Path) -> LoadedModel:
         kind = CLASSICAL[str(name)]
         return LoadedModel(kind.build(), ModelSpec(str(name), {}, kind.tasks[0]), str(name))
     path = _find(name)
-    spec, tensors = _read(path)
-    if spec.task not in TASKS:
-        raise ModelError(
-            f"{path}: its task {spec.task!r} is unknown; there are: {', '.join(TASKS)}"
-        )
-    network = build_network(spec.network, spec.options)
-    expected = network.state_dict()
-    for key in [*expected, *tensors]:
-        if key not in tensors or key not in expected or tensors[key].shape != expected[key].shape:
-            raise ModelError(
-                f"{path}: tensor {key!r} does not fit network {spec.network!r}; "
-                "the file is of another architecture"
-            )
-    network.load_state_dict(tensors)
+    spec, network = _read(path)
     return LoadedModel(network, spec, str(name))

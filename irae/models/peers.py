@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from irae.errors import ModelError
-from irae.models.authors import read_authors_state, read_pickle
-from irae.models.registry import build_network
+from irae.models.authors import read_authors_state
+from irae.models.bounds import build_described, misfit
+from irae.models.pickles import read_pickle
 
 # A convolution or a normalisation, numbered in the order of the layers.
 _LAYER = re.compile(
-    r"(?:module\.)?model\.(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+    r"(?:module\.)?model\.(\d{1,4})\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 )
+
+MAX_BYTES = 1 << 30
+"""Most that the arrays of an ``.npz`` may take, unpacked."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,18 @@ def _is_layer(key: object, value: object) -> bool:
 
 def _layers_of_npz(path: Path) -> list[dict[str, Tensor]]:
     try:
+        _check_arrays(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except MemoryError:
+        raise ModelError(f"{path}: is too large for this machine's memory") from None
+    # Besides the archive's own: NumPy reads a header as Python's literals, with their errors.
+    except (
+        *(OSError, ValueError, TypeError, EOFError, LookupError, SyntaxError, RuntimeError),
+        *(zipfile.BadZipFile, zlib.error, struct.error),
+    ) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ModelError(f"{path}: cannot be read as arrays of NumPy ({reason})") from None
     count = len(arrays) // 2
@@ -81,6 +95,28 @@ def _layers_of_npz(path: Path) -> list[dict[str, Tensor]]:
         odd = min(set(arrays) ^ expected, default="(nothing)")
         raise ModelError(f"{path}: expected arrays w0, b0, w1, b1 …; see {odd!r}")
     return [{"weight": arrays[f"w{i}"], "bias": arrays[f"b{i}"]} for i in range(count)]
+
+
+def _check_arrays(path: Path) -> None:
+    """Hold what an archive and its arrays claim against each other and :data:`MAX_BYTES`.
+
+    Raises:
+        ValueError: they claim more than they hold, or more than is allowed.
+    """
+    header = np.lib.format
+    readers = {(1, 0): header.read_array_header_1_0, (2, 0): header.read_array_header_2_0}
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > MAX_BYTES:
+            raise ValueError(f"more than the {MAX_BYTES >> 20} MiB allowed once unpacked")
+        for member in members:
+            with archive.open(member) as stream:
+                read = readers.get(header.read_magic(stream))
+                if read is None:
+                    raise ValueError(f"array {member.filename[:80]!r} is of an unknown version")
+                shape, _, dtype = read(stream)
+                if math.prod(shape) * dtype.itemsize > member.file_size:
+                    raise ValueError(f"array {member.filename[:80]!r} claims more than it holds")
 
 
 def _layers_of_sequence(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -110,6 +146,8 @@ def _plain_network(path: Path, layers: list[dict[str, Tensor]], task: str) -> Im
             position = len(inputs) - 1
             norm = {name: value.float() for name, value in layer.items()}
             norm.setdefault("num_batches_tracked", torch.zeros(()))
+            if bias is not None and bias.shape != norm["running_mean"].shape:
+                raise ModelError(f"{path}: normalisation {position} does not fit its convolution")
             if bias is not None:
                 # A bias before a normalisation only moves the mean that is taken off again.
                 norm["running_mean"] = norm["running_mean"] - bias.float()
@@ -145,13 +183,10 @@ def load_foreign(path: Path) -> tuple[nn.Module, Imported]:
         ModelError: as `read_foreign`, or the tensors do not make up one network.
     """
     found = read_foreign(path)
-    network = build_network(found.network, found.options)
-    missing = sorted(set(network.state_dict()) ^ set(found.state))
-    if missing:
-        raise ModelError(f"{path}: is incomplete or irregular; see tensor {missing[0]!r}")
-    try:
-        network.load_state_dict(found.state)
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise ModelError(f"{path}: its tensors do not fit one network: {first}") from None
+    shapes = {key: tuple(value.shape) for key, value in found.state.items()}
+    network = build_described(path, found.network, found.options, shapes)
+    odd = misfit(network, shapes)
+    if odd is not None:
+        raise ModelError(f"{path}: is incomplete or irregular; see tensor {odd!r}")
+    network.load_state_dict(found.state)
     return network, found

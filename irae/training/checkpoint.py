@@ -4,21 +4,56 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from irae.errors import TrainingError
-from irae.models.authors import read_pickle
+from irae.models.pickles import read_pickle
 from irae.writing import write_atomically
 
 STATE_FILE = "last.ckpt"
 LAST_MODEL = "last.safetensors"
 BEST_MODEL = "best.safetensors"
 METRICS_FILE = "metrics.jsonl"
-STATE_KEYS = ("step", "seconds", "best", "network", "ema", "optimizer", "config")
 CONFIG_FILE = "config.yaml"
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_tensors(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(key, str) and isinstance(tensor, torch.Tensor) for key, tensor in value.items()
+    )
+
+
+def _is_optimizer(value: object) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"state", "param_groups"}:
+        return False
+    groups, kept = value["param_groups"], value["state"]
+    return (
+        isinstance(kept, dict)
+        and all(isinstance(each, dict) for each in kept.values())
+        and isinstance(groups, list)
+        and all(isinstance(group, dict) and "params" in group for group in groups)
+    )
+
+
+# What each part must be for the rest of the run to rely on it.
+_RIGHT: dict[str, Callable[[Any], bool]] = {
+    "step": lambda value: type(value) is int and value >= 0,
+    "seconds": _is_number,
+    "best": _is_number,
+    "network": _is_tensors,
+    "ema": _is_tensors,
+    "optimizer": _is_optimizer,
+    "config": lambda value: isinstance(value, dict),
+}
+STATE_KEYS = tuple(_RIGHT)
 
 
 def save_state(run: Path, state: dict[str, Any]) -> None:
@@ -32,17 +67,30 @@ def load_state(run: Path) -> dict[str, Any]:
     """Read what `save_state` wrote.
 
     Raises:
-        TrainingError: the folder holds no run.
+        TrainingError: the folder holds no run, or one whose files lie elsewhere.
         ModelError: the file is damaged.
     """
     path = run / STATE_FILE
+    _check_links(run)
     if not path.is_file():
         raise TrainingError(f"{run}: holds no {STATE_FILE}; it is not a run, or never began")
     state = read_pickle(path)
     missing = set(STATE_KEYS) - set(state) if isinstance(state, dict) else set(STATE_KEYS)
     if missing:
         raise TrainingError(f"{path}: is not the state of a run; it lacks {', '.join(missing)}")
+    for key, right in _RIGHT.items():
+        if not right(state[key]):
+            raise TrainingError(f"{path}: is not the state of a run; its {key!r} is damaged")
     return dict(state)
+
+
+def _check_links(run: Path) -> None:
+    """Refuse links out of the folder: a stranger's run would have files written elsewhere."""
+    home = run.resolve()
+    for place in (run, run / "samples"):
+        for entry in place.iterdir() if place.is_dir() else ():
+            if entry.is_symlink() and not entry.resolve().is_relative_to(home):
+                raise TrainingError(f"{entry}: is a link out of the run's folder; copy it there")
 
 
 def truncate_metrics(run: Path, step: int) -> None:
@@ -54,10 +102,10 @@ def truncate_metrics(run: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except json.JSONDecodeError:
+        except (ValueError, KeyError, TypeError, RecursionError):
             break
     write_atomically(path, lambda t: t.write_text("".join(kept), encoding="utf-8"))

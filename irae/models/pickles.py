@@ -1,0 +1,183 @@
+"""Opening PyTorch checkpoints of strangers: no code is run, and no size is taken on trust."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from irae.errors import ModelError
+
+# The names that the pickle of a state dict needs. PyTorch's own list is longer, and some of its
+# entries set memory aside for a number in the file (bytearray, Tensor).
+_PLAIN_NAMES = {("collections", "OrderedDict"): OrderedDict}
+_CALLED = {"_rebuild_tensor_v2": "torch._utils", "_rebuild_parameter": "torch._utils"}
+_CALLED["Size"] = "torch"
+_STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
+_ITEM_SIZES = {
+    **dict.fromkeys(("DoubleStorage", "LongStorage"), 8),
+    **dict.fromkeys(("FloatStorage", "IntStorage"), 4),
+    **dict.fromkeys(("HalfStorage", "BFloat16Storage", "ShortStorage"), 2),
+    **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage", "UntypedStorage"), 1),
+}
+
+# Pickles before the object itself, in files older than PyTorch 1.6: a number, a version, the
+# machine.
+_OLD_PREAMBLE = 3
+
+# Some files give one tensor two names; a file that gives one a thousand is up to something.
+_MOST_SHARED = 4
+
+
+class _RefusalError(Exception):
+    """The file is not to be opened; the text says why."""
+
+
+class _Inert:
+    """Stands for what a pickle makes: it takes anything and does nothing."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def __call__(self, *_: object) -> _Inert:
+        if self.name not in _CALLED:
+            raise _RefusalError("holds a malformed tensor")
+        return _Inert()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# The unpickler written in Python: the one in C grows its memo to an index the file chooses.
+class _Census(pickle._Unpickler):
+    """Goes through a pickle without making anything; counts the bytes its tensors claim."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(stream)
+        self._storages: dict[str, int] = {}
+
+    @property
+    def claimed(self) -> int:
+        """Bytes of all storages."""
+        return sum(self._storages.values())
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _PLAIN_NAMES:
+            return _PLAIN_NAMES[module, name]
+        storage = module in _STORAGE_MODULES and name in _ITEM_SIZES
+        if storage or _CALLED.get(name) == module:
+            return _Inert(name)
+        called = f"{module}.{name}"[:80]
+        raise _RefusalError(f"asks for {called!r}, which is no part of tensors (code, perhaps)")
+
+    def persistent_load(self, pid: Any) -> Any:
+        kind, storage, key, _, count = pid[:5]
+        if kind not in ("storage", b"storage") or type(count) is not int or count < 0:
+            raise _RefusalError("holds a malformed tensor")
+        each = _ITEM_SIZES.get(storage.name) if isinstance(storage, _Inert) else None
+        if each is None:
+            raise _RefusalError("holds a malformed tensor")
+        self._storages[str(key)] = max(self._storages.get(str(key), 0), count * each)
+        return _Inert()
+
+
+def read_pickle(path: Path) -> Any:
+    """Open a PyTorch checkpoint without running code in it.
+
+    What its tensors claim is held against the size of the file first, so a small file cannot
+    take much memory.
+
+    Raises:
+        ModelError: the file is absent, damaged, claims more than it holds, or holds anything but
+            tensors and plain values.
+    """
+    try:
+        _check(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        shared = sum(tensor.numel() * tensor.itemsize for tensor in _tensors(content))
+        if shared > _MOST_SHARED * path.stat().st_size:
+            raise _RefusalError("has tensors that claim more numbers than it holds")
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except _RefusalError as error:
+        raise ModelError(
+            f"{path}: {error}; it was not opened. Save its state_dict alone and use that"
+        ) from None
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"{path}: holds more than tensors (code, perhaps) or is damaged; it was not opened. "
+            "Save its state_dict alone and use that"
+        ) from None
+    except MemoryError:
+        raise ModelError(f"{path}: is too large for this machine's memory") from None
+    # What unpicklers let escape on damage is any of these, by the byte that is wrong.
+    except (
+        *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError),
+        *(ImportError, AssertionError, OverflowError, zipfile.BadZipFile, NotImplementedError),
+    ) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: is not a PyTorch checkpoint ({reason})") from None
+    return content
+
+
+def _check(path: Path) -> None:
+    """Refuse a file that names code, or whose tensors claim more bytes than it has.
+
+    Raises:
+        _RefusalError: and whatever a damaged file makes an unpickler raise.
+    """
+    if path.is_dir():
+        raise _RefusalError("is a folder")
+    size = path.stat().st_size
+    if not size:
+        raise EOFError("is empty")
+    if zipfile.is_zipfile(path):
+        stream: IO[bytes] = io.BytesIO(_pickle_in_archive(path, size))
+        pickles = 1
+    else:
+        with path.open("rb") as file:
+            # A memory map reads no further than the file goes, whatever length is asked for.
+            stream = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # type: ignore[assignment]
+        pickles = _OLD_PREAMBLE + 1
+    with stream:
+        for _ in range(pickles):
+            census = _Census(stream)
+            census.load()
+            if census.claimed > size:
+                raise _RefusalError(f"is of {size} bytes and its tensors claim {census.claimed}")
+
+
+def _pickle_in_archive(path: Path, size: int) -> bytes:
+    """The pickle in a checkpoint's zip archive, whose members must be stored as they are."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        names = [member.filename for member in members]
+        pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1 or len(set(names)) != len(names):
+            raise _RefusalError("is an archive without one pickle")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise _RefusalError("is a compressed archive, which PyTorch does not write")
+        if sum(member.file_size for member in members) > size:
+            raise _RefusalError("is an archive that claims more than it holds")
+        return archive.read(pickles[0])
+
+
+def _tensors(content: object) -> Iterator[Tensor]:
+    """All tensors in nested plain values, each as often as it is named."""
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            # A pickle can hold a list that holds itself.
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
