@@ -21,6 +21,19 @@ def roundtrip(
     ] = 0.5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = False,
+    levels: Annotated[
+        bool,
+        typer.Option(
+            "--levels",
+            help="Measure every level of both flows there and back by itself too, in float64,"
+            " float32 and with bfloat16 networks.",
+        ),
+    ] = False,
+    map_: Annotated[
+        Path | None,
+        typer.Option("--map", help="Draw where the error is, of one picture, as a PNG."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the map.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Restore pictures, run the network backward, and measure what comes back.
@@ -29,15 +42,26 @@ def roundtrip(
     picture, before known pixels are put back; without --mask its holes are brush strokes drawn from
     a fixed seed. The exit code is 1 if any error passes the bound.
 
+    With --levels the whole is measured once more in each precision; the bound is for float32.
+
     Example: irae roundtrip noisy.png
     """
     import json
     import math
+    from dataclasses import asdict
 
     from irae.imaging.degrade import irregular_mask
-    from irae.imaging.files import find_pictures, read_mask, read_picture
+    from irae.imaging.error_map import draw_error_map
+    from irae.imaging.files import (
+        find_pictures,
+        picture_from_pil,
+        read_mask,
+        read_picture,
+        write_picture,
+    )
     from irae.imaging.tiling import is_out_of_memory
     from irae.models.files import load_model
+    from irae.models.reversibility import measure_reversibility
     from irae.runtime import generator, select_device
 
     loaded = load_model(model).to(select_device(device), "fp32")
@@ -58,6 +82,10 @@ def roundtrip(
             found += find_pictures([entry], recursive=recursive)
         except IraeError as error:
             refuse(entry, str(error))
+    if map_ is not None and len(set(found)) > 1:
+        raise UsageError(f"{map_}: one map for {len(set(found))} pictures; name one picture")
+    if map_ is not None and map_.suffix.lower() != ".png":
+        raise UsageError(f"{map_}: maps are PNG files; name it .png")
     for index, path in enumerate(dict.fromkeys(found)):
         try:
             source = read_picture(path)
@@ -71,6 +99,7 @@ def roundtrip(
             elif loaded.takes_mask:
                 hole = irregular_mask(height, width, generator(index))[None]
             given, _, recovered = loaded.round_trip(picture, hole)
+            parts = measure_reversibility(loaded, picture, hole) if levels else []
         except IraeError as error:
             refuse(str(path), str(error))
             continue
@@ -79,7 +108,7 @@ def roundtrip(
                 raise
             refuse(str(path), f"{path}: out of memory; round trips are never tiled, cut it first")
             continue
-        difference = (given - recovered).double() * 255
+        difference = (given - recovered).cpu().double() * 255
         largest = float(difference.abs().max())
         rms = float(difference.square().mean().sqrt())
         if not math.isfinite(largest):
@@ -91,14 +120,29 @@ def roundtrip(
             {
                 "input": str(path),
                 "largest_error": largest,
+                "rms_error": rms,
                 "psnr": 20 * math.log10(255 / rms) if rms else None,
                 "within_bound": within,
             }
         )
+        if levels:
+            # JSON has no infinity.
+            rows[-1]["levels"] = [
+                {k: None if v == math.inf else v for k, v in asdict(part).items()} for part in parts
+            ]
+        if map_ is not None:
+            page = picture_from_pil(draw_error_map(difference[0] / 255))
+            write_picture(map_, page, overwrite=overwrite)
         if not json_:
             quality = f"{rows[-1]['psnr']:.1f} dB" if rms else "exact"
             verdict = "" if within else f"  above the bound of {bound}/255"
             typer.echo(f"{path}: largest error {largest:.5f}/255, PSNR {quality}{verdict}")
+            for part in parts:
+                where = f"{part.part} level {part.level}" if part.level else "there and back"
+                typer.echo(
+                    f"  {part.precision}  {where:<16}  largest {part.largest:.2e}/255"
+                    f"  RMS {part.rms:.2e}/255"
+                )
     if json_:
         report = {"model": model, "precision": "fp32", "bound": bound, "pictures": rows}
         typer.echo(json.dumps(report, indent=2))

@@ -106,3 +106,32 @@ def test_a_mask_is_turned_as_its_picture_is(
     model = model_files["inpaint"]
     done = irae("roundtrip", tmp_path / "a.png", "--model", model, "--mask", tmp_path / "mask.png")
     assert done.returncode == 0, done.stderr
+
+
+def test_levels_and_precisions_are_measured(
+    irae: Program, model_files: dict[str, Path], pictures: Path
+) -> None:
+    picture, model = pictures / "val" / "0.png", model_files["denoise"]
+    done = irae("roundtrip", picture, "--model", model, "--levels", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["pictures"]
+    parts = {(p["precision"], p["part"], p["level"]): p["largest"] for p in row["levels"]}
+    assert len(parts) == 3 * 5
+    assert parts["fp64", "whole", 0] < parts["fp32", "whole", 0] < parts["bf16", "whole", 0]
+    assert row["rms_error"] <= row["largest_error"]
+    done = irae("roundtrip", picture, "--model", model, "--levels")
+    assert "decoder level 2" in done.stdout
+
+
+def test_the_map_shows_where_the_error_is(
+    irae: Program, model_files: dict[str, Path], pictures: Path, tmp_path: Path
+) -> None:
+    picture, model = pictures / "val" / "0.png", model_files["denoise"]
+    out = tmp_path / "map.png"
+    assert irae("roundtrip", picture, "--model", model, "--map", out).returncode == 0
+    with Image.open(picture) as given, Image.open(out) as drawn:
+        assert drawn.width >= given.width
+        assert drawn.height > given.height
+    assert irae("roundtrip", picture, "--model", model, "--map", out).returncode == 1
+    several = ["roundtrip", pictures / "val", "--model", model, "--map", out, "--overwrite"]
+    assert irae(*several).returncode == 2

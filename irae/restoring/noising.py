@@ -1,0 +1,172 @@
+"""The noise of one picture on another: measured, drawn anew, and run through the network.
+
+A restoring network run backward makes noise of next to nothing: what it removes lies far below
+the last bit of the restored picture. But it makes its own noise, not another picture's: a white
+perturbation, or another picture's moved over, comes back hundreds of levels strong and as a
+checkerboard, since the inverse stretches the finest pattern about two thousand times as much as
+flat areas. So the perturbation has to be the one that means the noise wanted. That is measured in
+the flat parts of the noisy picture, with its correlation across space and colours; drawn anew; and
+taken through the network to where the inverse starts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from irae.errors import ModelError, UsageError
+from irae.imaging.tiling import restore_within_memory
+from irae.models.files import LoadedModel
+from irae.models.irae import IRAE
+
+Array = npt.NDArray[np.float64]
+
+PATCH = 16
+"""Side of the patches that noise is measured in, pixels; correlation is seen up to half of it."""
+
+_FLATTEST = 0.1  # The share of patches that are measured: those with the least structure.
+_LEAST_PATCHES = 8
+_TILE = 512
+
+
+def noise_covariance(noisy: Tensor) -> Array:
+    """The covariance of a picture's noise between colours and neighbouring pixels.
+
+    Measured in the patches that are flattest once they are averaged over 4×4 pixels, less a
+    quadratic surface. What varies there at a scale below some eight pixels is taken for noise.
+
+    Args:
+        noisy: float ``3 H W`` in [0, 1], H and W at least ``2 * PATCH``.
+
+    Returns:
+        ``3 3 PATCH-1 PATCH-1``: covariance of colour i and colour j displaced by up to
+        ``PATCH / 2 - 1`` pixels, displacement zero in the middle; in units of [0, 1] squared.
+
+    Raises:
+        UsageError: the picture is too small.
+    """
+    if min(noisy.shape[1:]) < 2 * PATCH:
+        raise UsageError(f"a noisy picture needs {2 * PATCH} pixels a side; give a larger one")
+    patches = F.unfold(noisy.double()[None], PATCH, stride=PATCH // 2)[0].T
+    patches = patches.reshape(-1, 3, PATCH, PATCH)
+    # Where values were cut off, the noise is not whole.
+    cut = ((patches <= 0) | (patches >= 1)).double().mean((1, 2, 3))
+    patches = patches[cut <= max(0.01, float(cut.quantile(_FLATTEST)))]
+    rest = _less_surface(patches.numpy())
+    coarse = rest.reshape(*rest.shape[:2], PATCH // 4, 4, PATCH // 4, 4).mean(axis=(3, 5))
+    structure = np.square(coarse).sum(axis=(1, 2, 3))
+    count = max(_LEAST_PATCHES, int(_FLATTEST * len(rest)))
+    flat = rest[np.argsort(structure, kind="stable")[:count]]
+    spectrum = np.fft.fft2(flat, (2 * PATCH, 2 * PATCH))
+    cross = np.einsum("naxy,nbxy->abxy", np.conj(spectrum), spectrum) / len(flat)
+    sums = np.fft.fftshift(np.fft.ifft2(cross).real, axes=(2, 3))
+    middle, reach = PATCH, PATCH // 2 - 1
+    window = slice(middle - reach, middle + reach + 1)
+    overlap = PATCH - np.abs(np.arange(-reach, reach + 1))
+    covariance: Array = sums[:, :, window, window] / (overlap[:, None] * overlap)
+    # A quadratic surface has six coefficients, and takes their share of white noise with it.
+    return covariance * (PATCH**2 / (PATCH**2 - 6))
+
+
+def _less_surface(patches: Array) -> Array:
+    grid = np.linspace(-1, 1, PATCH)
+    y, x = np.meshgrid(grid, grid, indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y]).reshape(6, -1)
+    basis = np.linalg.qr(terms.T)[0]
+    flat = patches.reshape(*patches.shape[:2], -1)
+    rest: Array = (flat - (flat @ basis) @ basis.T).reshape(patches.shape)
+    return rest
+
+
+def draw_noise(covariance: Array, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Gaussian noise with a covariance, float32 ``3 H W`` in units of [0, 1].
+
+    Args:
+        covariance: as `noise_covariance` gives it.
+        height: rows.
+        width: columns.
+        generator: what it is drawn from, on the CPU.
+    """
+    size = covariance.shape[2]
+    # Towards the largest displacements an estimate is mostly chance.
+    fade = np.cos(np.linspace(-np.pi / 2, np.pi / 2, size + 2)[1:-1])
+    tapered = covariance * fade[:, None] * fade / fade.max() ** 2
+    grid = 2 * size
+    spread = np.zeros((3, 3, grid, grid))
+    spread[:, :, :size, :size] = tapered
+    spread = np.roll(spread, (-(size // 2), -(size // 2)), axis=(2, 3))
+    power = np.moveaxis(np.fft.fft2(spread), (0, 1), (2, 3))
+    values, vectors = np.linalg.eigh((power + np.conj(np.swapaxes(power, 2, 3))) / 2)
+    root = np.sqrt(np.maximum(values, 0.0))[..., None, :] * vectors
+    root = root @ np.conj(np.swapaxes(vectors, 2, 3))
+    kernel = np.fft.ifft2(np.moveaxis(root, (2, 3), (0, 1))).real
+    kernel = np.roll(kernel, (grid // 2, grid // 2), axis=(2, 3))
+    # A field drawn through the kernel has the variance of its squares; what clipping the power
+    # and fading have changed is put right.
+    made = np.square(kernel).sum(axis=(1, 2, 3))
+    wanted = covariance[range(3), range(3), size // 2, size // 2]
+    kernel *= np.sqrt(np.maximum(wanted, 0.0) / np.maximum(made, 1e-12))[:, None, None, None]
+    white = torch.randn(1, 3, height + grid - 1, width + grid - 1, generator=generator)
+    weight = torch.from_numpy(np.ascontiguousarray(kernel)).float()
+    return F.conv2d(white, weight)[0]
+
+
+def noise_like(
+    clean: Tensor, noisy: Tensor, model: LoadedModel, generator: torch.Generator
+) -> Tensor:
+    """A clean picture with the noise of another, made by running a network backward.
+
+    With R the network, d noise drawn like that of ``noisy``, and p = R(clean + d) - R(clean) the
+    perturbation that means it, the result is R⁻¹(R(clean) + p). Noise that depends on brightness
+    comes out at its strength in the flat parts of ``noisy``, everywhere.
+
+    Args:
+        clean: float32 ``C H W`` in [0, 1], C 1 or 3.
+        noisy: float32 ``C h w`` in [0, 1], of any size.
+        model: an invertible one that takes no mask.
+        generator: what the noise is drawn from.
+
+    Returns:
+        float32 ``C H W``, C that of ``clean``, not clipped.
+
+    Raises:
+        ModelError: the model is not invertible, or is for inpainting.
+        UsageError: a picture is CMYK, or the noisy one too small.
+    """
+    network = model.network
+    if not isinstance(network, IRAE) or model.takes_mask:
+        raise ModelError(f"model {model.name!r} cannot be run backward; use denoise")
+    if len(clean) == 4 or len(noisy) == 4:
+        raise UsageError("CMYK pictures cannot be given noise; convert them to RGB first")
+    gray = len(clean) == 1
+    colours = clean.expand(3, -1, -1)
+    height, width = clean.shape[1:]
+    drawn = draw_noise(noise_covariance(noisy.expand(3, -1, -1)), height, width, generator)
+    if gray:
+        drawn = drawn.mean(0, keepdim=True).expand(3, -1, -1)
+
+    @torch.inference_mode()
+    def backward(pair: Tensor, _: Tensor | None) -> Tensor:
+        height, width = pair.shape[2:]
+        multiple = model.size_multiple
+        padding = (0, -width % multiple, 0, -height % multiple)
+        given, noise = F.pad(pair, padding, mode="replicate").to(model.device).chunk(2, 1)
+        start = network(given)
+        perturbation = network(given + noise) - start
+        made = network.inverse(start + perturbation)[..., :height, :width]
+        return torch.cat([made, made], 1)
+
+    made, _ = restore_within_memory(
+        backward,
+        torch.cat([colours, drawn]),
+        tile=_TILE,
+        multiple=model.size_multiple,
+        notify=lambda _: None,
+    )
+    result = made[:3]
+    if not torch.isfinite(result).all():
+        raise ModelError(f"model {model.name!r} gave numbers that are not finite; use another")
+    return result.mean(0, keepdim=True) if gray else result

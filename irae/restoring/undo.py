@@ -1,0 +1,361 @@
+"""Restorations that can be undone: a sidecar beside the picture, and the original from both."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from irae import __version__
+from irae.errors import IraeError, ModelError, PictureError
+from irae.imaging.files import LOSSY_SUFFIXES, MAX_PIXELS, Picture, read_picture
+from irae.models.checksums import file_checksum, weights_checksum
+from irae.models.files import LoadedModel, load_model, packaged_models
+from irae.models.irae import IRAE
+from irae.models.lossless import LosslessIRAE
+from irae.restoring import residual
+from irae.restoring.containers import fill_pixels, other_tags, strip_pixels
+from irae.restoring.residual import Codes, DamagedError
+from irae.restoring.sidecar import (
+    Header,
+    Model,
+    Original,
+    bare_name,
+    join,
+    sidecar_path,
+    split,
+)
+from irae.writing import write_atomically
+
+_OVERHEAD = 0.3
+"""Bits per sample by which the inverse misses the bound of its network, at best."""
+
+_FILE_BYTES = 1 << 26
+"""No original file is larger than this and 16 bytes for each of its pixels."""
+
+_LENGTH = struct.Struct("<I")
+
+ModelSource = Callable[[], LoadedModel]
+
+
+@dataclass(frozen=True)
+class Undone:
+    """An original as it came back.
+
+    Attributes:
+        data: the file.
+        name: what it was called.
+        same_file: whether it is the original file byte for byte, and not in its pixels alone.
+        method: how it was kept (see `irae.restoring.sidecar.Header`).
+    """
+
+    data: bytes
+    name: str
+    same_file: bool
+    method: str
+
+
+def make_sidecar(source: Path, restored: Path, model: LoadedModel | None) -> bytes:
+    """What gives the picture at ``source`` back from the one at ``restored``.
+
+    The original is kept in whichever way is smallest: the file itself, its difference from the
+    restored picture, or what the network took away from it. Undoing is tried before this returns.
+
+    Args:
+        source: the original file.
+        restored: the restored file.
+        model: what restored it; none if nothing did.
+
+    Raises:
+        PictureError: either cannot be read, or the original was changed meanwhile.
+    """
+    data = source.read_bytes()
+    original, result = read_picture(source), read_picture(restored)
+    checksum = hashlib.sha256(data).hexdigest()
+    if hashlib.sha256(source.read_bytes()).hexdigest() != checksum:
+        raise PictureError(f"{source}: was changed while it was read; run it again")
+    about = Original(
+        name=bare_name(source.name, original.layout.format),
+        size=len(data),
+        sha256=checksum,
+        pixels_sha256=pixels_checksum(original),
+    )
+    bare = Header(
+        format=1,
+        irae=__version__,
+        method="file",
+        original=about,
+        restored_sha256=file_checksum(restored),
+        restored_pixels=pixels_checksum(result),
+        sections={},
+    )
+    ways = [(bare, {"file": residual.pack(data)})]
+    if _comparable(original, result) and restored.suffix.lower() not in LOSSY_SUFFIXES:
+        ways += _ways_by_pixels(bare, data, original, result, model)
+    for header, sections in sorted(ways, key=lambda way: sum(map(len, way[1].values()))):
+        whole = header.model_copy(
+            update={"sections": {name: len(part) for name, part in sections.items()}}
+        )
+        sidecar = join(whole, sections)
+        if _gives_back(sidecar, data, original, result, model):
+            return sidecar
+    raise PictureError(f"{source}: its original does not come back; restore it without --undoable")
+
+
+def check_sidecar_target(restored: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a sidecar unasked.
+
+    Raises:
+        PictureError: there is one, and ``overwrite`` is not set.
+    """
+    place = sidecar_path(restored)
+    if place.exists() and not overwrite:
+        raise PictureError(f"{place}: exists already; use --overwrite to replace it")
+
+
+def write_sidecar(source: Path, restored: Path, model: LoadedModel | None) -> None:
+    """`make_sidecar`, written beside the restored picture.
+
+    Raises:
+        PictureError: as there.
+        OSError: as the disk reports it.
+    """
+    data = make_sidecar(source, restored, model)
+    write_atomically(sidecar_path(restored), lambda temporary: temporary.write_bytes(data))
+
+
+def undo(restored: Path, *, sidecar: Path | None = None, model: str | Path | None = None) -> Undone:
+    """The original of a restored picture.
+
+    Args:
+        restored: the restored picture.
+        sidecar: none for the one beside it.
+        model: a model file, where the one that is needed is not packaged.
+
+    Raises:
+        PictureError: the picture or the sidecar is missing or was changed, or they do not belong
+            together.
+        ModelError: another model is needed.
+    """
+    place = sidecar or sidecar_path(restored)
+    try:
+        data = place.read_bytes()
+    except FileNotFoundError:
+        raise PictureError(
+            f"{place}: no such sidecar; only what was restored with --undoable can be undone"
+        ) from None
+    header, sections = split(data, str(place))
+    result = read_picture(restored)
+    # Either will do: a JPEG decoder may differ from the one that was there, and tags may be added.
+    same_file = file_checksum(restored) == header.restored_sha256
+    if not same_file and pixels_checksum(result) != header.restored_pixels:
+        raise PictureError(
+            f"{restored}: its pixels are not those that {place} was written for;"
+            " use the restored picture as it was"
+        )
+    try:
+        return _undo(header, sections, result, lambda: _model_for(header, model, place))
+    except DamagedError as error:
+        raise PictureError(f"{place}: cannot be undone ({error}); use another copy") from None
+
+
+def write_undone(undone: Undone, target: Path, *, overwrite: bool = False) -> None:
+    """Write an original that came back.
+
+    Raises:
+        PictureError: the target exists and ``overwrite`` is not set.
+        OSError: as the disk reports it.
+    """
+    if target.exists() and not overwrite:
+        raise PictureError(f"{target}: exists already; use --overwrite to replace it, or -o")
+    write_atomically(target, lambda temporary: temporary.write_bytes(undone.data))
+
+
+def pixels_checksum(picture: Picture) -> str:
+    """SHA-256 of the numbers a file holds for pixels and alpha, however it packs them."""
+    digest = hashlib.sha256(f"{picture.layout.depth} {tuple(picture.pixels.shape)}".encode())
+    for raster in (picture.pixels, picture.alpha):
+        digest.update(b"|")
+        if raster is None:
+            continue
+        if picture.layout.depth > 16:
+            digest.update(raster.contiguous().numpy().astype("<f4").tobytes())
+        else:
+            digest.update(_codes(raster, picture.layout.depth).astype("<u2").tobytes())
+    return digest.hexdigest()
+
+
+def _codes(raster: torch.Tensor, depth: int) -> Codes:
+    top = (1 << depth) - 1
+    codes: Codes = (raster.double() * top).round().to(torch.int64).numpy()
+    return codes
+
+
+def _raster(codes: Codes, depth: int) -> torch.Tensor:
+    # As a file is read: float32, then divided.
+    return torch.from_numpy(codes).to(torch.float32).div_(float((1 << depth) - 1))
+
+
+def _comparable(original: Picture, restored: Picture) -> bool:
+    """Whether the original's pixels can be told as a difference from the restored ones."""
+    return (
+        original.layout.depth == restored.layout.depth
+        and original.layout.depth in (8, 16)
+        and original.layout.palette is None
+        and original.pixels.shape == restored.pixels.shape
+        and (original.alpha is None) == (restored.alpha is None)
+    )
+
+
+def _ways_by_pixels(
+    bare: Header, data: bytes, original: Picture, restored: Picture, model: LoadedModel | None
+) -> list[tuple[Header, dict[str, bytes]]]:
+    try:
+        plain = strip_pixels(data, original)
+    except ValueError:
+        return []
+    container = _LENGTH.pack(len(plain)) + residual.pack(plain)
+    depth = original.layout.depth
+    given, known = (_codes(picture.pixels, depth) for picture in (original, restored))
+    common = {"container": container}
+    if original.alpha is not None and restored.alpha is not None:
+        covers = (_codes(original.alpha, depth), _codes(restored.alpha, depth))
+        common["alpha"] = residual.encode_difference(*covers, depth)
+    pixels = residual.encode_difference(given, known, depth)
+    ways = [(bare.model_copy(update={"method": "restored"}), {**common, "pixels": pixels})]
+    flow = None if model is None else _flow(model, depth)
+    large = min(given.shape[1:]) >= 2 * residual.LEAST_SIDE
+    # Where the noise is weaker than what the network shrinks, its inverse cannot win.
+    if (
+        flow is not None
+        and model is not None
+        and given.shape[0] == 3
+        and large
+        and 8 * len(pixels) > (flow.bits + _OVERHEAD) * given.size
+    ):
+        needed = Model(name=Path(model.name).name, checksum=weights_checksum(model))
+        by_inverse = residual.encode_by_inverse(flow, given, known, depth)
+        header = bare.model_copy(update={"method": "inverse", "model": needed})
+        ways.append((header, {**common, "pixels": by_inverse}))
+    return ways
+
+
+@lru_cache(maxsize=4)
+def _flow(model: LoadedModel, depth: int) -> LosslessIRAE | None:
+    """The integer form of a model; none where it has none."""
+    if not isinstance(model.network, IRAE) or model.takes_mask:
+        return None
+    try:
+        return LosslessIRAE(model.network, residual.unit(depth))
+    except ValueError:
+        return None
+
+
+def _gives_back(
+    sidecar: bytes, data: bytes, original: Picture, restored: Picture, model: LoadedModel | None
+) -> bool:
+    """Whether the sidecar, read as a file would be, gives the original back, layout and all."""
+
+    def same() -> LoadedModel:
+        if model is None:
+            raise ModelError("no model")
+        return model
+
+    try:
+        undone = _undo(*split(sidecar, "sidecar"), restored, same)
+        if undone.same_file:
+            return True
+        again = _read(undone)
+    except (DamagedError, IraeError):
+        return False
+    return again.layout == original.layout and other_tags(undone.data) == other_tags(data)
+
+
+def _undo(
+    header: Header, sections: dict[str, bytes], restored: Picture, model: ModelSource
+) -> Undone:
+    """The original, proved by its checksums.
+
+    Raises:
+        DamagedError: it does not come out as it was.
+    """
+    about, pixels = header.original, restored.height * restored.width
+    if about.size > _FILE_BYTES + 16 * min(pixels, MAX_PIXELS):
+        raise DamagedError("the original is said to be too large for its pixels")
+    if header.method == "file":
+        data = residual.unpack(sections.get("file", b""), about.size)
+        if hashlib.sha256(data).hexdigest() != about.sha256:
+            raise DamagedError("the original does not come out as it was")
+        return Undone(data, about.name, True, "file")
+    depth = restored.layout.depth
+    if depth not in (8, 16) or not {"pixels", "container"} <= set(sections):
+        raise DamagedError("a part is missing")
+    known = _codes(restored.pixels, depth)
+    if header.method == "inverse":
+        loaded = model()
+        flow = _flow(loaded, depth)
+        if flow is None or known.shape[0] != 3:
+            raise DamagedError("its model has no exact inverse")
+        codes = residual.decode_by_inverse(flow, sections["pixels"], known, depth)
+    else:
+        codes = residual.decode_difference(sections["pixels"], known, depth)
+    alpha = None
+    if restored.alpha is not None and "alpha" in sections:
+        cover = _codes(restored.alpha, depth)
+        alpha = _raster(residual.decode_difference(sections["alpha"], cover, depth), depth)
+    picture = replace(restored, pixels=_raster(codes, depth), alpha=alpha)
+    try:
+        (size,) = _LENGTH.unpack_from(sections["container"])
+        if size > 2 * about.size + (1 << 16):
+            raise DamagedError("its metadata are said to be larger than the original")
+        container = residual.unpack(sections["container"][_LENGTH.size :], size)
+        data = fill_pixels(container, picture, Path(about.name).suffix)
+    except (ValueError, TypeError, KeyError, struct.error, IraeError) as error:
+        raise DamagedError(str(error)) from None
+    same = hashlib.sha256(data).hexdigest() == about.sha256
+    undone = Undone(data, about.name, same, header.method)
+    try:
+        came_back = pixels_checksum(_read(undone))
+    except IraeError as error:
+        raise DamagedError(str(error)) from None
+    if came_back != about.pixels_sha256:
+        raise DamagedError("the original does not come out as it was")
+    return undone
+
+
+def _read(undone: Undone) -> Picture:
+    with tempfile.TemporaryDirectory(prefix="irae-") as folder:
+        path = Path(folder) / undone.name
+        path.write_bytes(undone.data)
+        return read_picture(path)
+
+
+def _model_for(header: Header, given: str | Path | None, place: Path) -> LoadedModel:
+    """The model a sidecar needs. A name in it is only ever looked for among the packaged ones.
+
+    Raises:
+        ModelError: it is not packaged and was not given, or has other weights.
+    """
+    needed = header.model
+    if needed is None:
+        raise DamagedError("it does not say of which model")
+    if given is None and needed.name not in packaged_models():
+        raise ModelError(
+            f"{place}: needs the model {needed.name!r} it was made with (weights"
+            f" {needed.checksum[:12]}); give it with --model FILE"
+        )
+    model = load_model(needed.name if given is None else given)
+    found = weights_checksum(model)
+    if found != needed.checksum:
+        raise ModelError(
+            f"{place}: needs the model {needed.name!r} with weights {needed.checksum[:12]}, and"
+            f" {str(given or needed.name)!r} has {found[:12]}; give the right one with --model"
+            f" FILE, or use irae {header.irae}"
+        )
+    return model
