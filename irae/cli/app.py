@@ -13,14 +13,19 @@ from irae import __version__
 from irae.cli import bench, data
 from irae.cli.benchmark import benchmark
 from irae.cli.degrade import degrade
+from irae.cli.doctor import doctor
 from irae.cli.eval import eval_
 from irae.cli.export import export
 from irae.cli.import_ import import_
 from irae.cli.information import information
+from irae.cli.inspect_ import inspect_
 from irae.cli.models import models
+from irae.cli.noise import noise
 from irae.cli.restore import restore
 from irae.cli.roundtrip import roundtrip
 from irae.cli.train import train
+from irae.cli.ui import ui
+from irae.cli.undo import undo
 from irae.errors import IraeError
 
 app = typer.Typer(
@@ -31,13 +36,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("restore")(restore)
+app.command("inspect")(inspect_)
+app.command("undo")(undo)
 app.command("degrade")(degrade)
+app.command("noise")(noise)
 app.command("train")(train)
 app.command("eval")(eval_)
 app.command("benchmark")(benchmark)
 app.command("roundtrip")(roundtrip)
 app.command("information")(information)
 app.command("models")(models)
+app.command("doctor")(doctor)
+app.command("ui")(ui)
 app.command("import")(import_)
 app.command("export")(export)
 app.add_typer(bench.app, name="bench")
