@@ -25,6 +25,7 @@ from irae.data.registry import open_data
 from irae.evaluation.evaluate import evaluate
 from irae.evaluation.guard import guard_figures
 from irae.imaging.degrade import add_noise, irregular_mask, jpeg_compress
+from irae.models.checksums import write_checksums
 from irae.models.files import LoadedModel, load_model, save_model
 from irae.runtime import generator
 
@@ -159,6 +160,7 @@ def package(
     config["degradation"].pop("masks", None)
     spec = replace(best.spec, card=card)
     save_model(WEIGHTS / f"{name}.safetensors", best.network, spec, half=True)
+    write_checksums(WEIGHTS)
     page = markdown(name, card, best.parameters)
     (WEIGHTS / f"{name}.md").write_text(page, encoding="utf-8")
     print(page)
@@ -170,6 +172,7 @@ def state_guard_anew(name: str) -> None:
     card = {**model.spec.card, "guard": guard_figures(model)}
     spec = replace(model.spec, card=card)
     save_model(WEIGHTS / f"{name}.safetensors", model.network, spec, half=True)
+    write_checksums(WEIGHTS)
     print(name, card["guard"])
 
 

@@ -27,6 +27,7 @@ ALLOWED = {
     "training": {"config", "data", "imaging", "models", "flow"},
     "evaluation": {"config", "training", "data", "imaging", "models", "flow"},
     "restoring": {"imaging", "models"},
+    "ui": {"restoring", "imaging", "models"},
 }
 
 
@@ -61,7 +62,7 @@ def test_every_part_has_its_rule() -> None:
 
 COMMANDS = [
     *("restore", "degrade", "train", "eval", "roundtrip", "information", "bench", "benchmark"),
-    *("models", "import", "export", "data"),
+    *("models", "import", "export", "data", "inspect", "ui", "undo", "noise", "doctor"),
 ]
 
 

@@ -151,7 +151,7 @@ class Run:
             self.network.load_state_dict(state["network"])
             self.ema.network.load_state_dict(state["ema"])
             self.optimisation.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError):
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
             raise TrainingError(
                 f"{self.folder / STATE_FILE}: its tensors do not fit the network of the config; "
                 "the model section must stay as it was"
