@@ -190,7 +190,7 @@ def test_every_page_is_in_the_navigation(site: dict[Path, Links]) -> None:
         (home.parent / urlsplit(link).path).resolve()
         for link in site[home].links
         if not urlsplit(link).netloc
-    }
+    } | {home}
     for page in DOCS.rglob("*.md"):
         assert (home.parent / page.relative_to(DOCS)).with_suffix(".html").resolve() in reached
 

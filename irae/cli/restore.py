@@ -86,7 +86,8 @@ def restore(
         typer.Option(
             "--undoable",
             help="Write a file .irae beside each result, from which irae undo gives the original"
-            " back. Takes a minute for a megapixel on one core where the noise is strong.",
+            " back. Takes up to two minutes for a megapixel on one core, where noise is"
+            " strong.",
         ),
     ] = False,
     shard: Annotated[

@@ -3,8 +3,8 @@
 Two ways of predicting the original's pixels. ``restored``: they are the restored picture's, and
 the difference is kept. ``inverse``: the network is run on the original as a bijection of integers
 (`irae.models.lossless`); of what comes out, only what the restored picture does not say is kept.
-The first costs as many bits as the noise has, the second as many as the network shrinks a picture
-by, whatever the noise.
+The first costs as many bits as the noise has; the second as many as the network shrinks a picture
+by, whatever the noise, and one or two more where the picture is small and cut into small tiles.
 """
 
 from __future__ import annotations

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from irae.errors import UsageError
 from irae.imaging.files import Picture
-from irae.models.files import LoadedModel
+from irae.models.checksums import weights_checksum
 from irae.restoring.inspecting import choose_task, explain, inspect_read
 from irae.restoring.planning import Job
 from irae.restoring.restorer import Restorer
@@ -109,7 +106,7 @@ class Restorers:
         """The checksum of the network and the weights that do a task."""
         restorer = self.restorer_for(task)
         if task not in self._checksums:
-            self._checksums[task] = _checksum(restorer.model)
+            self._checksums[task] = weights_checksum(restorer.model)
         return self._checksums[task]
 
     def choose(self, job: Job, picture: Picture) -> Choice:
@@ -128,11 +125,3 @@ class Restorers:
             return Choice("inpaint")
         found = inspect_read(job.source, picture)
         return Choice(choose_task(found)[0], found.damage(), explain(found))
-
-
-def _checksum(model: LoadedModel) -> str:
-    digest = hashlib.sha256(f"{model.spec.network} {sorted(model.spec.options.items())}".encode())
-    for name, tensor in sorted(model.network.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

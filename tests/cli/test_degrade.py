@@ -122,7 +122,7 @@ def test_a_folder_with_its_masks_is_restored_as_it_lies(
     options = ["--device", "cpu", "--model", model_files["inpaint"], "-o", tmp_path / "out"]
     result = irae("restore", holed, "--mask", holed, *options)
     assert result.returncode == 0, result.stderr
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["a.png", "b.png"]
 
 
 def test_the_mask_of_a_turned_picture_is_upright(irae: Run, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_levels_and_precisions_are_measured(
     (row,) = json.loads(done.stdout)["pictures"]
     parts = {(p["precision"], p["part"], p["level"]): p["largest"] for p in row["levels"]}
     assert len(parts) == 3 * 5
-    assert parts["fp64", "whole", 0] < parts["fp32", "whole", 0] < parts["bf16", "whole", 0]
+    assert parts["fp64", "whole", 0] * 1000 < parts["fp32", "whole", 0]
     assert row["rms_error"] <= row["largest_error"]
     done = irae("roundtrip", picture, "--model", model, "--levels")
     assert "decoder level 2" in done.stdout

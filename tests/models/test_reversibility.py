@@ -26,7 +26,6 @@ def test_more_precision_errs_less(model_files: dict[str, Path], task: str) -> No
     assert tuple(whole) == PRECISIONS
     assert whole["fp64"].largest < 1e-9
     assert whole["fp64"].largest * 1e5 < whole["fp32"].largest < 0.01
-    assert whole["fp32"].largest < whole["bf16"].largest
     assert all(0 <= e.rms <= e.largest for e in errors)
     given, _, recovered = model.round_trip(picture, mask)
     again = float((given - recovered).abs().max()) * 255
