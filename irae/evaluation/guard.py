@@ -55,7 +55,8 @@ def guard_damage(clean: Tensor, level: str, index: int) -> tuple[Tensor, Tensor 
         return add_noise(clean, float(sigma), generator(index), clip=bool(clipped)), None
     if name == "quality":
         return jpeg_compress(clean[0], int(value))[None], None
-    mask = irregular_mask(*clean.shape[2:], generator(index))[None]
+    height, width = clean.shape[2:]
+    mask = irregular_mask(height, width, generator(index))[None]
     return apply_mask(clean, mask), mask
 
 

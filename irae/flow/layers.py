@@ -305,6 +305,8 @@ class BoundedCoupling(AffineCoupling):
 
 
 SQUEEZES: dict[str, type[Squeeze]] = {"pixel": Squeeze, "haar": HaarSqueeze}
+
+
 def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:
     """The 1×1 convolution named ``dense`` or ``bounded`` for this many channels."""
     kinds: dict[str, type[InvertibleConv1x1] | type[BoundedMixing]] = {

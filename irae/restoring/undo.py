@@ -33,7 +33,7 @@ from irae.restoring.sidecar import (
 )
 from irae.writing import write_atomically
 
-_OVERHEAD = 0.3
+_OVERHEAD = 0.8
 """Bits per sample by which the inverse misses the bound of its network, at best."""
 
 _FILE_BYTES = 1 << 26

@@ -33,9 +33,9 @@ def _errors(photos: list[Tensor], sigma: float) -> list[float]:
     return [abs(one - sigma) for one in found if one is not None]
 
 
-# Measured on these: 0.4 0.4 0.6 1.1 on average and at most 0.8 1.0 1.4 3.2.
+# Measured on these: 0.23 0.51 0.31 0.72 on average and 0.63 1.07 0.55 1.85 at most.
 @pytest.mark.parametrize(
-    ("sigma", "mean", "most"), [(5, 0.8, 1.6), (15, 0.8, 2.0), (25, 1.2, 2.8), (50, 2.2, 6.0)]
+    ("sigma", "mean", "most"), [(5, 0.5, 1.4), (15, 1.0, 2.0), (25, 0.8, 1.6), (50, 1.6, 4.0)]
 )
 def test_photographs(photos: list[Tensor], sigma: float, mean: float, most: float) -> None:
     errors = _errors(photos, sigma)
@@ -94,7 +94,7 @@ def test_invisible_pixels_do_not_count() -> None:
     assert estimate_noise(picture, torch.zeros_like(visible)) is None
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 500), (15, 15), (8, 8)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 500), (14, 14), (8, 8)])
 def test_too_small_to_tell(height: int, width: int) -> None:
     assert estimate_noise(torch.rand(3, height, width, generator=generator(0))) is None
 
