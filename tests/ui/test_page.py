@@ -27,7 +27,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-Command = Callable[..., None]
+Command = Callable[..., object]
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,12 @@ def page(server: Any, browser: Any) -> Iterator[Any]:
 def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     """``irae restore`` with the page's device and precision, in this process."""
 
-    def run(*arguments: object) -> None:
+    def run(*arguments: object) -> object:
         fixed = ["irae", "restore", "--device", "cpu", "--precision", "fp32"]
         monkeypatch.setattr("sys.argv", [*fixed, *map(str, arguments)])
-        main()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code
 
     return run
 
@@ -135,7 +137,7 @@ def test_a_picture_is_restored_compared_and_downloaded(
 
     got = download(page, "#download", tmp_path / "page")
     assert got.name == "Großmutter 1920.restored.png"
-    command(source)
+    assert command(source) == 0
     assert got.read_bytes() == (tmp_path / got.name).read_bytes()
     with Image.open(got) as restored:
         assert restored.mode == "I;16"
@@ -148,7 +150,7 @@ def test_a_picture_is_restored_compared_and_downloaded(
     page.click("#restore")
     page.wait_for_function("document.querySelector('#done').innerText.includes('JPEG')")
     got = download(page, "#download", tmp_path / "page")
-    command(source, "--task", "jpeg", "--strength", "0.35", "--overwrite")
+    assert command(source, "--task", "jpeg", "--strength", "0.35", "--overwrite") == 0
     assert got.read_bytes() == (tmp_path / got.name).read_bytes()
 
 
@@ -201,7 +203,7 @@ def test_holes_are_painted_and_filled(
     assert 0.01 < hole.mean() < 0.6
     assert hole[45, 60]
 
-    command(source, "--task", "inpaint", "--mask", mask)
+    assert command(source, "--task", "inpaint", "--mask", mask) == 0
     assert got.name == "scratched.restored.png"
     assert got.read_bytes() == (tmp_path / got.name).read_bytes()
     with Image.open(source) as known, Image.open(got) as filled:
@@ -240,8 +242,7 @@ def test_many_at_once(page: Any, command: Command, photograph: Image.Image, tmp_
     assert "broken.png: damaged or truncated" in report
     with zipfile.ZipFile(download(page, "#zip", tmp_path)) as archive:
         got = {name: archive.read(name) for name in archive.namelist()}
-    with pytest.raises(SystemExit):
-        command(folder, "-o", tmp_path / "out", "--task", "denoise")
+    assert command(folder, "-o", tmp_path / "out", "--task", "denoise") == 3
     assert set(got) == {"a.png", "b.jpg"}
     for name, content in got.items():
         assert content == (tmp_path / "out" / name).read_bytes()
