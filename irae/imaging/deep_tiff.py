@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
+import lzma
+import math
 import struct
 import zlib
 from typing import Any
@@ -20,6 +23,9 @@ from irae.imaging.picture import Picture
 
 _LONG = 4
 _LARGE_TILE = 1 << 22
+_DEFLATE, _LZMA = (8, 32946), 34925
+# Deflate makes at most this of a byte; what cannot become more than a few megabytes may pass.
+_MOST_DEFLATED, _SMALL = 1032, 1 << 24
 
 # What it logs of a damaged file would otherwise be printed beside the error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -48,6 +54,7 @@ def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             page = tiff.pages.first
             _check_raster(page, name)
+            _check_packed(page, data, name)
             photometric, planar = int(page.photometric), int(page.planarconfig or 1)
             associated = 1 in [int(extra) for extra in page.extrasamples]
             plain = planar == 1 and page.dtype == np.uint16 and int(page.predictor) in (1, 2)
@@ -64,7 +71,10 @@ def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
             f"{name}: this TIFF compression needs another package; "
             "pip install imagecodecs, or save it with deflate compression"
         ) from None
-    except (OSError, ValueError, IndexError, TypeError, struct.error, zlib.error) as error:
+    except (
+        *(OSError, ValueError, IndexError, TypeError),
+        *(struct.error, zlib.error, lzma.LZMAError),
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PictureError(f"{name}: damaged TIFF ({reason}); fetch the file again") from None
     colours = {0: 1, 1: 1, 2: 3, 5: 4}.get(photometric)
@@ -101,6 +111,25 @@ def _check_raster(page: Any, name: str) -> None:
             f"{name}: damaged TIFF (tiles of {page.tilewidth}x{page.tilelength} pixels); "
             "fetch the file again"
         )
+
+
+def _check_packed(page: Any, data: bytes, name: str) -> None:
+    """Refuse strips and tiles that unpack to more than they are of: tifffile takes all there is."""
+    packing = int(page.compression)
+    if packing not in (*_DEFLATE, _LZMA):
+        return
+    wanted = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+    parts = zip(page.dataoffsets, page.databytecounts, strict=False)
+    for offset, count in itertools.islice(parts, math.prod(page.chunked)):
+        part = data[offset : offset + count]
+        if packing == _LZMA:
+            size = len(lzma.LZMADecompressor().decompress(part, wanted + 1))
+        elif _MOST_DEFLATED * len(part) <= max(wanted, _SMALL):
+            continue
+        else:
+            size = len(zlib.decompressobj().decompress(part, wanted + 1))
+        if size > wanted:
+            raise PictureError(f"{name}: damaged TIFF (a strip is too long); fetch the file again")
 
 
 def _unpremultiply(raster: npt.NDArray[Any]) -> npt.NDArray[Any]:

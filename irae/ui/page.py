@@ -120,7 +120,8 @@ def _lay_out_one(most: str) -> _One:
                 type="filepath",
                 interactive=False,
                 height=VIEW_HEIGHT,
-                max_height=VIEW_HEIGHT,
+                # Without the frame's border, or the two sides are a pixel apart.
+                max_height=VIEW_HEIGHT - 2,
                 buttons=["fullscreen"],
                 elem_id="slider",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import struct
 import zlib
 from typing import Any
@@ -334,6 +335,12 @@ def _tiffs() -> list[File]:
     }  # fmt: skip
     made.append(("bomb", tiff(_tags(**bomb), zipped)))
     made.append(("bomb-16", tiff(_tags(**bomb, t258=(short, [16])), zipped)))
+    for label, kind, packed in (
+        ("longer-deflate", 8, zlib.compress(bytes(1 << 28), 9)),
+        ("longer-lzma", 34925, lzma.compress(bytes(1 << 28), preset=0)),
+    ):
+        longer = {"t259": (short, [kind]), "t279": (long, [len(packed)]), "t258": (short, [16])}
+        made.append((label, tiff(_tags(**longer), packed)))
     for label, values in (("nan", np.nan), ("infinite", np.inf), ("negative", -1.0)):
         stream = io.BytesIO()
         tifffile.imwrite(stream, np.full((8, 8), values, np.float32))

@@ -154,18 +154,30 @@ def test_a_picture_is_restored_compared_and_downloaded(
     assert got.read_bytes() == (tmp_path / got.name).read_bytes()
 
 
-def test_the_slider_zooms(page: Any, photograph: Image.Image, tmp_path: Path) -> None:
+def test_the_slider_compares_and_zooms(page: Any, photograph: Image.Image, tmp_path: Path) -> None:
     photograph.save(tmp_path / "x.png")
     drop(page, tmp_path / "x.png")
     shown_pictures(page)
-    image = page.locator("#slider img").first
-    width = image.bounding_box()["width"]
-    box = page.locator("#slider").bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.mouse.wheel(0, -400)
+    sides = "all => all.map(e => (r => [r.x, r.y, r.width, r.height])(e.getBoundingClientRect()))"
+    images = page.locator("#slider img")
+    before, after = images.evaluate_all(sides)
+    assert before == after
+    # Away from the divider, which is moved instead.
+    page.mouse.move(before[0] + 0.3 * before[2], before[1] + 0.3 * before[3])
+    for _ in range(4):
+        page.mouse.wheel(0, -400)
     page.wait_for_function(
-        f"document.querySelector('#slider img').getBoundingClientRect().width > {1.2 * width}"
+        "width => document.querySelector('#slider img').getBoundingClientRect().width > width",
+        arg=1.15 * before[2],
     )
+    middle = before[0] + before[2] / 2, before[1] + before[3] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] - 0.25 * before[2], middle[1], steps=4)
+    page.mouse.up()
+    hidden = "getComputedStyle(document.querySelectorAll('#slider img')[1]).clipPath"
+    # inset(0px 0px 0px 37%): what is hidden of the right side.
+    page.wait_for_function(f"parseFloat({hidden}.split(' ').at(-1)) < 40")
 
 
 def test_holes_are_painted_and_filled(
