@@ -26,6 +26,7 @@ _LARGE_TILE = 1 << 22
 _DEFLATE, _LZMA = (8, 32946), 34925
 # Deflate makes at most this of a byte; what cannot become more than a few megabytes may pass.
 _MOST_DEFLATED, _SMALL = 1032, 1 << 24
+_MOST_LZMA = 1 << 28
 
 # What it logs of a damaged file would otherwise be printed beside the error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -118,12 +119,13 @@ def _check_packed(page: Any, data: bytes, name: str) -> None:
     packing = int(page.compression)
     if packing not in (*_DEFLATE, _LZMA):
         return
-    wanted = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+    # Some writers fill up the last strip, or a little more.
+    wanted = 2 * math.prod(page.chunks) * np.dtype(page.dtype).itemsize
     parts = zip(page.dataoffsets, page.databytecounts, strict=False)
     for offset, count in itertools.islice(parts, math.prod(page.chunked)):
         part = data[offset : offset + count]
         if packing == _LZMA:
-            size = len(lzma.LZMADecompressor().decompress(part, wanted + 1))
+            size = len(lzma.LZMADecompressor(memlimit=_MOST_LZMA).decompress(part, wanted + 1))
         elif _MOST_DEFLATED * len(part) <= max(wanted, _SMALL):
             continue
         else:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import PictureError
+from irae.imaging.deep import unlimited_pixels
 from irae.imaging.palettes import reduce_colours
 from irae.imaging.picture import Layout, Palette, Picture, codes
 
@@ -303,6 +304,10 @@ def _ranges(width: int, height: int) -> Iterator[tuple[int, int]]:
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """The image's samples as ``rows W bands`` arrays of its own, from top to bottom."""
+    image.load()
     for top, bottom in _ranges(image.width, image.height):
-        strip = np.array(image.crop((0, top, image.width, bottom)))
+        # Some releases of Pillow hold a part against their limit on whole files.
+        with unlimited_pixels():
+            part = image.crop((0, top, image.width, bottom))
+        strip = np.array(part)
         yield top, strip.reshape(bottom - top, image.width, -1)

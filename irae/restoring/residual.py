@@ -231,7 +231,8 @@ def _spans(length: int, side: float) -> list[slice]:
 
 def _padded(codes: Codes, multiple: int) -> Codes:
     height, width = codes.shape[1:]
-    return np.pad(codes, ((0, 0), (0, -height % multiple), (0, -width % multiple)), "edge")
+    # As `LoadedModel.restore` does, or the network would see another picture there.
+    return np.pad(codes, ((0, 0), (0, -height % multiple), (0, -width % multiple)), "reflect")
 
 
 def _expected(flow: LosslessIRAE, restored: Codes, depth: int) -> Codes:
