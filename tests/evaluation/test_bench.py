@@ -45,8 +45,9 @@ def test_macs_of_networks_that_can_be_counted_by_hand() -> None:
     # Half resolution: 13 to 96, ten of 96 to 96, 96 to 12 channels, 3x3 each.
     by_hand = 9 * (13 * 96 + 10 * 96 * 96 + 96 * 12) / 4
     assert macs_per_pixel(named_model("ffdnet")) == pytest.approx(by_hand)
-    # Eight couplings and mixings each way at half and at quarter resolution, Haar besides.
-    level1 = 16 * (9 * 6 * 96 + 96 * 96 + 9 * 96 * 6) + 18 * 12 * 12
+    # Eight couplings and mixings each way at half and at quarter resolution, Haar besides. The
+    # bounded couplings of level 1 put out a scale beside each shift.
+    level1 = 16 * (9 * 6 * 96 + 96 * 96 + 9 * 96 * 12) + 18 * 12 * 12
     level2 = 16 * (9 * 12 * 96 + 96 * 96 + 9 * 96 * 12) + 18 * 24 * 24
     by_hand = level1 / 4 + level2 / 16
     assert macs_per_pixel(named_model("irae:default")) == pytest.approx(by_hand)

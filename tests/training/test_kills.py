@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
@@ -29,7 +29,9 @@ from irae.writing import PREFIX
 KILLS = int(os.environ.get("IRAE_KILLS", "5"))
 STEPS = 24
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="forks, and reads Linux's account of time"
+)
 
 
 class Runner:
@@ -43,7 +45,7 @@ class Runner:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
-            bufsize=0,  # A line read ahead would not be seen by `ended`.
+            bufsize=0,
         )
 
     def start(self, arguments: list[str]) -> int:
@@ -52,11 +54,6 @@ class Runner:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(arguments).encode() + b"\n")
         return int(self._process.stdout.readline())
-
-    def ended(self) -> bool:
-        """Whether the process started last is gone."""
-        assert self._process.stdout is not None
-        return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def wait(self) -> int:
         """Exit code of the process started last; negative is the signal it died of."""
@@ -140,28 +137,26 @@ def check_remains(folder: Path) -> str:
     return "while writing a file" if leftovers else "between two files"
 
 
-def recorded(folder: Path) -> int:
-    """Lines of the log so far."""
-    log = folder / METRICS_FILE
-    return log.read_bytes().count(b"\n") if log.is_file() else 0
-
-
-def wait_for_lines(runner: Runner, folder: Path, count: int) -> None:
-    """Come back once the log has so many lines, or the process has ended."""
-    while recorded(folder) < count and not runner.ended():
-        time.sleep(0.001)
+def processor_seconds(process: int) -> float:
+    """Processor time of a running process; infinite once it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2]
+    except (FileNotFoundError, ProcessLookupError):
+        return math.inf
+    state, *numbers = fields.split()
+    return math.inf if state == "Z" else sum(map(int, numbers[10:12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_training_survives_any_number_of_kills(
     runner: Runner, pictures: Path, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole"
-    began = time.monotonic()
-    runner.start(arguments(whole, pictures))
-    wait_for_lines(runner, whole, 1)
-    starting = time.monotonic() - began
+    process, work, spent = runner.start(arguments(whole, pictures)), 0.0, 0.0
+    while spent < math.inf:
+        work = spent
+        time.sleep(0.005)
+        spent = processor_seconds(process)
     assert runner.wait() == 0
-    stepping = (time.monotonic() - began - starting) / STEPS
     rng = random.Random(0)
     moments: Counter[str] = Counter()
     done, number = 0, 0
@@ -171,11 +166,10 @@ def test_training_survives_any_number_of_kills(
         while code == -signal.SIGKILL:
             process = runner.start(arguments(folder, pictures))
             if done < KILLS:
-                # One in four dies before its first step, the others some steps later; each at
-                # any moment of the work.
-                steps = rng.randrange(4)
-                wait_for_lines(runner, folder, recorded(folder) + steps)
-                time.sleep(rng.random() * (stepping if steps else starting))
+                # In processor time, so that a busy machine does not make all moments early ones.
+                moment = 0.6 * work * rng.random()
+                while processor_seconds(process) < moment:
+                    time.sleep(0.001 * rng.random())
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
             code = runner.wait()
