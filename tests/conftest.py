@@ -43,7 +43,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_model(path: Path, task: str, *, strength: float = 0.01, seed: int = 0) -> Path:
     """Write a small model whose weights are perturbed, so that it changes its input."""
-    options = {"width": 8, "depth": 2, "levels": 2}
+    options = {"width": 8, "depth": 2, "levels": 2, "kernels": [1, 3]}
     if task == "inpaint":
         options["condition_channels"] = 1
     resolved = resolve_options("irae", "default", options)

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
-from irae.flow.layers import SQUEEZES, CouplingKind, build_coupling, build_mixing
+from irae.flow.layers import (
+    SQUEEZES,
+    CouplingKind,
+    Shrinking,
+    build_coupling,
+    build_mixing,
+)
 from irae.flow.networks import NETWORKS
 from irae.flow.reversible import run_chain
 
@@ -22,6 +28,9 @@ class Glow(nn.Module):
     Every level squeezes 2×2, runs ``depth`` steps ([ActNorm,] 1×1 mixing, coupling) and splits the
     channels in half: the first half goes down to the next level, the second is a latent.
     ``coupling`` is one kind, or one for each level, the finest first; the last goes on below.
+    ``kernels`` are those of the coupling networks' middle convolutions, step by step, and again
+    from the first when they end. With ``shrinking``, a bound, the last level ends with a
+    `Shrinking` of all its channels.
     """
 
     def __init__(
@@ -39,26 +48,33 @@ class Glow(nn.Module):
         coupling_bound: float = 0.3,
         network: Literal["plain", "actnorm"] = "plain",
         condition_channels: int = 0,
+        kernels: Sequence[int] = (1,),
+        shrinking: float | None = None,
     ) -> None:
         super().__init__()
         if levels < 1 or depth < 1 or width < 1:
             raise ValueError(f"width {width}, depth {depth} and levels {levels} must be at least 1")
         kinds = [coupling] if isinstance(coupling, str) else list(coupling)
-        if not kinds:
-            raise ValueError("coupling names no kind")
+        if not kinds or not kernels:
+            raise ValueError("coupling names no kind, or kernels no size")
         mixing_options = {"bound": mixing_bound} if mixing == "bounded" else {}
         self.levels = nn.ModuleList()
         for number in range(levels):
             kind = kinds[min(number, len(kinds) - 1)]
             channels = channels * 4
             half = channels // 2
-            inner = partial(NETWORKS[network], half + condition_channels, width=width)
             steps: list[Bijection] = [SQUEEZES[squeeze]()]
-            for _ in range(depth):
+            for step in range(depth):
+                kernel = kernels[step % len(kernels)]
+                inner = partial(
+                    NETWORKS[network], half + condition_channels, width=width, kernel=kernel
+                )
                 if actnorm:
                     steps.append(ActNorm(channels))
                 steps.append(build_mixing(mixing, channels, **mixing_options))
                 steps.append(build_coupling(kind, inner, half, coupling_bound))
+            if shrinking is not None and number == levels - 1:
+                steps.append(Shrinking(channels, shrinking))
             self.levels.append(Chain(steps))
             channels = half
 

@@ -142,9 +142,13 @@ class BoundedMixing(Mixing):
     """
 
     fixed: Tensor
+    # How much faster than `log_scale` the logs of the singular values change.
+    pace = 1.0
 
     def __init__(self, channels: int, bound: float = 0.2) -> None:
         super().__init__()
+        if not bound > 0:
+            raise ValueError(f"bound {bound} must be positive")
         self.bound = bound
         self.left = nn.Parameter(torch.zeros(channels, channels))
         self.right = nn.Parameter(torch.zeros(channels, channels))
@@ -161,7 +165,7 @@ class BoundedMixing(Mixing):
         return rotation
 
     def _log_singular_values(self) -> Tensor:
-        return self.bound * torch.tanh(self.log_scale / self.bound)
+        return self.bound * torch.tanh(self.pace * self.log_scale / self.bound)
 
     def matrix(self) -> Tensor:
         return self._product(*self._rotations())
@@ -185,6 +189,23 @@ class BoundedMixing(Mixing):
 
     def log_abs_det(self) -> Tensor:
         return self._log_singular_values().sum()
+
+
+class Shrinking(BoundedMixing):
+    """A bounded mixing that starts as the identity and may shrink a lot, in one place of a flow.
+
+    What a denoiser has told apart as noise has to be made small somewhere. Where every step does a
+    little of it, the way back expands rounding errors as often; here it is done once, by singular
+    values down to ``exp(-bound)``, and the other mixings need not.
+    """
+
+    # An optimiser that moves every number by the same small amounts shall get to the bound in some
+    # hundreds of steps.
+    pace = 10.0
+
+    def __init__(self, channels: int, bound: float) -> None:
+        super().__init__(channels, bound)
+        self.fixed.zero_()
 
 
 class AdditiveCoupling(Bijection):
@@ -307,13 +328,12 @@ class BoundedCoupling(AffineCoupling):
 SQUEEZES: dict[str, type[Squeeze]] = {"pixel": Squeeze, "haar": HaarSqueeze}
 
 
+MIXINGS: dict[str, Callable[..., Mixing]] = {"dense": InvertibleConv1x1, "bounded": BoundedMixing}
+
+
 def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:
-    """The 1×1 convolution named ``dense`` or ``bounded`` for this many channels."""
-    kinds: dict[str, type[InvertibleConv1x1] | type[BoundedMixing]] = {
-        "dense": InvertibleConv1x1,
-        "bounded": BoundedMixing,
-    }
-    return kinds[kind](channels, **options)
+    """The 1×1 convolution of a name of `MIXINGS` for this many channels."""
+    return MIXINGS[kind](channels, **options)
 
 
 CouplingKind = Literal["additive", "affine", "bounded"]

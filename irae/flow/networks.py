@@ -34,13 +34,16 @@ class PlainNetwork(CouplingNetwork):
     """Conv 3×3, ReLU, conv 1×1, ReLU, conv 3×3 (zero-initialised), with biases.
 
     The published coupling network (Kingma and Dhariwal 2018, section 3.3) less its ActNorms, which
-    cost time and precision and bring nothing from an identity start.
+    cost time and precision and bring nothing from an identity start. The middle convolution may
+    be larger: ``kernel`` is odd.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, width: int, kernel: int = 1) -> None:
         super().__init__()
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel {kernel} must be odd")
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 1)
+        self.conv2 = nn.Conv2d(width, width, kernel, padding=kernel // 2)
         self.conv3 = nn.Conv2d(width, out_channels, 3, padding=1)
         for layer in (self.conv1, self.conv2):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -51,7 +54,7 @@ class PlainNetwork(CouplingNetwork):
     def forward(self, x: Tensor) -> Tensor:
         h = self._enter(x)
         h = F.relu(_convolve(self.conv1, h, 1), inplace=True)
-        h = F.relu(_convolve(self.conv2, h, 0), inplace=True)
+        h = F.relu(_convolve(self.conv2, h, self.conv2.kernel_size[0] // 2), inplace=True)
         return _convolve(self.conv3, h, 1).to(x.dtype)
 
 
@@ -63,8 +66,10 @@ class ActNormNetwork(CouplingNetwork):
     multiplies the result. Reproduced because trained checkpoints depend on it.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, width: int, kernel: int = 1) -> None:
         super().__init__()
+        if kernel != 1:
+            raise ValueError(f"kernel {kernel}: the authors' network has one of 1")
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.actnorm1 = ActNorm(width)
         self.conv2 = nn.Conv2d(width, width, 1, padding=1, bias=False)

@@ -79,7 +79,7 @@ def _couple(
     h = kept if condition is None else graph.node("Concat", kept, condition, axis=1)
     (w1, w2, w3), (b1, b2, b3) = coupling.weights, coupling.biases
     h = graph.node("Relu", graph.convolve(h, w1, b1, 1))
-    h = graph.node("Relu", graph.convolve(h, w2, b2, int(coupling.ring)))
+    h = graph.node("Relu", graph.convolve(h, w2, b2, 1 if coupling.ring else coupling.reach))
     h = graph.convolve(h, w3, b3, int(not coupling.ring))
     if coupling.affine:
         h, raw = graph.halves(h, len(b3))

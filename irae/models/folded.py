@@ -59,10 +59,10 @@ class FoldedCoupling:
     """A coupling whose network is three convolutions with biases and two ReLUs.
 
     Attributes:
-        weights: of the 3×3, 1×1 and 3×3 convolutions.
+        weights: of the 3×3, the middle and the 3×3 convolution; the middle one is 1×1 or larger.
         biases: one for each.
-        ring: the 1×1 convolution pads by one and the last convolution by none (the authors'
-            network), instead of the reverse.
+        ring: the middle convolution, 1×1, pads by one and the last by none (the authors'
+            network), instead of each by half its size.
         affine: the last convolution gives the shift and then what the scale is made from; else
             the shift alone.
         bound: the scale is ``exp(bound * tanh(·))``; none for ``sigmoid(·)``.
@@ -73,6 +73,11 @@ class FoldedCoupling:
     ring: bool
     affine: bool
     bound: float | None = None
+
+    @property
+    def reach(self) -> int:
+        """Rows and columns of the middle convolution's kernel on either side of its centre."""
+        return self.weights[1].shape[2] // 2
 
     def to(self, device: torch.device, dtype: torch.dtype) -> FoldedCoupling:
         """For a device, in the dtype the network computes in."""
@@ -90,7 +95,8 @@ class FoldedLevel:
 
     Attributes:
         enter: applied to the squeezed input of the level.
-        encoder: couplings run forward, each with the map that follows (none after the last).
+        encoder: couplings run forward, each with the map that follows (none after the last, unless
+            the level ends with one).
         decoder: couplings run backward, each with the map that follows; after the last of them
             the state is unsqueezed.
     """
@@ -118,18 +124,19 @@ def fold(network: IRAE) -> list[FoldedLevel]:
     chains = zip(network.encoder.levels, network.decoder.levels, strict=True)
     for index, (encoder, decoder) in enumerate(chains):
         enter, *following = _linear_runs(encoder, inverse=False)
-        leave, *between = _linear_runs(decoder, inverse=True)
+        leave, *between, _ = _linear_runs(decoder, inverse=True)
         if index == 0:
             # The flows see the picture around zero.
             half = torch.full_like(enter.bias, 0.5)
             enter = enter.after(Linear(torch.eye(len(half), dtype=half.dtype), -half))
             leave = Linear(leave.matrix, leave.bias + half)
         forward = _couplings(encoder)
+        after = following[-1] if isinstance(_steps(encoder)[-1], Mixing) else None
         backward = list(zip(_couplings(decoder), [leave, *between], strict=True))
         levels.append(
             FoldedLevel(
                 enter,
-                tuple(zip(forward, [*following, None], strict=True)),
+                tuple(zip(forward, [*following[:-1], after], strict=True)),
                 tuple(reversed(backward)),
             )
         )
@@ -145,7 +152,7 @@ def _couplings(level: nn.Module) -> list[FoldedCoupling]:
 
 
 def _linear_runs(level: nn.Module, *, inverse: bool) -> list[Linear]:
-    """The map in front of each coupling of a level, or the inverse of that map."""
+    """The map in front of each coupling of a level and after the last, or these maps' inverses."""
     steps = _steps(level)
     channels = next(step for step in steps if isinstance(step, Mixing)).matrix().shape[0]
     nothing = Linear(torch.eye(channels).double(), torch.zeros(channels).double())
@@ -157,7 +164,7 @@ def _linear_runs(level: nn.Module, *, inverse: bool) -> list[Linear]:
         else:
             part = _linear(step, channels, inverse)
             run = run.after(part) if inverse else part.after(run)
-    return runs
+    return [*runs, run]
 
 
 def _linear(step: nn.Module, channels: int, inverse: bool) -> Linear:
@@ -333,10 +340,11 @@ class FoldedIRAE:
         rows: slice,
         condition: Tensor | None,
     ) -> Tensor:
-        """The network's output ``b h W C'`` for some rows, which see two more on either side."""
+        """The network's output ``b h W C'`` for some rows, which see others on either side."""
         height, width, channels = state.shape[1:]
         half = channels // 2
-        first, last = rows.start - 2, rows.stop + 2
+        reach = coupling.reach
+        first, last = rows.start - 2 - reach, rows.stop + 2 + reach
         above, below = max(0, -first), max(0, last - height)
         inside = slice(first + above, last - below)
         extra = 0 if condition is None else condition.shape[1]
@@ -350,13 +358,15 @@ class FoldedIRAE:
         _zero_rows(given, above, below)
         (w1, w2, w3), (b1, b2, b3) = coupling.weights, coupling.biases
         h = _convolve_relu(given.permute(0, 3, 1, 2), w1, b1, (0, 1))
-        # One row of the hidden activations beyond the picture is needed on either side. What
-        # stands there is what the network pads with: zeros before its 1×1 convolution, or after.
-        above, below = min(above, 1), min(below, 1)
-        if coupling.ring:
+        # Rows of the hidden activations beyond the picture are needed on either side. What stands
+        # there is what the network pads with: zeros before its middle convolution, or after.
+        # Every convolution has used up as many of them as its kernel reaches.
+        above, below = max(0, above - 1), max(0, below - 1)
+        if coupling.ring or reach:
             _zero_rows(h.permute(0, 2, 3, 1), above, below)
-        h = _convolve_relu(h, w2, b2, (0, int(coupling.ring)))
+        h = _convolve_relu(h, w2, b2, (0, 1 if coupling.ring else reach))
         if not coupling.ring:
+            above, below = max(0, above - reach), max(0, below - reach)
             _zero_rows(h.permute(0, 2, 3, 1), above, below)
         return F.conv2d(h, w3, b3, padding=(0, int(not coupling.ring))).permute(0, 2, 3, 1)
 

@@ -6,12 +6,20 @@ network computes at first exactly what the smaller one did, so nothing that was 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from irae.flow.bijection import Chain
 from irae.flow.glow import Glow
-from irae.flow.layers import AdditiveCoupling, AffineCoupling, BoundedCoupling, BoundedMixing
+from irae.flow.layers import (
+    AdditiveCoupling,
+    AffineCoupling,
+    BoundedCoupling,
+    BoundedMixing,
+    Shrinking,
+)
 from irae.flow.networks import PlainNetwork
 from irae.models.irae import IRAE
 
@@ -19,9 +27,13 @@ from irae.models.irae import IRAE
 def start_from(network: nn.Module, source: nn.Module) -> None:
     """Give ``network`` the weights of ``source``, or its function where it is the larger one.
 
-    An `IRAE` may have more width, levels or condition channels than its source, bounded couplings
-    in place of additive ones, a wider bound of its mixings, and where the source has one level,
-    more depth.
+    An `IRAE` may have more width, levels or condition channels than its source, larger kernels,
+    bounded couplings in place of additive ones, a wider bound of its mixings, a `Shrinking`, and
+    where the source has one level and no `Shrinking`, more depth.
+
+    In one case the function is only nearly kept: an `IRAE` with fewer levels than its source and a
+    `Shrinking` takes the levels it has, and shrinks what went further down to a 25th. Trained
+    denoisers do no more with it than that (docs/ablation.md).
 
     Args:
         network: newly built; its weights are replaced.
@@ -32,12 +44,14 @@ def start_from(network: nn.Module, source: nn.Module) -> None:
     """
     if isinstance(network, IRAE) and isinstance(source, IRAE):
         for ours, theirs in ((network.encoder, source.encoder), (network.decoder, source.decoder)):
-            _check_kinds(ours, theirs)
+            _check_kinds(ours, theirs, may_shrink=_ends_shrinking(network.encoder))
         with torch.no_grad():
             # What is new is the same in both flows, and so undoes itself.
-            network.decoder.load_state_dict(network.encoder.state_dict())
+            network.mirror()
             _grow_flow(network.encoder, source.encoder)
             _grow_flow(network.decoder, source.decoder)
+            if len(source.encoder.levels) > len(network.encoder.levels):
+                _shrink_first_half(network.encoder)
         return
     try:
         network.load_state_dict(source.state_dict())
@@ -45,15 +59,24 @@ def start_from(network: nn.Module, source: nn.Module) -> None:
         raise ValueError("its tensors do not fit the network of this config") from None
 
 
-def _check_kinds(ours: Glow, theirs: Glow) -> None:
-    if len(theirs.levels) > len(ours.levels):
+def _check_kinds(ours: Glow, theirs: Glow, *, may_shrink: bool) -> None:
+    if len(theirs.levels) > len(ours.levels) and not may_shrink:
         raise ValueError(f"it has {len(theirs.levels)} levels, more than {len(ours.levels)}")
+    if _ends_shrinking(theirs) and not (
+        _ends_shrinking(ours) and len(theirs.levels) == len(ours.levels)
+    ):
+        raise ValueError("it shrinks its last level, and this network does not, or another one")
     for number, (own, given) in enumerate(zip(ours.levels, theirs.levels, strict=False), start=1):
         here, there = _steps(own), _steps(given)
+        if isinstance(here[-1], Shrinking):
+            here.pop()
+        shrunk = isinstance(there[-1], Shrinking)
+        if shrunk:
+            there.pop()
         if len(there) > len(here):
             raise ValueError(f"its level {number} has more steps")
-        # After a new step other channels would go down.
-        if len(there) < len(here) and number < len(theirs.levels):
+        # After a new step other channels would go down, or be shrunk.
+        if len(there) < len(here) and (number < len(theirs.levels) or shrunk):
             raise ValueError(f"its level {number} has fewer steps; only the last may have")
         for step, source in zip(here, there, strict=False):
             grown = isinstance(step, BoundedCoupling) and isinstance(source, AdditiveCoupling)
@@ -64,6 +87,18 @@ def _check_kinds(ours: Glow, theirs: Glow) -> None:
                 )
 
 
+def _ends_shrinking(flow: Glow) -> bool:
+    return isinstance(_steps(flow.levels[-1])[-1], Shrinking)
+
+
+def _shrink_first_half(flow: Glow) -> None:
+    last = _steps(flow.levels[-1])[-1]
+    assert isinstance(last, Shrinking)
+    half = len(last.log_scale) // 2
+    log = torch.tensor(-math.log(25), dtype=torch.float64).clamp(-0.95 * last.bound)
+    last.log_scale[:half] = last.bound * torch.atanh(log / last.bound) / last.pace
+
+
 def _steps(level: nn.Module) -> list[nn.Module]:
     assert isinstance(level, Chain)
     return list(level.steps)
@@ -72,12 +107,13 @@ def _steps(level: nn.Module) -> list[nn.Module]:
 def _grow_flow(ours: Glow, theirs: Glow) -> None:
     for own, given in zip(ours.levels, theirs.levels, strict=False):
         for step, source in zip(_steps(own), _steps(given), strict=False):
-            if isinstance(step, BoundedMixing) and isinstance(source, BoundedMixing):
+            if type(step) is type(source) and isinstance(step, BoundedMixing):
+                assert isinstance(source, BoundedMixing)
                 _grow_mixing(step, source)
             elif isinstance(step, (AdditiveCoupling, AffineCoupling)):
                 assert isinstance(source, (AdditiveCoupling, AffineCoupling))
                 _grow_coupling(step, source)
-            else:
+            elif not isinstance(step, Shrinking):
                 _copy(step, source)
 
 
@@ -90,11 +126,12 @@ def _copy(module: nn.Module, source: nn.Module) -> None:
 
 def _grow_mixing(mixing: BoundedMixing, source: BoundedMixing) -> None:
     if mixing.bound < source.bound:
-        raise ValueError(f"its mixing_bound {source.bound} is more than {mixing.bound}")
+        raise ValueError(f"a mixing of it has the bound {source.bound}, more than {mixing.bound}")
     _copy(mixing, source)
     if mixing.bound > source.bound:
-        scale = source.bound * torch.tanh(source.log_scale.double() / source.bound)
-        mixing.log_scale.copy_(mixing.bound * torch.atanh(scale / mixing.bound))
+        scale = source.bound * torch.tanh(source.pace * source.log_scale.double() / source.bound)
+        log_scale = mixing.bound * torch.atanh(scale / mixing.bound) / mixing.pace
+        mixing.log_scale.copy_(log_scale)
 
 
 def _grow_coupling(
@@ -123,11 +160,15 @@ def _grow_coupling(
 
 
 def _embed(layer: nn.Conv2d, source: nn.Conv2d, rows: slice) -> None:
-    """Put a convolution's weights into the first of these rows, zero beside them."""
-    count, inputs = source.weight.shape[:2]
+    """Put a convolution's weights into the first of these rows, zero beside and around them."""
+    count, inputs, size, _ = source.weight.shape
     weight, bias = _rows(layer, rows, count)
+    margin = (weight.shape[2] - size) // 2
+    if margin < 0:
+        raise ValueError(f"a kernel of it, {size}, is larger than this config's")
     weight.zero_()
-    weight[:, :inputs] = source.weight
+    inside = slice(margin, margin + size)
+    weight[:, :inputs, inside, inside] = source.weight
     if bias is not None and source.bias is not None:
         bias.copy_(source.bias)
 

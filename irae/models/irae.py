@@ -28,7 +28,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hole_fill": 1.0,
     },
     # The toolkit's own: few wide steps that stay exactly invertible in float32 (docs/ablation.md).
-    "default": {"width": 96, "depth": 8, "levels": 2, "coupling": ["bounded", "additive"]},
+    "default": {
+        "width": 96,
+        "depth": 8,
+        "levels": 1,
+        "coupling": "bounded",
+        "kernels": [1, 1, 1, 3],
+        "shrinking": 4.0,
+    },
 }
 
 
@@ -54,6 +61,8 @@ class IRAE(Bijection):
         coupling_bound: float = 0.3,
         network: Literal["plain", "actnorm"] = "plain",
         condition_channels: int = 0,
+        kernels: Sequence[int] = (1,),
+        shrinking: float | None = None,
         start: Literal["identity", "random"] = "identity",
         hole_fill: float | None = None,
     ) -> None:
@@ -70,15 +79,23 @@ class IRAE(Bijection):
             "coupling_bound": coupling_bound,
             "network": network,
             "condition_channels": condition_channels,
+            "kernels": kernels,
         }
-        self.encoder = Glow(**options)
+        # The decoder begins where the encoder ends: one of them can shrink for both.
+        self.encoder = Glow(**options, shrinking=shrinking)
         self.decoder = Glow(**options)
         self.start = start
         # What an inpainting model finds in its holes: None for a smooth interpolation.
         self.hole_fill = hole_fill
         self.condition_channels = condition_channels
         if start == "identity":
-            self.decoder.load_state_dict(self.encoder.state_dict())
+            self.mirror()
+
+    @torch.no_grad()
+    def mirror(self) -> None:
+        """Give the decoder the encoder's weights, so that it undoes what the encoder does."""
+        weights = self.encoder.state_dict()
+        self.decoder.load_state_dict({name: weights[name] for name in self.decoder.state_dict()})
 
     @property
     def size_multiple(self) -> int:
@@ -106,4 +123,4 @@ class IRAE(Bijection):
         """Set the encoder's ActNorms from a batch; under an identity start the decoder's too."""
         initialise_actnorm(self.encoder, degraded - 0.5, condition)
         if self.start == "identity":
-            self.decoder.load_state_dict(self.encoder.state_dict())
+            self.mirror()

@@ -69,12 +69,16 @@ class _Coupling:
     bound: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Level:
-    """Maps and couplings of the encoder in pairs, and couplings and maps of the decoder."""
+    """Maps and couplings of the encoder in pairs, and couplings and maps of the decoder.
+
+    ``after`` is the map that ends the encoder, if there is one.
+    """
 
     encoder: list[tuple[_Map, _Coupling]]
     decoder: list[tuple[_Coupling, _Map]]
+    after: _Map | None = None
 
 
 class LosslessIRAE:
@@ -122,6 +126,7 @@ class LosslessIRAE:
     def _build(self, parts: list[Any], index: int, scale: Matrix) -> Matrix:
         """Make a level and those below it; the scale of its input to that of its output."""
         (mixings, couplings), (unmixings, uncouplings) = parts[index]
+        *mixings, shrinking = mixings if len(mixings) > len(couplings) else [*mixings, None]
         haar = _haar(scale.shape[0])
         scale = np.repeat(scale, 4, axis=0)
         level = _Level([], [])
@@ -130,6 +135,8 @@ class LosslessIRAE:
             matrix = _matrices(mixing)[0]
             map_, scale = _lift(matrix if step else multiply(matrix, haar), scale)
             level.encoder.append((map_, _coupling(coupling, scale)))
+        if shrinking is not None:
+            level.after, scale = _lift(_matrices(shrinking)[0], scale)
         if index + 1 < len(parts):
             half = len(scale) // 2
             below = self._build(parts, index + 1, scale[:half])
@@ -164,6 +171,8 @@ class LosslessIRAE:
         x = F.pixel_unshuffle(x, 2)
         for map_, coupling in level.encoder:
             x = _couple(coupling, _apply(map_, x), lanes)
+        if level.after is not None:
+            x = _apply(level.after, x)
         if index + 1 < len(self.levels):
             down, latent = x.chunk(2)
             x = torch.cat([self._forward(index + 1, down, lanes), latent])
@@ -179,13 +188,15 @@ class LosslessIRAE:
         if index + 1 < len(self.levels):
             down, latent = y.chunk(2)
             y = torch.cat([self._inverse(index + 1, down, lanes), latent])
+        if level.after is not None:
+            y = _undo(level.after, y)
         for map_, coupling in reversed(level.encoder):
             y = _undo(map_, _uncouple(coupling, y, lanes))
         return F.pixel_shuffle(y, 2)
 
 
 def _parts(chain: nn.Module) -> tuple[list[BoundedMixing], list[_Supported]]:
-    """The mixings and the couplings of a level.
+    """The mixings and the couplings of a level; one mixing more if it ends with one.
 
     Raises:
         ValueError: it has steps of another kind.
@@ -195,7 +206,9 @@ def _parts(chain: nn.Module) -> tuple[list[BoundedMixing], list[_Supported]]:
     couplings = [step for step in steps if isinstance(step, AdditiveCoupling | BoundedCoupling)]
     if (
         not isinstance(squeeze, HaarSqueeze)
-        or not len(mixings) == len(couplings) == len(steps) / 2
+        or len(mixings) + len(couplings) != len(steps)
+        or [isinstance(step, BoundedMixing) for step in steps[: 2 * len(couplings)]]
+        != [True, False] * len(couplings)
         or not all(isinstance(coupling.network, PlainNetwork) for coupling in couplings)
     ):
         raise ValueError("only a default IRAE has an integer form")
@@ -211,7 +224,10 @@ def _rotation(free: Tensor) -> Matrix:
 def _matrices(mixing: BoundedMixing) -> tuple[Matrix, Matrix]:
     """The matrix of a mixing and its inverse, as `BoundedMixing.matrices` gives them."""
     left, right, fixed = (_rotation(t) for t in (mixing.left, mixing.right, mixing.fixed))
-    logs = [mixing.bound * tanh(float(s) / mixing.bound) for s in mixing.log_scale.detach()]
+    logs = [
+        mixing.bound * tanh(mixing.pace * float(s) / mixing.bound)
+        for s in mixing.log_scale.detach()
+    ]
     there, back = (np.array([exp(sign * log) for log in logs]) for sign in (1.0, -1.0))
     matrix = multiply(multiply(left, there[:, None] * right), fixed)
     inverse = multiply(multiply(fixed.T, right.T), back[:, None] * left.T)
@@ -287,8 +303,8 @@ def _network(coupling: _Coupling, x: Tensor) -> tuple[Tensor, Tensor | None]:
     h = second.double() * _tiled(coupling.enter, second)
     h = h.add_(0.5).floor_().clamp_(-limit, limit)[None]
     (w1, w2, w3), (b1, b2, b3) = coupling.weights, coupling.biases
-    for weight, bias, padding in ((w1, b1, 1), (w2, b2, 0)):
-        h = F.conv2d(h, weight, bias, padding=padding)
+    for weight, bias in ((w1, b1), (w2, b2)):
+        h = F.conv2d(h, weight, bias, padding=weight.shape[2] // 2)
         # Each of these is exact or rounded once, by the standard.
         h = h.mul_(2.0**-_WEIGHT_BITS).add_(0.5).floor_().clamp_(0.0, limit)
     h = F.conv2d(h, w3, b3, padding=1)[0]

@@ -20,6 +20,7 @@ from irae.flow.layers import (
     BoundedMixing,
     HaarSqueeze,
     InvertibleConv1x1,
+    Shrinking,
     Squeeze,
 )
 from irae.flow.networks import ActNormNetwork, PlainNetwork, set_network_dtype
@@ -62,6 +63,7 @@ BIJECTIONS: dict[str, Callable[[], Bijection]] = {
     "actnorm": lambda: ActNorm(CHANNELS),
     "conv1x1": lambda: InvertibleConv1x1(CHANNELS),
     "bounded": lambda: BoundedMixing(CHANNELS),
+    "shrinking": lambda: Shrinking(CHANNELS, 4.0),
     "additive": lambda: AdditiveCoupling(PlainNetwork(2, 2, 6)),
     "affine": lambda: AffineCoupling(PlainNetwork(2, 4, 6)),
     "bounded coupling": lambda: BoundedCoupling(PlainNetwork(2, 4, 6), 0.3),

@@ -19,7 +19,8 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not i
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("paper", {"width": 16, "depth": 3}),
     "paper, three levels": ("paper", {"width": 8, "depth": 2, "levels": 3}),
-    "default": ("default", {"width": 16, "depth": 2}),
+    "default": ("default", {"width": 16, "depth": 4}),
+    "two levels": ("default", {"width": 8, "depth": 2, "levels": 2, "kernels": [3, 5]}),
 }
 
 

@@ -16,7 +16,9 @@ from irae.models.irae import IRAE, PRESETS
 FORMS: dict[str, dict[str, Any]] = {
     "paper": {**PRESETS["paper"], "width": 16, "depth": 3},
     "paper, three levels": {**PRESETS["paper"], "width": 8, "depth": 2, "levels": 3},
-    "default": {"width": 16, "depth": 3, "levels": 2},
+    "default": {**PRESETS["default"], "width": 16, "depth": 4},
+    "two levels": {"width": 16, "depth": 3, "levels": 2},
+    "large kernels": {"width": 8, "depth": 2, "kernels": [5, 3], "shrinking": 2.0},
     "one level": {"width": 16, "depth": 2, "levels": 1},
     "a mask": {"width": 16, "depth": 2, "levels": 3, "condition_channels": 1},
     "affine with a mask": {**PRESETS["paper"], "width": 8, "depth": 2, "condition_channels": 1},
@@ -52,6 +54,17 @@ def test_same_numbers_as_the_plain_form(form: str, strip_bytes: int | None) -> N
     assert (plain - x).abs().max() > 0.01
     folded = FoldedIRAE(network, strip_bytes=strip_bytes)
     torch.testing.assert_close(folded(x, condition), plain, atol=1e-4, rtol=1e-5)
+
+
+def test_a_last_strip_of_one_row() -> None:
+    """What lies beyond the picture is seen from the strip before the last one, too."""
+    network = perturbed({"width": 8, "depth": 2, "levels": 1, "kernels": [1, 3]})
+    folded = FoldedIRAE(network, strip_bytes=1)
+    x = torch.rand(1, 3, 26, 16, generator=torch.Generator().manual_seed(0))
+    rows = [r for _, r in folded._strips(folded.levels[0].encoder[0][0], torch.zeros(1, 13, 8, 12))]
+    assert rows[-1] == slice(12, 13)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(x), network(x), atol=1e-4, rtol=1e-5)
 
 
 def test_strips_are_really_used() -> None:

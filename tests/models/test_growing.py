@@ -20,12 +20,16 @@ LARGER: dict[str, dict[str, Any]] = {
     "bounded above": {"coupling": ["bounded", "additive"], "coupling_bound": 0.5},
     "a wider bound": {"mixing_bound": 0.5},
     "a condition": {"condition_channels": 1},
+    "larger kernels": {"kernels": [3, 1]},
+    "shrinking": {"shrinking": 3.0},
     "all": {
         "width": 11,
         "levels": 3,
         "coupling": "bounded",
         "mixing_bound": 0.3,
         "condition_channels": 2,
+        "kernels": [1, 5],
+        "shrinking": 2.0,
     },
 }
 
@@ -80,7 +84,9 @@ def test_every_new_part_is_reached_by_training(change: str) -> None:
         ({"levels": 3}, "3 levels"),
         ({"depth": 3}, "more steps"),
         ({"depth": 1}, "fewer steps"),
-        ({"mixing_bound": 0.3}, "mixing_bound 0.3"),
+        ({"mixing_bound": 0.3}, "bound 0.3"),
+        ({"kernels": [3]}, "kernel of it, 3"),
+        ({"shrinking": 2.0}, "shrinks"),
         ({"condition_channels": 1}, "condition"),
         ({"coupling": "affine"}, "AffineCoupling"),
         ({"mixing": "dense"}, "InvertibleConv1x1"),
@@ -89,6 +95,34 @@ def test_every_new_part_is_reached_by_training(change: str) -> None:
 def test_what_does_not_fit_is_refused(source: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         start_from(IRAE(**SMALL), trained(**source))
+
+
+def test_a_shrinking_takes_the_place_of_the_levels_below() -> None:
+    source = trained()
+    network = IRAE(**{**SMALL, "levels": 1, "shrinking": 4.0})
+    start_from(network, source)
+    x = torch.rand(1, 3, 32, 40)
+    with torch.no_grad():
+        latent, down = network.encoder(x - 0.5)
+        expected = source.encoder.levels[0](x - 0.5).chunk(2, 1)
+        torch.testing.assert_close(down, expected[0] / 25, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(latent, expected[1])
+        torch.testing.assert_close(
+            network(x), source.decoder.levels[0].inverse(torch.cat([down, latent], 1)) + 0.5
+        )
+
+
+def test_a_network_that_shrinks_is_gone_on_from() -> None:
+    source = trained(shrinking=3.0)
+    x = torch.rand(1, 3, 32, 40)
+    network = IRAE(**{**SMALL, "shrinking": 4.0, "width": 10})
+    start_from(network, source)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), source(x), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="fewer steps"):
+        start_from(
+            IRAE(width=8, depth=3, levels=1, shrinking=3.0), trained(levels=1, shrinking=3.0)
+        )
 
 
 def test_another_network_must_have_the_same_tensors() -> None:
