@@ -22,7 +22,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from irae import load_model
-from irae.flow.layers import BoundedMixing
+from irae.flow.layers import BoundedMixing, Shrinking
 from irae.imaging.degrade import add_noise
 from irae.imaging.error_map import draw_error_map
 from irae.imaging.metrics import psnr
@@ -98,11 +98,13 @@ def draw_flow(network: IRAE, path: Path) -> None:
     channels = 3
     for number, chain in enumerate(network.encoder.levels):
         y = -1.2 * number - 0.4
-        steps = sum(isinstance(layer, BoundedMixing) for layer in chain.steps)
+        steps = sum(type(layer) is BoundedMixing for layer in chain.steps)
         channels *= 4
         text = f"squeeze 2×2\n{steps} steps on {channels} channels"
-        box(2.4, y, 3.6, text, ENCODER)
         box(10, y, 3.6, text.replace("squeeze", "unsqueeze"), DECODER)
+        if isinstance(chain.steps[-1], Shrinking):
+            text += "\nshrinking"
+        box(2.4, y, 3.6, text, ENCODER)
         arrow((6.0, y + 0.55), (10.0, y + 0.55), LATENT)
         share = channels // 2
         axes.text(8, y + 0.66, f"latent {number + 1}: {share} channels", ha="center", color=LATENT)
@@ -237,13 +239,18 @@ def draw_scales(network: IRAE, path: Path) -> None:
                 # The decoder is run backward, so it divides by them.
                 values = values if name == "encoder" else 1 / values
                 axes.plot([place] * len(values), values, "_", color=colour, alpha=0.7)
-                bound = mixing.bound
+                if isinstance(mixing, Shrinking):
+                    axes.text(place, values.min() / 1.4, "shrinking", ha="center", va="top")
+                else:
+                    bound = mixing.bound
                 place += 1
     axes.axhline(1, color="0.6", lw=0.8)
     for limit in (-bound, bound):
         axes.axhline(np.exp(limit), color="0.6", lw=0.8, ls="--")
     axes.text(place, np.exp(bound), f" exp({bound:g})", va="center", color="0.4")
     axes.text(place, np.exp(-bound), f" exp(−{bound:g})", va="center", color="0.4")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 2)
     axes.set_xticks([at for at, _ in marks], [text for _, text in marks], ha="left")
     axes.set_ylabel("singular values")
     save(figure, path)

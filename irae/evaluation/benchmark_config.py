@@ -50,6 +50,7 @@ class TaskSection(Section):
     task: Literal["denoise", "jpeg", "inpaint"] | None = None  # default: the section's name
     # Sigma, quality, or holes: center:N, box:N (pixels) and irregular (the files of masks).
     levels: list[int | float | str] = Field(min_length=1)
+    clipped: bool = False  # noisy pictures in 8 bits, as in a real file
     subsampling: Literal["4:2:0", "4:4:4"] = "4:2:0"
     masks: str | None = None  # for irregular: a folder of test masks, here or below the data root
     luma: bool = False  # measured on Y, from gray pictures

@@ -135,7 +135,7 @@ class Cell:
             DataError: a folder of masks is missing or empty.
         """
         if self.task == "denoise":
-            return Noise(float(self.level))
+            return Noise(float(self.level), self.task_section.clipped)
         if self.task == "jpeg":
             return Jpeg(int(self.level), self.task_section.subsampling)
         if self.level == "irregular":
@@ -198,7 +198,7 @@ class Cell:
         """That of the test, so that every model is trained for the cell it is tested in."""
         said: dict[str, Any]
         if self.task == "denoise":
-            said = {"sigma": self.level, "clipped": 0}
+            said = {"sigma": self.level, "clipped": float(self.task_section.clipped)}
         elif self.task == "jpeg":
             kinds = [self.task_section.subsampling]
             said = {"quality": self.level, "subsampling": kinds, "aligned": 1}
@@ -235,6 +235,8 @@ class Cell:
             "luma": self.task_section.luma,
             "checkpoint": self.checkpoint,
         }
+        if self.task_section.clipped:  # Said only where it is so: older results stay valid.
+            found["clipped"] = True
         path = self.checkpoint_path()
         if path is not None and path.is_file():
             found["content"] = hashlib.sha256(path.read_bytes()).hexdigest()

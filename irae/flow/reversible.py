@@ -101,7 +101,8 @@ class _ReversibleStep(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         output, condition, *saved = ctx.saved_tensors
-        output = ctx.baton.state if output is None else output
+        # A chain's output leads back to this very step; to differentiate that would never end.
+        output = ctx.baton.state if output is None else output.detach()
         parameters = _trainable(ctx.step)
         if [id(p) for p in parameters] != [id(p) for p in saved]:
             raise RuntimeError(

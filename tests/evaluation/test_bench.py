@@ -45,11 +45,10 @@ def test_macs_of_networks_that_can_be_counted_by_hand() -> None:
     # Half resolution: 13 to 96, ten of 96 to 96, 96 to 12 channels, 3x3 each.
     by_hand = 9 * (13 * 96 + 10 * 96 * 96 + 96 * 12) / 4
     assert macs_per_pixel(named_model("ffdnet")) == pytest.approx(by_hand)
-    # Eight couplings and mixings each way at half and at quarter resolution, Haar besides. The
-    # bounded couplings of level 1 put out a scale beside each shift.
-    level1 = 16 * (9 * 6 * 96 + 96 * 96 + 9 * 96 * 12) + 18 * 12 * 12
-    level2 = 16 * (9 * 12 * 96 + 96 * 96 + 9 * 96 * 12) + 18 * 24 * 24
-    by_hand = level1 / 4 + level2 / 16
+    # At half resolution eight couplings and mixings each way, Haar, and what shrinks. A bounded
+    # coupling puts out a scale beside each shift; every fourth has a middle convolution of 3x3.
+    couplings = 16 * (9 * 6 * 96 + 96 * 96 + 9 * 96 * 12) + 4 * 8 * 96 * 96
+    by_hand = (couplings + (16 + 2 + 1) * 12 * 12) / 4
     assert macs_per_pixel(named_model("irae:default")) == pytest.approx(by_hand)
 
 
