@@ -166,10 +166,14 @@ def package(
     print(page)
 
 
-def state_guard_anew(name: str) -> None:
+def state_guard_anew(name: str, note: str = "") -> None:
     """Measure the guard figures of a packaged model again; its weights stay as they are."""
     model = load_model(WEIGHTS / f"{name}.safetensors")
     card = {**model.spec.card, "guard": guard_figures(model)}
+    if note:
+        card["data"] += f"; {note}"
+        page = markdown(name, card, model.parameters)
+        (WEIGHTS / f"{name}.md").write_text(page, encoding="utf-8")
     spec = replace(model.spec, card=card)
     save_model(WEIGHTS / f"{name}.safetensors", model.network, spec, half=True)
     write_checksums(WEIGHTS)
@@ -186,7 +190,7 @@ def main() -> None:
     parser.add_argument("--note", default="", help="Said after the data in the card.")
     arguments = parser.parse_args()
     if str(arguments.run) == "guard":
-        state_guard_anew(arguments.name)
+        state_guard_anew(arguments.name, arguments.note)
         return
     package(
         arguments.run,

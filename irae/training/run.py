@@ -299,7 +299,8 @@ def resume(
     run = Run(chosen, folder, device, state, ranks)
 
     def write() -> None:
-        remove_leftovers(folder)
+        for place in (folder, folder / "samples"):
+            remove_leftovers(place)
         _write_text(folder / CONFIG_FILE, dump_config(run.config))
         truncate_metrics(folder, run.step)
 
