@@ -128,11 +128,13 @@ def test_the_number_of_threads_does_not_matter(model: LoadedModel, threads: None
     assert same == stack
 
 
-def test_its_sums_are_those_of_integers() -> None:
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_its_sums_are_those_of_integers(layer: int) -> None:
     """A coupling's convolutions are exact, so no machine can find other numbers."""
     loaded = load_model("denoise")
-    coupling = flow_of(loaded).levels[1].encoder[3][1]
-    weight, bias = coupling.weights[0], coupling.biases[0]
+    coupling = flow_of(loaded).levels[-1].encoder[3][1]
+    weight, bias = coupling.weights[layer], coupling.biases[layer]
+    assert weight.shape[2:] == (3, 3)
     generator = torch.Generator().manual_seed(0)
     h = torch.randint(-(1 << 21), 1 << 21, (1, weight.shape[1], 9, 11), generator=generator)
     floats = F.conv2d(h.double(), weight, bias, padding=1)
