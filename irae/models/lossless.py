@@ -126,17 +126,16 @@ class LosslessIRAE:
     def _build(self, parts: list[Any], index: int, scale: Matrix) -> Matrix:
         """Make a level and those below it; the scale of its input to that of its output."""
         (mixings, couplings), (unmixings, uncouplings) = parts[index]
-        *mixings, shrinking = mixings if len(mixings) > len(couplings) else [*mixings, None]
         haar = _haar(scale.shape[0])
         scale = np.repeat(scale, 4, axis=0)
         level = _Level([], [])
         self.levels.append(level)
-        for step, (mixing, coupling) in enumerate(zip(mixings, couplings, strict=True)):
+        for step, (mixing, coupling) in enumerate(zip(mixings, couplings, strict=False)):
             matrix = _matrices(mixing)[0]
             map_, scale = _lift(matrix if step else multiply(matrix, haar), scale)
             level.encoder.append((map_, _coupling(coupling, scale)))
-        if shrinking is not None:
-            level.after, scale = _lift(_matrices(shrinking)[0], scale)
+        if len(mixings) > len(couplings):  # The level ends with one.
+            level.after, scale = _lift(_matrices(mixings[-1])[0], scale)
         if index + 1 < len(parts):
             half = len(scale) // 2
             below = self._build(parts, index + 1, scale[:half])
@@ -206,9 +205,8 @@ def _parts(chain: nn.Module) -> tuple[list[BoundedMixing], list[_Supported]]:
     couplings = [step for step in steps if isinstance(step, AdditiveCoupling | BoundedCoupling)]
     if (
         not isinstance(squeeze, HaarSqueeze)
-        or len(mixings) + len(couplings) != len(steps)
-        or [isinstance(step, BoundedMixing) for step in steps[: 2 * len(couplings)]]
-        != [True, False] * len(couplings)
+        or mixings != steps[0::2]
+        or couplings != steps[1::2]
         or not all(isinstance(coupling.network, PlainNetwork) for coupling in couplings)
     ):
         raise ValueError("only a default IRAE has an integer form")
