@@ -6,13 +6,14 @@ None is worth shipping so far, so they live here and not in the package.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irae.flow.bijection import Bijection, Chain
+from irae.flow.bijection import Chain
 from irae.flow.glow import Glow
 from irae.flow.layers import MIXINGS, BoundedCoupling, Mixing
 from irae.flow.networks import NETWORKS as COUPLING_NETWORKS
@@ -123,7 +124,7 @@ class LUMixing(Mixing):
         return self.permutation @ lower @ (self.upper.triu(1) + diagonal)
 
 
-class TiedIRAE(Bijection):
+class TiedIRAE(nn.Module):
     """One flow, forward and backward, with a `Shrinking` between."""
 
     def __init__(
@@ -149,21 +150,15 @@ class TiedIRAE(Bijection):
         return self.flow.size_multiple
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        *latents, last = self.flow(x - 0.5)
-        both = torch.cat([last, latents[-1]], 1)
-        last, latents[-1] = self.between(both).chunk(2, 1)
-        return self.flow.inverse([*latents, last]) + 0.5
+        return self._through(x, self.between)
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        *latents, last = self.flow(z - 0.5)
-        both = torch.cat([last, latents[-1]], 1)
-        last, latents[-1] = self.between.inverse(both).chunk(2, 1)
-        return self.flow.inverse([*latents, last]) + 0.5
+        return self._through(z, self.between.inverse)
 
-    def forward_and_log_det(
-        self, x: Tensor, condition: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError("not needed to compare")
+    def _through(self, x: Tensor, between: Callable[[Tensor], Tensor]) -> Tensor:
+        *latents, last = self.flow(x - 0.5)
+        last, latents[-1] = between(torch.cat([last, latents[-1]], 1)).chunk(2, 1)
+        return self.flow.inverse([*latents, last]) + 0.5
 
 
 class GatedIRAE(IRAE):

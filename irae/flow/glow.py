@@ -11,13 +11,7 @@ from torch import Tensor, nn
 
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
-from irae.flow.layers import (
-    SQUEEZES,
-    CouplingKind,
-    Shrinking,
-    build_coupling,
-    build_mixing,
-)
+from irae.flow.layers import SQUEEZES, CouplingKind, Shrinking, build_coupling, build_mixing
 from irae.flow.networks import NETWORKS
 from irae.flow.reversible import run_chain
 
