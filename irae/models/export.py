@@ -14,7 +14,7 @@ from torch import Tensor
 
 from irae.errors import ModelError, UsageError
 from irae.models.files import LoadedModel
-from irae.models.folded import FoldedCoupling, FoldedLevel, Linear, fold
+from irae.models.folding import FoldedCoupling, FoldedLevel, Linear, fold
 from irae.models.irae import IRAE
 from irae.writing import write_atomically
 
