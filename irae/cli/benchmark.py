@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from irae.cli.options import Device
 from irae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def benchmark(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after this time; run again to go on.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Compute cells anew whose config has changed.")
     ] = False,

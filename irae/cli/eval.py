@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from irae.cli.options import Device
 from irae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def eval_(
         typer.Option("--luma", help="Measure on Y, from gray pictures; gray models always are."),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of noise, holes and masks.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     threads: Annotated[
         int | None, typer.Option("--threads", help="CPU threads. Default: PyTorch's choice.")

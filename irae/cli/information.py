@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from irae.cli.options import Device
 from irae.errors import UsageError
 
 
@@ -45,7 +46,7 @@ def information(
         int, typer.Option("--pictures", help="Only the first N; every fourth is held out.")
     ] = 32,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    device: Device = "auto",
     root: Annotated[
         Path | None,
         typer.Option(

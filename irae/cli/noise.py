@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from irae.cli.options import Device
+
 
 def noise(
     clean: Annotated[Path, typer.Argument(help="The picture that is to be noisy.")],
@@ -16,7 +18,7 @@ def noise(
     model: Annotated[
         str, typer.Option(help="A packaged name or a model file that is run backward.")
     ] = "denoise",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

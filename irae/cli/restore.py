@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from irae.cli.options import Device, Precision
 from irae.errors import UsageError
 
 
@@ -55,13 +56,8 @@ def restore(
             " it. Not for inpainting.",
         ),
     ] = 1.0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"],
-        typer.Option(
-            help="Of the networks' arithmetic. auto: bf16 where that is faster and costs nothing."
-        ),
-    ] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
     tile: Annotated[
         int | None,
         typer.Option(

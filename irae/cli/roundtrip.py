@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from irae.cli.options import Device
 from irae.errors import IraeError, UsageError
 
 
@@ -19,7 +20,7 @@ def roundtrip(
     bound: Annotated[
         float, typer.Option(min=0, help="Largest error allowed, in 8-bit units.")
     ] = 0.5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = False,
     levels: Annotated[
         bool,

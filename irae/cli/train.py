@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from irae.cli.options import Device
 from irae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def train(
         int | None, typer.Option(min=0, help="Stop when the run has taken this many steps in all.")
     ] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[
         str | None, typer.Option(help="auto, fp32 or bf16, for the coupling networks.")
     ] = None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from irae.cli.options import Device, Precision
 
 
 def ui(
@@ -20,13 +22,8 @@ def ui(
     max_pixels: Annotated[
         float, typer.Option(min=1, help="Most pixels in a picture; 100e6 is a hundred million.")
     ] = 100e6,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"],
-        typer.Option(
-            help="Of the networks' arithmetic. auto: bf16 where that is faster and costs nothing."
-        ),
-    ] = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Restore pictures on a page in the browser: drop, compare, paint holes, download.
 

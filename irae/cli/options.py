@@ -1,0 +1,15 @@
+"""Options that several commands have alike."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(
+        help="Of the networks' arithmetic. auto: bf16 where that is faster and costs nothing."
+    ),
+]
