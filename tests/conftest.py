@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +21,18 @@ SHARED = Path(os.environ.get("IRAE_SHARED", REPOSITORY.parent / "shared"))
 
 # Bit-for-bit tests need one order of summation, and two cores are soon oversubscribed.
 torch.set_num_threads(1)
+
+
+# Of Chromium, so that it needs no window and asks nobody for anything.
+BROWSER_ARGUMENTS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +77,24 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     tasks = ("denoise", "jpeg", "inpaint")
     return {task: make_model(folder / f"{task}.safetensors", task) for task in tasks}
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Callable[[int], AbstractContextManager[Any]]:
+    """Starts a browser without a window, given the milliseconds that may take."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no chromium on this machine (Debian: apt-get install chromium)")
+
+    @contextmanager
+    def start(timeout: int) -> Iterator[Any]:
+        with playwright.sync_playwright() as driver:
+            started = driver.chromium.launch(
+                executable_path=found, args=BROWSER_ARGUMENTS, timeout=timeout
+            )
+            yield started
+            started.close()
+
+    return start
