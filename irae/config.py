@@ -110,6 +110,8 @@ class TrainingSection(Section):
     step_every: int = Field(default=50000, ge=1)  # step: the rate times gamma, this often
     gamma: float = Field(default=0.5, gt=0, le=1)
     warmup: int = Field(default=200, ge=0)
+    # muon: Jordan et al. 2024, for the weights of convolutions, and adamw for the rest.
+    optimizer: Literal["adamw", "muon"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)

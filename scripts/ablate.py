@@ -91,6 +91,15 @@ VARIANTS: dict[str, list[str]] = {
     # Training.
     "loss l1": ["training.loss=l1"],
     "loss charbonnier": ["training.loss=charbonnier"],
+    "loss psnr": ["training.loss=psnr"],
+    "muon": ["training.optimizer=muon"],
+    "muon, loss psnr": ["training.optimizer=muon", "training.loss=psnr"],
+    "muon, loss psnr, depthwise and gated, width 48": [
+        "training.optimizer=muon",
+        "training.loss=psnr",
+        f"{OPTIONS}network=gated",
+        f"{OPTIONS}width=48",
+    ],
     "patch 32, batch 18": ["data.patch=32", "training.batch=18"],
     "patch 96, batch 2": ["data.patch=96", "training.batch=2"],
     "batch 2": ["training.batch=2"],

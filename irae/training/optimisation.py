@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from irae.config import TrainingSection
 from irae.errors import TrainingError
@@ -23,6 +24,7 @@ from irae.models.adapting import (
 )
 from irae.training.batches import Batch
 from irae.training.distributed import Ranks
+from irae.training.muon import Muon
 
 _LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": torch.abs,
@@ -85,12 +87,15 @@ class Optimisation:
         self.network, self._section, self._ranks = network, section, ranks
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
-        self.optimizer = AdamW(
-            self._parameters,
-            lr=section.learning_rate,
-            betas=section.betas,
-            weight_decay=section.weight_decay,
-            fused=True,
+        options: dict[str, Any] = {
+            "lr": section.learning_rate,
+            "betas": section.betas,
+            "weight_decay": section.weight_decay,
+        }
+        self.optimizer: Optimizer = (
+            Muon(network, **options)
+            if section.optimizer == "muon"
+            else AdamW(self._parameters, **options, fused=True)
         )
         # The first step that was not finite, 0 for none.
         self._bad_step = torch.zeros((), device=self._device)

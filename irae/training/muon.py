@@ -1,0 +1,145 @@
+"""The Muon optimiser: updates of convolutions are orthogonalised; the rest is trained by AdamW."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw
+
+_MOMENTUM = 0.95
+# Of the quintic whose iteration sends singular values in (0, 1] to about 1 (Jordan et al. 2024).
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+_ITERATIONS = 5
+# Root mean square of an update at a rate of 1, about that of AdamW's (Liu et al. 2025,
+# arXiv 2502.16982, section 2.2), so that rates found for the one do for the other.
+_RMS = 0.2
+
+
+class Muon(Optimizer):
+    """Muon (Jordan et al. 2024) for the weights of convolutions, AdamW for all else.
+
+    A convolution's weight, ``out in kh kw``, is taken as a matrix ``out (in kh kw)``. Its update is
+    the orthogonal matrix nearest to a running mean of its gradient: all directions are learned at
+    one pace, those too that a few strong ones drown in the gradient. Depthwise convolutions, whose
+    filters have nothing to do with each other, biases and matrices of 1×1 mixings are AdamW's.
+
+    Args:
+        network: what is trained.
+        lr: the rate of both.
+        betas: of AdamW.
+        weight_decay: decoupled, of both.
+
+    Attributes:
+        found_inf: 1.0, a scalar on the device, for a `step` that must change no weight.
+    """
+
+    found_inf: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+    ) -> None:
+        matrices = {
+            id(layer.weight)
+            for layer in network.modules()
+            if isinstance(layer, nn.Conv2d) and layer.groups == 1
+        }
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if id(p) in matrices], "orthogonal": True},
+            {"params": [p for p in parameters if id(p) not in matrices], "orthogonal": False},
+        ]
+        super().__init__(
+            [group for group in groups if group["params"]],
+            {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": 1e-8},
+        )
+        self.found_inf = torch.zeros((), device=parameters[0].device)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient.
+
+        Raises:
+            ValueError: a closure is given; a loss is not computed again.
+        """
+        if closure is not None:
+            raise ValueError("Muon takes no closure")
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if group["orthogonal"]:
+                self._orthogonal_step(parameters, group)
+            else:
+                self._adamw_step(parameters, group)
+
+    def _orthogonal_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        shapes: dict[tuple[int, int], list[Tensor]] = {}
+        for parameter in parameters:
+            shapes.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
+        keep = 1.0 - self.found_inf
+        # Matrices of one shape together: hundreds of small products would take longer than large.
+        for (rows, columns), same in shapes.items():
+            means = []
+            for parameter in same:
+                assert parameter.grad is not None
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                gradient = parameter.grad.nan_to_num(0.0, 0.0, 0.0)
+                mean = state["momentum"].lerp_(gradient, (1 - _MOMENTUM) * keep)
+                # Nesterov's: a look ahead by the newest gradient.
+                means.append(gradient.lerp(mean, _MOMENTUM).reshape(rows, columns))
+            updates = orthogonalised(torch.stack(means))
+            updates *= -group["lr"] * _RMS * math.sqrt(max(rows, columns)) * keep
+            for parameter, update in zip(same, updates, strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"] * keep)
+                parameter.add_(update.view_as(parameter))
+
+    def _adamw_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter].update(
+                    step=torch.zeros((), device=parameter.device),
+                    exp_avg=torch.zeros_like(parameter),
+                    exp_avg_sq=torch.zeros_like(parameter),
+                )
+        states = [self.state[parameter] for parameter in parameters]
+        adamw(
+            parameters,
+            [p.grad for p in parameters if p.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            found_inf=self.found_inf,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """The orthogonal matrices near ``N R C``: singular vectors kept, values brought to 0.7 to 1.2.
+
+    By five Newton–Schulz iterations (Jordan et al. 2024), which are matrix products alone. A matrix
+    of zeros stays one.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x: Tensor = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    for _ in range(_ITERATIONS):
+        gram = x @ x.mT
+        x = _A * x + (_B * gram + _C * (gram @ gram)) @ x
+    return x.mT if tall else x

@@ -1,0 +1,93 @@
+"""The Muon optimiser: what it does to a gradient, and to whom."""
+
+import copy
+import io
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from irae.training.muon import Muon, orthogonalised
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
+def test_orthogonalised_keeps_singular_vectors_and_levels_values(
+    rows: int, columns: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    matrix = torch.randn(2, rows, columns)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    found = left.mT @ orthogonalised(matrix) @ right.mT
+    # Values far below the largest are on their way up still.
+    usual = values > 0.05 * values[:, :1]
+    diagonal = found.diagonal(dim1=1, dim2=2)
+    assert (diagonal[usual] > 0.6).all() and (diagonal[usual] < 1.3).all()
+    rest = found - torch.diag_embed(diagonal)
+    assert rest.abs().max() < 1e-3
+
+
+def test_orthogonalised_zeros_stay_zeros() -> None:
+    assert torch.equal(orthogonalised(torch.zeros(1, 3, 5)), torch.zeros(1, 3, 5))
+
+
+class _Parts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(3, 8, 3, padding=1)
+        self.deep = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.last = nn.Conv2d(8, 3, 1)
+
+
+def _give_gradients(network: nn.Module, seed: int = 0) -> None:
+    torch.manual_seed(seed)
+    for parameter in network.parameters():
+        parameter.grad = torch.randn_like(parameter)
+
+
+def test_only_convolutions_over_channels_are_orthogonalised() -> None:
+    torch.manual_seed(0)
+    network = _Parts()
+    plain = copy.deepcopy(network)
+    muon = Muon(network, 1e-2, weight_decay=0.1)
+    adamw = torch.optim.AdamW(plain.parameters(), 1e-2, betas=(0.9, 0.99), weight_decay=0.1)
+    for step in range(3):
+        _give_gradients(network, step)
+        _give_gradients(plain, step)
+        before = network.wide.weight.detach().clone()
+        muon.step()
+        adamw.step()
+        update = (network.wide.weight.detach() - 0.999 * before).reshape(8, 27)
+        values = torch.linalg.svdvals(update) / (1e-2 * 0.2 * 27**0.5)
+        assert values.min() > 0.5 and values.max() < 1.3
+    for name, parameter in network.named_parameters():
+        same = torch.allclose(parameter, plain.get_parameter(name), rtol=1e-5, atol=1e-7)
+        assert same == (name not in ("wide.weight", "last.weight")), name
+
+
+def test_its_state_goes_through_a_file() -> None:
+    torch.manual_seed(0)
+    network = _Parts()
+    first = Muon(network, 1e-2)
+    _give_gradients(network)
+    first.step()
+    file = io.BytesIO()
+    torch.save({"network": network.state_dict(), "optimizer": first.state_dict()}, file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    other = _Parts()
+    other.load_state_dict(state["network"])
+    second = Muon(other, 1e-2)
+    second.load_state_dict(state["optimizer"])
+    for net, optimizer in ((network, first), (other, second)):
+        _give_gradients(net, 1)
+        optimizer.step()
+    for a, b in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_takes_no_closure() -> None:
+    with pytest.raises(ValueError, match="closure"):
+        Muon(_Parts(), 1e-2).step(lambda: 0.0)
