@@ -41,6 +41,8 @@ def degrade(
 ) -> None:
     """Add noise, JPEG damage or holes to pictures; exactly one of them.
 
+    One bad picture never stops the rest; the exit code is 3 when some failed.
+
     Example: irae degrade photo.png -o noisy.png --sigma 25
     """
     from irae.restoring.batch import run_jobs
@@ -64,4 +66,4 @@ def degrade(
         title="irae degrade",
     )
     if any(outcome.error for outcome in outcomes):
-        raise typer.Exit(1)
+        raise typer.Exit(3)

@@ -81,7 +81,7 @@ def test_a_jpeg_is_written_as_pillow_encodes_it(
 def test_a_jpeg_does_not_swallow_transparency(irae: Run, tmp_path: Path) -> None:
     Image.new("RGBA", (9, 9), (1, 2, 3, 4)).save(tmp_path / "x.png")
     result = irae("degrade", tmp_path / "x.png", "-o", tmp_path / "y.jpg", "--quality", 9)
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert "transparency" in result.stderr
     assert not (tmp_path / "y.jpg").exists()
 
@@ -184,7 +184,7 @@ def test_a_hole_larger_than_the_picture_spares_the_others(irae: Run, tmp_path: P
     _draw(tmp_path / "in/large.png", (80, 80))
     small = _draw(tmp_path / "in/small.png", (20, 20))
     result = irae("degrade", tmp_path / "in", "-o", tmp_path / "out", "--hole", "center:40")
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert str(small) in result.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "large.mask.png", "large.png",
@@ -197,9 +197,9 @@ def test_nothing_is_overwritten_unasked(irae: Run, tmp_path: Path) -> None:
     before = mask.read_bytes()
     arguments = ["degrade", source, "-o", tmp_path / "y.png", "--hole", "center:9"]
     result = irae(*arguments)
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert str(mask) in result.stderr
     assert mask.read_bytes() == before
     assert not (tmp_path / "y.png").exists()
     assert irae(*arguments, "--overwrite").returncode == 0
-    assert irae(*arguments).returncode == 1
+    assert irae(*arguments).returncode == 3
