@@ -82,6 +82,7 @@ class ValidationSection(Section):
     images: int = Field(default=12, ge=1)
     crop: int = Field(default=256, ge=16)
     sigma: list[float] = Field(default=[15.0, 25.0, 50.0], min_length=1)
+    clipped: bool = False  # each sigma also clipped and rounded as in a file
     quality: list[int] = Field(default=[10, 20, 40], min_length=1)
     max_round_trip: float = Field(default=0.5, gt=0)  # in 8-bit units; beyond it, never the best
 

@@ -138,7 +138,7 @@ def _condition(model: LoadedModel, x: Tensor) -> Tensor | None:
     if model.takes_sigma:
         return torch.full((len(x), 1, 1, 1), 25 / 255, device=x.device)
     channels = getattr(model.network, "condition_channels", 0)
-    return torch.zeros(len(x), 1, *x.shape[2:], device=x.device) if channels else None
+    return torch.zeros(len(x), channels, *x.shape[2:], device=x.device) if channels else None
 
 
 def _has_published_form(network: nn.Module) -> bool:

@@ -239,7 +239,7 @@ def _run(model: LoadedModel, given: Tensor, held: int, settings: Settings) -> li
     seen = [(rows, False) for rows in torch.split(given[:first_held], _BATCH)]
     for rows, is_held in [*seen, *((r, True) for r in torch.split(given[first_held:], _BATCH))]:
         mask = torch.zeros_like(rows[:, :1])
-        condition = condition_for(model.network, mask=mask, sigma=settings.sigma)
+        condition = condition_for(model.network, mask=mask, sigma=settings.sigma, filled=rows)
         condition = None if condition is None else condition.to(rows.device)
         if condition is not None:
             condition = condition.expand(len(rows), *condition.shape[1:])

@@ -121,9 +121,14 @@ def _hooked(network: nn.Module, plan: _Plan, x: Tensor, condition: Tensor | None
 
 def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
     """After each level, the state and all the latents split off so far: nothing is left out."""
-    encoder, decoder = (_levels(flow, condition) for flow in (network.encoder, network.decoder))
+    mask = network.flow_condition(condition)
+    encoder, decoder = (_levels(flow, mask) for flow in (network.encoder, network.decoder))
+
+    def given_back(state: Tensor) -> Tensor:
+        return network.change_holes(state + 0.5, condition, inverse=True)
+
     stages = []
-    state, latents = x - 0.5, list[Tensor]()
+    state, latents = network.change_holes(x, condition) - 0.5, list[Tensor]()
     for depth, (chain, given) in enumerate(encoder, 1):
         state, latent = chain(state, given).chunk(2, 1)
         latents.append(latent)
@@ -132,7 +137,7 @@ def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
             Stage(
                 f"encoder, after level {depth}",
                 parts,
-                lambda parts=parts: _up(parts, encoder) + 0.5,  # type: ignore[misc]
+                lambda parts=parts: given_back(_up(parts, encoder)),  # type: ignore[misc]
             )
         )
     for depth in range(len(decoder), 0, -1):
@@ -143,7 +148,7 @@ def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
             Stage(
                 OUTPUT if depth == 1 else f"decoder, after level {depth}",
                 (state + 0.5,) if depth == 1 else parts,
-                lambda parts=parts: _up(_down(parts, decoder), encoder) + 0.5,  # type: ignore[misc]
+                lambda parts=parts: given_back(_up(_down(parts, decoder), encoder)),  # type: ignore[misc]
             )
         )
     return stages

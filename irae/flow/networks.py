@@ -25,9 +25,10 @@ class CouplingNetwork(nn.Module):
         return x.to(dtype=dtype, memory_format=torch.channels_last)
 
 
-def _convolve(layer: nn.Conv2d, x: Tensor, padding: int) -> Tensor:
+def convolve(layer: nn.Conv2d, x: Tensor, padding: int, stride: int = 1) -> Tensor:
+    """A layer's convolution in the type of ``x``, whatever the type of its weights."""
     bias = None if layer.bias is None else layer.bias.to(x.dtype)
-    return F.conv2d(x, layer.weight.to(x.dtype), bias, padding=padding)
+    return F.conv2d(x, layer.weight.to(x.dtype), bias, stride=stride, padding=padding)
 
 
 class PlainNetwork(CouplingNetwork):
@@ -53,9 +54,9 @@ class PlainNetwork(CouplingNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self._enter(x)
-        h = F.relu(_convolve(self.conv1, h, 1), inplace=True)
-        h = F.relu(_convolve(self.conv2, h, self.conv2.kernel_size[0] // 2), inplace=True)
-        return _convolve(self.conv3, h, 1).to(x.dtype)
+        h = F.relu(convolve(self.conv1, h, 1), inplace=True)
+        h = F.relu(convolve(self.conv2, h, self.conv2.kernel_size[0] // 2), inplace=True)
+        return convolve(self.conv3, h, 1).to(x.dtype)
 
 
 class ActNormNetwork(CouplingNetwork):
@@ -83,9 +84,9 @@ class ActNormNetwork(CouplingNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self._enter(x)
-        h = F.relu(self.actnorm1(_convolve(self.conv1, h, 1)))
-        h = F.relu(self.actnorm2(_convolve(self.conv2, h, 1)))
-        return _convolve(self.conv3, h, 0).to(x.dtype) * self.log_scale.exp()
+        h = F.relu(self.actnorm1(convolve(self.conv1, h, 1)))
+        h = F.relu(self.actnorm2(convolve(self.conv2, h, 1)))
+        return convolve(self.conv3, h, 0).to(x.dtype) * self.log_scale.exp()
 
 
 NETWORKS: dict[str, type[PlainNetwork] | type[ActNormNetwork]] = {

@@ -21,7 +21,11 @@ def takes_sigma(network: nn.Module) -> bool:
 
 
 def condition_for(
-    network: nn.Module, *, mask: Tensor | None = None, sigma: float | Tensor | None = None
+    network: nn.Module,
+    *,
+    mask: Tensor | None = None,
+    sigma: float | Tensor | None = None,
+    filled: Tensor | None = None,
 ) -> Tensor | None:
     """The second argument of ``network(degraded, condition)``.
 
@@ -32,10 +36,12 @@ def condition_for(
         mask: ``B 1 H W``, True in the holes.
         sigma: of the noise in 8-bit units: one number, one per picture (``B``), or a map
             ``B 1 H W``.
+        filled: the picture ``B C H W`` with its holes filled as the network expects them.
 
     Returns:
         For a network told the noise level, sigma / 255 as ``B 1 1 1`` (or the map); for one told
-        the mask, that as float32; else None.
+        the mask, that as float32, and where it takes four channels, the filled picture after it;
+        else None.
 
     Raises:
         ModelError: the network needs a sigma and there is none.
@@ -47,7 +53,9 @@ def condition_for(
         return level if level.ndim == 4 else level.reshape(-1, 1, 1, 1)
     if mask is None or not getattr(network, "condition_channels", 0):
         return None
-    return mask.float()
+    if network.condition_channels == 1 or filled is None:
+        return mask.float()
+    return torch.cat([mask.to(filled), filled.expand(-1, 3, -1, -1)], 1)
 
 
 def to_network_channels(network: nn.Module, x: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from irae.errors import ModelError, UsageError
+from irae.flow.holes import HoleNetwork, Scale
 from irae.models.files import LoadedModel
 from irae.models.folding import FoldedCoupling, FoldedLevel, Linear, fold
 from irae.models.irae import IRAE
@@ -54,6 +55,9 @@ class _Graph:
         self.constants.append(self._onnx.numpy_helper.from_array(array, name))
         return name
 
+    def floats(self, values: Sequence[float]) -> str:
+        return self.constant(torch.tensor(values))
+
     def node(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
         names = [f"n{len(self.nodes)}_{index}" for index in range(outputs)]
         self.nodes.append(self._onnx.helper.make_node(operator, inputs, names, **attributes))
@@ -63,9 +67,11 @@ class _Graph:
         first = self.node("Split", x, self.constant([channels // 2] * 2), outputs=2, axis=1)
         return first, first[:-1] + "1"
 
-    def convolve(self, x: str, weight: Tensor, bias: Tensor, padding: int = 0) -> str:
+    def convolve(
+        self, x: str, weight: Tensor, bias: Tensor, padding: int = 0, stride: int = 1
+    ) -> str:
         constants = self.constant(weight), self.constant(bias)
-        return self.node("Conv", x, *constants, pads=[padding] * 4)
+        return self.node("Conv", x, *constants, pads=[padding] * 4, strides=[stride] * 2)
 
     def linear(self, x: str, linear: Linear) -> str:
         return self.convolve(x, linear.matrix[:, :, None, None], linear.bias)
@@ -106,10 +112,8 @@ def _level(graph: _Graph, levels: list[FoldedLevel], x: str, condition: str | No
     if condition is not None:
         condition = graph.node("AveragePool", condition, kernel_shape=[2, 2], strides=[2, 2])
     x = graph.node("SpaceToDepth", x, blocksize=2)
-    # SpaceToDepth counts positions first and channels second, pixel_unshuffle the reverse.
     channels = len(level.enter.bias)
-    order = torch.arange(channels).view(channels // 4, 4).T.flatten()
-    x = graph.linear(x, Linear(level.enter.matrix[:, order], level.enter.bias))
+    x = graph.linear(x, Linear(level.enter.matrix[:, _after_squeeze(channels)], level.enter.bias))
     for coupling, following in level.encoder:
         x = _couple(graph, coupling, x, condition, inverse=False)
         x = x if following is None else graph.linear(x, following)
@@ -121,6 +125,40 @@ def _level(graph: _Graph, levels: list[FoldedLevel], x: str, condition: str | No
     return graph.node("DepthToSpace", x, blocksize=2, mode="CRD")
 
 
+def _after_squeeze(channels: int) -> Tensor:
+    """The order SpaceToDepth gives channels: positions first; pixel_unshuffle counts them last."""
+    return torch.arange(channels).view(channels // 4, 4).T.flatten()
+
+
+def _hole_scale(graph: _Graph, scale: Scale, h: str) -> str:
+    def convolve(layer: nn.Conv2d, x: str, stride: int = 1) -> str:
+        assert layer.bias is not None
+        x = graph.node("Relu", x)
+        return graph.convolve(x, layer.weight.detach(), layer.bias.detach(), 1, stride)
+
+    h = graph.node("Add", h, convolve(scale.before, h))
+    if scale.below is not None:
+        coarse = _hole_scale(graph, scale.below, convolve(scale.down, h, 2))
+        twice = graph.floats([1, 1, 2, 2])
+        found = graph.node("Resize", convolve(scale.up, coarse), "", twice, mode="linear")
+        h = graph.node("Add", h, found)
+    return graph.node("Add", h, convolve(scale.after, h))
+
+
+def _change_holes(graph: _Graph, network: HoleNetwork, x: str, mask: str) -> str:
+    centred = graph.node("Sub", x, graph.constant(0.5))
+    given = graph.node("Concat", mask, centred, axis=1)
+    given = graph.node("SpaceToDepth", given, blocksize=2)
+    first, last = network.first, network.last
+    assert first.bias is not None and last.bias is not None
+    weight = first.weight.detach()[:, _after_squeeze(16)]
+    h = graph.convolve(given, weight, first.bias.detach(), 1)
+    h = graph.node("Relu", _hole_scale(graph, network.scale, h))
+    h = graph.convolve(h, last.weight.detach(), last.bias.detach(), 1)
+    shift = graph.node("DepthToSpace", h, blocksize=2, mode="CRD")
+    return graph.node("Add", x, graph.node("Mul", mask, shift))
+
+
 def _build(onnx: Any, model: LoadedModel, network: IRAE) -> Any:
     graph = _Graph(onnx)
     size = graph.node("Slice", graph.node("Shape", PICTURE), *map(graph.constant, ([2], [4])))
@@ -130,6 +168,8 @@ def _build(onnx: Any, model: LoadedModel, network: IRAE) -> Any:
     x = graph.node("Pad", PICTURE, pads, mode="reflect")
     takes_mask = bool(network.condition_channels)
     condition = graph.node("Pad", MASK, pads, mode="reflect") if takes_mask else None
+    if network.holes is not None and condition is not None:
+        x = _change_holes(graph, network.holes.network, x, condition)
     x = _level(graph, fold(network), x, condition)
     x = graph.node("Slice", x, graph.constant([0, 0]), size, graph.constant([2, 3]))
     if model.takes_mask:

@@ -160,7 +160,7 @@ class LoadedModel:
             hole = mask.to(self.device).expand(x.shape[0], 1, *x.shape[2:])
             x = x if filled else self.fill(x, hole)
         try:
-            condition = condition_for(self.network, mask=hole, sigma=sigma)
+            condition = condition_for(self.network, mask=hole, sigma=sigma, filled=x)
         except ModelError as error:
             raise ModelError(f"model {self.name!r} {error}") from None
         if condition is not None:

@@ -45,7 +45,11 @@ def start_from(network: nn.Module, source: nn.Module) -> None:
     if isinstance(network, IRAE) and isinstance(source, IRAE):
         for ours, theirs in ((network.encoder, source.encoder), (network.decoder, source.decoder)):
             _check_kinds(ours, theirs, may_shrink=_ends_shrinking(network.encoder))
+        if source.holes is not None and network.holes is None:
+            raise ValueError("it has a HoleCoupling, and this network has none")
         with torch.no_grad():
+            if source.holes is not None and network.holes is not None:
+                _copy(network.holes, source.holes)
             # What is new is the same in both flows, and so undoes itself.
             network.mirror()
             _grow_flow(network.encoder, source.encoder)

@@ -11,6 +11,7 @@ from torch import Tensor
 from irae.flow.actnorm import initialise_actnorm
 from irae.flow.bijection import Bijection
 from irae.flow.glow import Glow
+from irae.flow.holes import HoleCoupling, HoleNetwork
 from irae.flow.layers import CouplingKind
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -35,6 +36,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "coupling": "bounded",
         "kernels": [1, 1, 1, 3],
         "shrinking": 4.0,
+    },
+    # For inpainting: what the holes lack is made of the known pixels by one deep coupling, which
+    # sees them all, as no narrow step of a flow does; a small flow follows (docs/ablation.md).
+    "holes": {
+        "width": 32,
+        "depth": 2,
+        "levels": 1,
+        "coupling": "bounded",
+        "condition_channels": 1,
+        "hole_width": 48,
     },
 }
 
@@ -65,6 +76,7 @@ class IRAE(Bijection):
         shrinking: float | None = None,
         start: Literal["identity", "random"] = "identity",
         hole_fill: float | None = None,
+        hole_width: int | None = None,
     ) -> None:
         super().__init__()
         options: dict[str, Any] = {
@@ -87,7 +99,11 @@ class IRAE(Bijection):
         self.start = start
         # What an inpainting model finds in its holes: None for a smooth interpolation.
         self.hole_fill = hole_fill
-        self.condition_channels = condition_channels
+        self.holes = None if hole_width is None else HoleCoupling(HoleNetwork(hole_width))
+        if self.holes is not None and condition_channels != 1:
+            raise ValueError("hole_width needs condition_channels 1, the mask")
+        # With a `HoleCoupling` the condition is the mask and the filled picture.
+        self.condition_channels = 4 if self.holes is not None else condition_channels
         if start == "identity":
             self.mirror()
 
@@ -100,19 +116,37 @@ class IRAE(Bijection):
     @property
     def size_multiple(self) -> int:
         """Heights and widths must be multiples of this."""
-        return self.encoder.size_multiple
+        of_holes = 1 if self.holes is None else self.holes.size_multiple
+        return max(self.encoder.size_multiple, of_holes)
+
+    def change_holes(self, x: Tensor, condition: Tensor | None, *, inverse: bool = False) -> Tensor:
+        """What the encoder is given of ``B 3 H W``, or back; the same where there is no
+        `HoleCoupling`.
+        """
+        if self.holes is None:
+            return x
+        return self.holes.inverse(x, condition) if inverse else self.holes(x, condition)
+
+    def flow_condition(self, condition: Tensor | None) -> Tensor | None:
+        """What of the condition the two flows are given."""
+        return condition if self.holes is None or condition is None else condition[:, :1]
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
-        return self.decoder.inverse(self.encoder(x - 0.5, condition), condition) + 0.5
+        given = self.flow_condition(condition)
+        x = self.change_holes(x, condition) - 0.5
+        return self.decoder.inverse(self.encoder(x, given), given) + 0.5
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Restored back to degraded: ``encoder⁻¹(decoder(restored))``."""
-        return self.encoder.inverse(self.decoder(z - 0.5, condition), condition) + 0.5
+        given = self.flow_condition(condition)
+        x = self.encoder.inverse(self.decoder(z - 0.5, given), given) + 0.5
+        return self.change_holes(x, condition, inverse=True)
 
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        x, condition = self.change_holes(x, condition), self.flow_condition(condition)
         latents, encoded = self.encoder.forward_and_log_det(x - 0.5, condition)
         restored = self.decoder.inverse(latents, condition)
         _, decoded = self.decoder.forward_and_log_det(restored, condition)
@@ -121,6 +155,7 @@ class IRAE(Bijection):
     @torch.no_grad()
     def initialise(self, degraded: Tensor, condition: Tensor | None = None) -> None:
         """Set the encoder's ActNorms from a batch; under an identity start the decoder's too."""
-        initialise_actnorm(self.encoder, degraded - 0.5, condition)
+        x = self.change_holes(degraded, condition) - 0.5
+        initialise_actnorm(self.encoder, x, self.flow_condition(condition))
         if self.start == "identity":
             self.mirror()

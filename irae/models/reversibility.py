@@ -76,13 +76,15 @@ def _errors(
     network: IRAE, precision: str, given: Tensor, condition: Tensor | None, dtype: torch.dtype
 ) -> Iterator[Error]:
     given, condition = given.to(dtype), None if condition is None else condition.to(dtype)
-    latents = network.encoder(given - 0.5, condition)
-    restored = network.decoder.inverse(latents, condition)
+    entering = network.change_holes(given, condition) - 0.5
+    mask = network.flow_condition(condition)
+    latents = network.encoder(entering, mask)
+    restored = network.decoder.inverse(latents, mask)
     for part, flow, start in (
-        ("encoder", network.encoder, given - 0.5),
+        ("encoder", network.encoder, entering),
         ("decoder", network.decoder, restored),
     ):
-        for level, (chain, x, known) in enumerate(_levels(flow, start, condition), 1):
+        for level, (chain, x, known) in enumerate(_levels(flow, start, mask), 1):
             again = chain.inverse(chain(x, known), known)
             yield _error(precision, part, level, again - x)
     recovered = network.inverse(restored + 0.5, condition)

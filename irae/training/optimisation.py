@@ -51,7 +51,7 @@ def learning_rate(step: int, section: TrainingSection) -> float:
 
 def network_inputs(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
     """What ``network(x, condition)`` is called with for a batch."""
-    condition = condition_for(network, mask=batch.mask, sigma=batch.sigma)
+    condition = condition_for(network, mask=batch.mask, sigma=batch.sigma, filled=batch.degraded)
     if condition is not None:
         condition = repeat_for_channels(network, condition, batch.degraded.shape[1])
     return to_network_channels(network, batch.degraded), condition

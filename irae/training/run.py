@@ -130,7 +130,7 @@ class Run:
         return not fits(
             self.network,
             x,
-            condition_for(self.network, mask=mask, sigma=0.0),
+            condition_for(self.network, mask=mask, sigma=0.0, filled=x),
             rows.stop - rows.start,
         )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from irae.config import RunConfig
-from irae.data.protocols import get_protocol
+from irae.data.protocols import Noise, get_protocol
 from irae.data.registry import open_data
 from irae.imaging.degrade import add_noise, apply_mask, center_mask, irregular_mask, jpeg_compress
 from irae.imaging.metrics import psnr
@@ -125,9 +125,16 @@ def _centre(picture: Tensor, side: int) -> Tensor:
 def _cases(config: RunConfig, clean: Tensor, index: int) -> list[_Case]:
     section = config.data.validation
     if config.task == "denoise":
+        rounded = (False, True) if section.clipped else (False,)
+        kinds = [Noise(sigma, clipped) for clipped in rounded for sigma in section.sigma]
         return [
-            _Case(f"sigma {sigma:g}", clean, add_noise(clean, sigma, generator(index)), sigma=sigma)
-            for sigma in section.sigma
+            _Case(
+                noise.describe(),
+                clean,
+                add_noise(clean, noise.sigma, generator(index), clip=noise.clipped),
+                sigma=noise.sigma,
+            )
+            for noise in kinds
         ]
     if config.task == "jpeg":
         return [_Case(f"quality {q}", clean, jpeg_compress(clean, q)) for q in section.quality]

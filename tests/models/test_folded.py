@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from irae.models.adapting import condition_for
 from irae.models.files import load_model, packaged_models
 from irae.models.folded import FoldedIRAE
 from irae.models.irae import IRAE, PRESETS
@@ -21,6 +22,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "large kernels": {"width": 8, "depth": 2, "kernels": [5, 3], "shrinking": 2.0},
     "one level": {"width": 16, "depth": 2, "levels": 1},
     "a mask": {"width": 16, "depth": 2, "levels": 3, "condition_channels": 1},
+    "holes": {**PRESETS["holes"], "width": 8, "hole_width": 6},
     "affine with a mask": {**PRESETS["paper"], "width": 8, "depth": 2, "condition_channels": 1},
     "bounded": {"width": 8, "depth": 2, "coupling": ["bounded", "additive"]},
     "mixed": {"width": 8, "depth": 2, "actnorm": True, "coupling": "affine", "squeeze": "pixel"},
@@ -38,10 +40,11 @@ def perturbed(options: dict[str, Any]) -> IRAE:
 
 def inputs(options: dict[str, Any], batch: int = 2) -> tuple[Tensor, Tensor | None]:
     rng = torch.Generator().manual_seed(2)
-    x = torch.rand(batch, 3, 40, 48, generator=rng)
+    x = torch.rand(batch, 3, 32, 48, generator=rng)
     if not options.get("condition_channels"):
         return x, None
-    return x, (torch.rand(batch, 1, 40, 48, generator=rng) > 0.5).float()
+    mask = (torch.rand(batch, 1, 32, 48, generator=rng) > 0.5).float()
+    return x, torch.cat([mask, x], 1) if options.get("hole_width") else mask
 
 
 @pytest.mark.parametrize("strip_bytes", [None, 1, 4_000, 40_000])
@@ -110,10 +113,12 @@ def test_packaged_models_give_the_same_numbers(name: str, shared: Path) -> None:
 
     model = load_model(name)
     path = sorted(find_pictures([str(shared / "data/testsets/CBSD68")]))[0]
-    x = read_picture(path).pixels[None, :, :136, :200]
-    condition = torch.zeros(1, 1, 136, 200) if model.takes_mask else None
-    if condition is not None:
-        condition[..., 40:80, 50:99] = 1
+    x = read_picture(path).pixels[None, :, :144, :208]
+    mask = torch.zeros(1, 1, 144, 208, dtype=torch.bool) if model.takes_mask else None
+    if mask is not None:
+        mask[..., 40:80, 50:99] = True
+        x = model.fill(x, mask)
+    condition = condition_for(model.network, mask=mask, filled=x)
     with torch.inference_mode():
         plain = model.network(x, condition)
     folded = FoldedIRAE(model.network, strip_bytes=500_000)  # type: ignore[arg-type]

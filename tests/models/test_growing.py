@@ -128,3 +128,17 @@ def test_a_network_that_shrinks_is_gone_on_from() -> None:
 def test_another_network_must_have_the_same_tensors() -> None:
     with pytest.raises(ValueError, match="tensors"):
         start_from(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(3, 5, 3))
+
+
+def test_a_hole_coupling_is_taken_over() -> None:
+    source = trained(levels=1, condition_channels=1, hole_width=6).double()
+    network = IRAE(width=12, depth=3, levels=1, condition_channels=1, hole_width=6).double()
+    start_from(network, source)
+    x = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+    condition = torch.cat([(x[:, :1] > 0.5).double(), x], 1)
+    with torch.no_grad():
+        assert (source(x, condition) - network(x, condition)).abs().max() < 1e-6
+    with pytest.raises(ValueError, match="has a HoleCoupling"):
+        start_from(IRAE(width=12, depth=3, levels=1, condition_channels=1), source)
+    with pytest.raises(ValueError, match="HoleCoupling of it has another size"):
+        start_from(IRAE(width=12, depth=3, levels=1, condition_channels=1, hole_width=7), source)
