@@ -30,7 +30,7 @@ from irae.evaluation.benchmark_config import (
     DatasetSection,
     TaskSection,
 )
-from irae.models.registry import Task
+from irae.models.registry import Task, resolve_options
 
 # Steps of a schedule whose end is set by the clock, until the speed is known.
 ENDLESS = 10**8
@@ -246,7 +246,16 @@ class Cell:
             del run["data"]["root"], run["data"]["cache_gb"], run["task"], run["seed"]
             for key in ("threads", "checkpoint_every", "log_every", "samples"):
                 del run["training"][key]
+            # Later options, said only where they are used: older results stay valid.
+            if run["training"]["optimizer"] == "adamw":
+                del run["training"]["optimizer"]
+            del run["data"]["validation"]["clipped"]
             found |= {"budget": self.config.budget.model_dump(exclude_none=True), **run}
+            # What a preset stands for may change with the version.
+            section = self.run_config.model
+            found["model"]["options"] = resolve_options(
+                section.network, section.preset, section.options
+            )
         return found
 
     def hash(self) -> str:

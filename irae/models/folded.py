@@ -59,7 +59,7 @@ class FoldedIRAE:
         self.levels = [level.to(place, dtype) for level in fold(network)]
         self.holes = copy.deepcopy(network.holes)
         if self.holes is not None:
-            self.holes.to(place, memory_format=torch.channels_last)
+            self.holes.to(place).to(memory_format=torch.channels_last)
             set_network_dtype(self.holes, None if dtype == torch.float32 else dtype)
         self.dtype = dtype
         if strip_bytes is None:

@@ -10,6 +10,7 @@ from irae.config import shipped_configs
 from irae.errors import ConfigError
 from irae.evaluation.benchmark_config import load_benchmark
 from irae.evaluation.cells import plan
+from irae.models.irae import PRESETS
 from irae.models.registry import CLASSICAL, NETWORKS, build_network, resolve_options
 
 SHIPPED = [name for name in shipped_configs() if name.startswith("benchmark/")]
@@ -52,7 +53,8 @@ def test_the_shared_matrix_names_no_data() -> None:
 
 def test_the_first_results_are_what_was_asked_for() -> None:
     cells = plan(load_benchmark("first.yaml"))
-    assert len(cells) == 27
+    assert len(cells) == 37
+    assert sum(cell.checkpoint is None for cell in cells) == 33
     assert {cell.config.budget.minutes for cell in cells if cell.config.budget} == {5}
     models = {c.model for c in cells if c.name.startswith("birds/denoise-25/")}
     assert models == {"irae", "irae-paper", "dncnn", "ffdnet", "unet"}
@@ -90,6 +92,17 @@ def test_the_hash_tells_what_matters_from_what_does_not(tmp_path: Path) -> None:
         assert digest(same) == digest(), same
     different = ("training.batch=2", "seed=1", "budget.steps=3", "models.irae.preset=paper")
     assert len({digest(), *(digest(each) for each in different)}) == 1 + len(different)
+
+
+def test_a_preset_that_has_changed_makes_another_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hashes() -> dict[str, str]:
+        return {cell.name: cell.hash() for cell in plan(load_benchmark("first.yaml"), "celeba/*")}
+
+    before = hashes()
+    monkeypatch.setitem(PRESETS["default"], "depth", 7)
+    after = hashes()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"celeba/denoise-25/irae", "celeba/jpeg-10/irae"}
 
 
 def test_the_hash_sees_into_a_given_file(tmp_path: Path) -> None:
