@@ -7,7 +7,6 @@ import math
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from irae.errors import UsageError
@@ -146,52 +145,3 @@ def irregular_mask(height: int, width: int, generator: Generator) -> Tensor:
     if mask.all():
         mask[:, : max(1, height // 4)] = False
     return mask
-
-
-def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Tensor:
-    """Fill holes smoothly from what is known around them: what an inpainting network starts from.
-
-    Averages of the known pixels are pulled up a pyramid until no hole is left and pushed down into
-    the holes (Gortler et al. 1996, section 3.4). At every level the filling is then relaxed, first
-    towards a membrane (Laplace's equation), then towards a thin plate (the biharmonic equation),
-    which goes on with the slopes at the hole's rim (Chan and Kang 2006).
-
-    Args:
-        picture: ``B C H W``; what it holds inside the holes is not looked at.
-        mask: bool ``B 1 H W``, True in the holes.
-        value: fill with this number instead, as the published code does.
-
-    Returns:
-        ``B C H W``; known pixels unchanged. A picture without any known pixel becomes 0.5.
-    """
-    if value is not None:
-        return torch.where(mask, torch.full_like(picture, value), picture)
-    height, width = picture.shape[-2:]
-    # Asking a GPU would wait for it; there the pyramid is gone down to its end instead.
-    if mask.device.type != "cuda" and not bool(mask.any()):
-        return picture
-    if height == 1 and width == 1:
-        return torch.where(mask, torch.full_like(picture, 0.5), picture)
-    padding = (0, width % 2 if width > 1 else 1, 0, height % 2 if height > 1 else 1)
-    weight = F.avg_pool2d(F.pad((~mask).to(picture.dtype), padding), 2)
-    total = F.avg_pool2d(F.pad(torch.where(mask, 0, picture), padding), 2)
-    coarse = fill_holes(total / weight.clamp_min(1e-8), weight == 0)
-    size = (height + padding[3], width + padding[1])
-    finer = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
-    return _relax(torch.where(mask, finer[..., :height, :width], picture), mask)
-
-
-def _relax(filled: Tensor, mask: Tensor, sweeps: int = 8) -> Tensor:
-    hole = mask.to(filled.dtype)
-    for _ in range(sweeps):
-        filled = filled + hole * _laplacian(filled) / 4
-    for _ in range(sweeps):
-        # The operator's eigenvalues reach 64; below 2 / 64 the iteration is stable.
-        filled = filled - hole * _laplacian(_laplacian(filled)) * 0.0275
-    return filled
-
-
-def _laplacian(x: Tensor) -> Tensor:
-    y = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    around = y[..., :-2, 1:-1] + y[..., 2:, 1:-1] + y[..., 1:-1, :-2] + y[..., 1:-1, 2:]
-    return around - 4 * x

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from irae.errors import ModelError
 from irae.flow.networks import CouplingNetwork, set_network_dtype
-from irae.imaging.degrade import fill_holes
+from irae.imaging.filling import fill_holes
 from irae.models.adapting import (
     condition_for,
     from_network_channels,

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from irae.config import DegradationSection, RunConfig
-from irae.imaging.degrade import apply_mask, fill_holes, jpeg_compress
+from irae.imaging.degrade import apply_mask, jpeg_compress
+from irae.imaging.filling import fill_holes
 from irae.models.registry import resolve_options
 from irae.runtime import generator, use_device
 from irae.training.draws import Draws

@@ -16,7 +16,7 @@ from irae.data.folder import PictureSet, open_folder
 from irae.data.protocols import Degradation, Hole, Jpeg, MaskFolder, Noise, Standard
 from irae.errors import DataError, ModelError, UsageError
 from irae.evaluation.evaluate import evaluate, markdown_table
-from irae.imaging.degrade import fill_holes
+from irae.imaging.filling import fill_holes
 from irae.imaging.metrics import psnr, rgb_to_y
 from irae.models.files import LoadedModel, ModelSpec, load_model
 from irae.models.registry import build_network, resolve_options

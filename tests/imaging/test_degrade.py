@@ -1,4 +1,4 @@
-"""Degradations do what their units say, and the filling of holes is what it claims."""
+"""Degradations do what their units say."""
 
 from __future__ import annotations
 
@@ -10,27 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch import Tensor
 
 from irae.errors import UsageError
 from irae.imaging.degrade import (
     add_noise,
-    apply_mask,
     box_mask,
     center_mask,
-    fill_holes,
     irregular_mask,
     jpeg_bytes,
     jpeg_compress,
 )
 from irae.imaging.metrics import psnr
 from irae.runtime import generator
-
-
-def smooth(height: int, width: int) -> Tensor:
-    rows = torch.linspace(0, 3, height)[:, None]
-    columns = torch.linspace(0, 2, width)[None]
-    return torch.stack([(rows + columns).sin(), (rows * columns).cos(), columns - rows]) / 8 + 0.5
 
 
 def test_noise_is_in_8_bit_units_and_seeded() -> None:
@@ -101,48 +92,3 @@ def test_irregular_masks_hide_some_and_leave_some(height: int, width: int, seed:
     assert mask.any()
     assert not mask.all()
     assert torch.equal(mask, irregular_mask(height, width, generator(seed)))
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    height=st.integers(1, 33),
-    width=st.integers(1, 33),
-    share=st.floats(0, 1),
-    seed=st.integers(0, 99),
-)
-def test_filling_keeps_what_is_known_and_ignores_what_is_not(
-    height: int, width: int, share: float, seed: int
-) -> None:
-    picture = torch.rand(2, 3, height, width, generator=generator(seed))
-    mask = torch.rand(2, 1, height, width, generator=generator(seed, 1)) < share
-    filled = fill_holes(picture, mask)
-    known = (~mask).expand_as(picture)
-    assert torch.equal(filled[known], picture[known])
-    assert filled.isfinite().all()
-    assert torch.equal(fill_holes(apply_mask(picture, mask, 7.0), mask), filled)
-
-
-def test_a_constant_and_a_slope_are_filled_exactly() -> None:
-    mask = center_mask(48, 64, 20)[None]
-    constant = torch.full((1, 3, 48, 64), 0.3)
-    assert torch.allclose(fill_holes(constant, mask), constant, atol=1e-6)
-    slope = torch.linspace(0, 1, 64).expand(1, 3, 48, 64)
-    assert (fill_holes(slope, mask) - slope).abs().max() < 0.02
-
-
-def test_filling_beats_opencv_on_a_smooth_picture() -> None:
-    cv2 = pytest.importorskip("cv2", reason="extra 'peers' is not installed")
-    clean = smooth(96, 128)
-    mask = irregular_mask(96, 128, generator(4))
-    levels = (clean.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    telea = cv2.inpaint(levels, mask[0].numpy().astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    theirs = torch.from_numpy(telea).permute(2, 0, 1).float()[None] / 255
-    ours = fill_holes(apply_mask(clean, mask)[None], mask[None])
-    assert psnr(ours, clean[None]).item() > psnr(theirs, clean[None]).item() + 3
-
-
-def test_nothing_known_is_mid_gray_and_no_hole_is_the_picture() -> None:
-    picture = torch.rand(1, 3, 9, 5)
-    nothing = torch.ones(1, 1, 9, 5, dtype=torch.bool)
-    assert torch.allclose(fill_holes(picture, nothing), torch.full_like(picture, 0.5), atol=1e-6)
-    assert fill_holes(picture, ~nothing) is picture

@@ -12,7 +12,7 @@ from torchvision.utils import save_image
 
 from irae.config import RunConfig, load_config
 from irae.errors import DataError
-from irae.imaging.degrade import fill_holes
+from irae.imaging.filling import fill_holes
 from irae.runtime import generator
 from irae.training.batches import BatchMaker, _qualities
 from irae.training.draws import Draws

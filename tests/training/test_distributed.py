@@ -128,7 +128,8 @@ def assert_same_curves(a: Path, b: Path) -> None:
     ("task", "more"),
     [
         ("denoise", PAPER),
-        ("inpaint", ["training.loss=l1", "degradation.holes={irregular: 0.5, box: 0.5}"]),
+        # Muon takes the directions without a gradient, rounding errors, for as large as the rest.
+        ("inpaint", ["training.optimizer=adamw", "degradation.holes={irregular: 0.5, box: 0.5}"]),
     ],
 )
 def test_two_processes_train_as_one_and_either_goes_on_for_the_other(
