@@ -14,13 +14,14 @@ _LEAST = 8  # pixels of the shorter side: in a smaller picture there are no edge
 _STEPS = 14
 _STEP_SIZE = 0.4  # the operator's eigenvalues reach 4.8; below 2 / 4.8 the iteration is stable
 _GRADIENT_SCALE, _TENSOR_SCALE = 0.5, 4.0  # pixels
+_SEEN = 16  # pixels beyond which nothing decides about the direction at a place
 _SHARPNESS = 5
 _FLAT = 0.01**2  # squared gradients far below this show no edge
 _ISOTROPIC = 0.1  # of the plain diffusion besides
 # Corners of a cell of 2x2 pixels, as signs along x and y.
 _CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 # All sums below are of whole tensors, term by term: convolutions and matrix products round by the
-# size of the batch, and a picture would not be filled alike alone and among others.
+# size of the batch, and a picture would be filled otherwise alone than among others.
 
 
 def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Tensor:
@@ -76,8 +77,19 @@ def _laplacian(x: Tensor) -> Tensor:
 
 def _continue_edges(filled: Tensor, mask: Tensor) -> Tensor:
     """Diffuse inside the holes along the edges that the filling and its surroundings show."""
+    place = mask.expand(len(filled), -1, -1, -1).nonzero()
+    if not len(place):
+        return filled
+    first = (place[:, 2:].amin(0) - _SEEN).clamp_min(0).tolist()
+    last = (place[:, 2:].amax(0) + _SEEN + 1).tolist()
+    part = filled[..., first[0] : last[0], first[1] : last[1]]
+    place[:, 2:] -= torch.tensor(first, device=place.device)
+    part.copy_(_diffuse(part, place))
+    return filled
+
+
+def _diffuse(filled: Tensor, place: Tensor) -> Tensor:
     batch, channels, height, width = filled.shape
-    place = mask.expand(batch, 1, height, width).nonzero()
     # One row of nothing around: what lies outside has no weight, but is looked up.
     wide = width + 2
     pixel = (place[:, 0] * (height + 2) + place[:, 2] + 1) * wide + place[:, 3] + 1

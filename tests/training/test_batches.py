@@ -129,7 +129,10 @@ def test_a_process_makes_its_rows_of_the_batch(task: str, protocol: str, picture
         for name in ("clean", "degraded", "mask", "sigma"):
             some, all_ = getattr(part, name), getattr(whole, name)
             assert (some is None) == (all_ is None)
-            assert some is None or torch.equal(some, all_[rows]), name
+            # What holes are filled with is rounded by where in memory it lies.
+            atol = 1e-6 if (task, name) == ("inpaint", "degraded") else 0
+            if some is not None:
+                torch.testing.assert_close(some, all_[rows], atol=atol, rtol=0)
         assert torch.equal(maker.batch(5, whole=True).degraded, whole.degraded)
 
 
