@@ -158,3 +158,15 @@ def train(run: Run, *, max_steps: int | None = None, max_minutes: float | None =
                 run.save()
         batches.close()  # type: ignore[attr-defined]
         run.save()
+
+
+def validate(run: Run) -> None:
+    """Validate a run where it stands, outside its schedule, and record it.
+
+    Raises:
+        TrainingError: as `Run.validate`.
+    """
+    with ExitStack() as stack:
+        diary = run.ranks.together(lambda: _Diary(run, stack))
+        diary.validation(run.validate())
+        run.save()

@@ -18,6 +18,8 @@ from torch import Tensor
 from irae.config import load_config
 from irae.errors import TrainingError
 from irae.models.files import load_model
+from irae.training import budget
+from irae.training.budget import train_minutes
 from irae.training.checkpoint import load_state
 from irae.training.loop import train
 from irae.training.optimisation import learning_rate
@@ -146,6 +148,22 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
         train(run)
     assert all(torch.isfinite(p).all() for p in run.network.parameters())
     assert_same_state(load_state(run.folder), good)
+
+
+def test_the_last_step_of_a_budget_is_validated(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The schedule is reckoned too long, as if the machine had become slower since.
+    monkeypatch.setattr(budget, "_RECKONINGS", (0.05, 1.0))
+    monkeypatch.setattr(budget, "round", lambda steps: 1000, raising=False)
+    config = load_config("denoise.yaml", overrides(pictures, "training.validate_every=100000"))
+    run = train_minutes(config, tmp_path / "run", CPU, 0.02)
+    assert 0 < run.step < run.config.training.steps
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    validated = [line for line in map(json.loads, lines) if "validation" in line]
+    assert [line["step"] for line in validated] == [run.step]
+    assert (tmp_path / "run" / "best.safetensors").exists()
+    assert load_state(tmp_path / "run")["best"] == validated[0]["validation_psnr"]
 
 
 def test_a_new_run_never_overwrites_one(tmp_path: Path, pictures: Path) -> None:
