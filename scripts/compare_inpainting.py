@@ -26,7 +26,7 @@ SHARES = ((1, 10), (10, 20), (20, 30), (30, 40), (40, 50), (50, 60))
 """Per cent of the mask that is hole, from and below."""
 
 MODELS = ["inpaint", "telea", "navier-stokes"]
-DAMAGED, FILLED = "holes as they are", "irae's smooth filling alone"
+DAMAGED, FILLED = "holes as they are", "irae's filling alone"
 
 
 def masks_by_share(folder: MaskFolder) -> dict[tuple[int, int], MaskFolder]:
