@@ -56,6 +56,10 @@ class IRAE(Bijection):
     Being a composition of bijections it is one itself: ``inverse`` gives back the degraded
     picture. With ``start="identity"`` the decoder begins with the encoder's weights, so that the
     untrained model returns its input.
+
+    ``condition`` is ``B condition_channels H W``: nothing, or the mask (1 in the holes), or with
+    ``hole_width``, the channels of its `HoleNetwork`, the mask and the filled picture
+    (`irae.models.adapting.condition_for` makes it).
     """
 
     def __init__(
@@ -120,9 +124,7 @@ class IRAE(Bijection):
         return max(self.encoder.size_multiple, of_holes)
 
     def change_holes(self, x: Tensor, condition: Tensor | None, *, inverse: bool = False) -> Tensor:
-        """What the encoder is given of ``B 3 H W``, or back; the same where there is no
-        `HoleCoupling`.
-        """
+        """The `HoleCoupling`'s part, ``B 3 H W`` to the same; nothing where there is none."""
         if self.holes is None:
             return x
         return self.holes.inverse(x, condition) if inverse else self.holes(x, condition)
