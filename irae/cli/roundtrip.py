@@ -39,7 +39,7 @@ def roundtrip(
 ) -> None:
     """Restore pictures, run the network backward, and measure what comes back.
 
-    The coupling networks run in float32. An inpainting model is measured from the smoothly filled
+    The coupling networks run in float32. An inpainting model is measured from the filled
     picture, before known pixels are put back; without --mask its holes are brush strokes drawn from
     a fixed seed. The exit code is 1 if any error passes the bound.
 

@@ -20,6 +20,7 @@ from irae.evaluation.memory import peak_memory
 from irae.evaluation.rendition import published_form
 from irae.flow.networks import ActNormNetwork, set_network_dtype
 from irae.flow.reversible import set_reversible
+from irae.models.adapting import condition_for
 from irae.models.files import LoadedModel, ModelSpec, load_model
 from irae.models.irae import IRAE
 from irae.models.registry import NETWORKS, build_network, resolve_options
@@ -135,10 +136,9 @@ def macs_per_pixel(model: LoadedModel) -> float:
 
 
 def _condition(model: LoadedModel, x: Tensor) -> Tensor | None:
-    if model.takes_sigma:
-        return torch.full((len(x), 1, 1, 1), 25 / 255, device=x.device)
-    channels = getattr(model.network, "condition_channels", 0)
-    return torch.zeros(len(x), channels, *x.shape[2:], device=x.device) if channels else None
+    mask = torch.zeros_like(x[:, :1])
+    condition = condition_for(model.network, mask=mask, sigma=25.0, filled=x)
+    return None if condition is None else condition.to(x.device).expand(len(x), -1, -1, -1)
 
 
 def _has_published_form(network: nn.Module) -> bool:

@@ -246,10 +246,6 @@ class Cell:
             del run["data"]["root"], run["data"]["cache_gb"], run["task"], run["seed"]
             for key in ("threads", "checkpoint_every", "log_every", "samples"):
                 del run["training"][key]
-            # Later options, said only where they are used: older results stay valid.
-            if run["training"]["optimizer"] == "adamw":
-                del run["training"]["optimizer"]
-            del run["data"]["validation"]["clipped"]
             found |= {"budget": self.config.budget.model_dump(exclude_none=True), **run}
             # What a preset stands for may change with the version.
             section = self.run_config.model

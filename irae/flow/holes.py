@@ -78,7 +78,7 @@ class HoleNetwork(CouplingNetwork):
 class HoleCoupling(Bijection):
     """``z = x + mask · t(known, mask)``: only the holes change, by what the known pixels say.
 
-    The known pixels, and the smooth filling that follows from them, come as the condition. They do
+    The known pixels, and the filling that follows from them, come as the condition. They do
     not change, so the inverse subtracts the very same, and the volume is kept.
     """
 

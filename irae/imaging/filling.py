@@ -44,8 +44,7 @@ def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Ten
     if value is not None:
         return torch.where(mask, torch.full_like(picture, value), picture)
     height, width = picture.shape[-2:]
-    # Asking a GPU would wait for it; there the pyramid is gone down to its end instead.
-    if mask.device.type != "cuda" and not bool(mask.any()):
+    if not bool(mask.any()):
         return picture
     if height == 1 and width == 1:
         return torch.where(mask, torch.full_like(picture, 0.5), picture)
@@ -78,8 +77,6 @@ def _laplacian(x: Tensor) -> Tensor:
 def _continue_edges(filled: Tensor, mask: Tensor) -> Tensor:
     """Diffuse inside the holes along the edges that the filling and its surroundings show."""
     place = mask.expand(len(filled), -1, -1, -1).nonzero()
-    if not len(place):
-        return filled
     first = (place[:, 2:].amin(0) - _SEEN).clamp_min(0).tolist()
     last = (place[:, 2:].amax(0) + _SEEN + 1).tolist()
     part = filled[..., first[0] : last[0], first[1] : last[1]]

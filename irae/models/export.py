@@ -55,9 +55,6 @@ class _Graph:
         self.constants.append(self._onnx.numpy_helper.from_array(array, name))
         return name
 
-    def floats(self, values: Sequence[float]) -> str:
-        return self.constant(torch.tensor(values))
-
     def node(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
         names = [f"n{len(self.nodes)}_{index}" for index in range(outputs)]
         self.nodes.append(self._onnx.helper.make_node(operator, inputs, names, **attributes))
@@ -130,31 +127,30 @@ def _after_squeeze(channels: int) -> Tensor:
     return torch.arange(channels).view(channels // 4, 4).T.flatten()
 
 
-def _hole_scale(graph: _Graph, scale: Scale, h: str) -> str:
-    def convolve(layer: nn.Conv2d, x: str, stride: int = 1) -> str:
-        assert layer.bias is not None
-        x = graph.node("Relu", x)
-        return graph.convolve(x, layer.weight.detach(), layer.bias.detach(), 1, stride)
+def _relu_convolve(graph: _Graph, layer: nn.Conv2d, x: str, stride: int = 1) -> str:
+    assert layer.bias is not None
+    x = graph.node("Relu", x)
+    return graph.convolve(x, layer.weight.detach(), layer.bias.detach(), 1, stride)
 
-    h = graph.node("Add", h, convolve(scale.before, h))
+
+def _hole_scale(graph: _Graph, scale: Scale, h: str) -> str:
+    h = graph.node("Add", h, _relu_convolve(graph, scale.before, h))
     if scale.below is not None:
-        coarse = _hole_scale(graph, scale.below, convolve(scale.down, h, 2))
-        twice = graph.floats([1, 1, 2, 2])
-        found = graph.node("Resize", convolve(scale.up, coarse), "", twice, mode="linear")
-        h = graph.node("Add", h, found)
-    return graph.node("Add", h, convolve(scale.after, h))
+        coarse = _hole_scale(graph, scale.below, _relu_convolve(graph, scale.down, h, 2))
+        found = _relu_convolve(graph, scale.up, coarse)
+        twice = graph.constant(torch.tensor([1.0, 1.0, 2.0, 2.0]))
+        h = graph.node("Add", h, graph.node("Resize", found, "", twice, mode="linear"))
+    return graph.node("Add", h, _relu_convolve(graph, scale.after, h))
 
 
 def _change_holes(graph: _Graph, network: HoleNetwork, x: str, mask: str) -> str:
     centred = graph.node("Sub", x, graph.constant(0.5))
     given = graph.node("Concat", mask, centred, axis=1)
     given = graph.node("SpaceToDepth", given, blocksize=2)
-    first, last = network.first, network.last
-    assert first.bias is not None and last.bias is not None
-    weight = first.weight.detach()[:, _after_squeeze(16)]
-    h = graph.convolve(given, weight, first.bias.detach(), 1)
-    h = graph.node("Relu", _hole_scale(graph, network.scale, h))
-    h = graph.convolve(h, last.weight.detach(), last.bias.detach(), 1)
+    assert network.first.bias is not None
+    weight = network.first.weight.detach()[:, _after_squeeze(16)]
+    h = graph.convolve(given, weight, network.first.bias.detach(), 1)
+    h = _relu_convolve(graph, network.last, _hole_scale(graph, network.scale, h))
     shift = graph.node("DepthToSpace", h, blocksize=2, mode="CRD")
     return graph.node("Add", x, graph.node("Mul", mask, shift))
 

@@ -69,8 +69,9 @@ class FoldedIRAE:
     @torch.inference_mode()
     def __call__(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """As `IRAE.forward`: ``B 3 H W`` in [0, 1] and its condition ``B C' H W`` to restored."""
-        if self.holes is not None and condition is not None:
-            x, condition = self.holes(x, condition), condition[:, :1]
+        if self.holes is not None:
+            x = self.holes(x, condition)
+            condition = None if condition is None else condition[:, :1]
         return self._level(0, x, condition)
 
     def _level(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:
