@@ -26,7 +26,7 @@ import torch
 
 from irae.errors import IraeError, UsageError
 from irae.evaluation.bench import machine
-from irae.evaluation.benchmark_cost import cost_key, measure_costs
+from irae.evaluation.benchmark_cost import Cost, cost_key, measure_costs
 from irae.evaluation.benchmark_measure import load_given, measure
 from irae.evaluation.benchmark_training import train_cell
 from irae.evaluation.cells import Cell
@@ -116,7 +116,14 @@ def run_benchmark(
     for name, reason in outcome.failures.items():
         talk(f"{name}: failed: {reason}")
     talk(f"{len(left)} of {len(cells)} cells to compute in {folder}")
-    costs = ranks.on_main(lambda: measure_costs(cells, folder)) if left else {}
+    sound = [cell for cell in cells if cell.name not in outcome.failures]
+
+    def measured() -> dict[str, Cost]:
+        costs = measure_costs(sound, folder)
+        _settle_costs(sound, costs, folder)
+        return costs
+
+    costs = ranks.on_main(measured)
     for number, cell in enumerate(left, start=1):
         if ranks.any(time.monotonic() >= deadline):
             outcome.stopped = True
@@ -200,6 +207,11 @@ def _note(cell: Cell, folder: Path) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def _write_results(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def _append(path: Path, row: dict[str, Any]) -> None:
     line = json.dumps(row, allow_nan=False) + "\n"
     with path.open("a", encoding="utf-8") as file:
@@ -252,8 +264,17 @@ def _settle_changes(
         changed.add(cell.name)
         shutil.rmtree(_run_folder(cell, folder), ignore_errors=True)
     if changed & set(known):
-        kept = "".join(json.dumps(row) + "\n" for row in rows if row["cell"] not in changed)
-        write_atomically(results, lambda temporary: temporary.write_text(kept, encoding="utf-8"))
+        _write_results(results, [row for row in rows if row["cell"] not in changed])
+
+
+def _settle_costs(cells: list[Cell], costs: dict[str, Cost], folder: Path) -> None:
+    """Give finished cells the costs of the last run that measured, so that all are of one run."""
+    path = folder / RESULTS_NAME
+    rows = read_results(path) if path.is_file() else []
+    now = {cell.name: costs.get(cost_key(cell)) for cell in cells}
+    settled = [row | {"cost": now.get(row["cell"]) or row["cost"]} for row in rows]
+    if settled != rows:
+        _write_results(path, settled)
 
 
 def _noted(cell: Cell, folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from irae.evaluation.benchmark_measure import load_given
 from irae.evaluation.cells import Cell
 from irae.evaluation.memory import peak_memory
 from irae.models.files import LoadedModel
-from irae.models.registry import CLASSICAL
+from irae.models.registry import CLASSICAL, resolve_options
 from irae.runtime import generator
 from irae.writing import write_atomically
 
@@ -33,7 +33,13 @@ def measure_costs(cells: list[Cell], folder: Path) -> dict[str, Cost]:
     A cost depends on the network's form, not on its weights, so it is known before any training.
     If a model is not yet among those measured, all are measured anew: figures of one matrix come
     from one run. Models that cannot be built have none; their cells will say why.
+
+    Args:
+        cells: with configs that make sense (`Cell.hash` does not raise).
+        folder: of the benchmark.
     """
+    if not cells:
+        return {}
     kept = _read(folder / COST_FILE)
     section = cells[0].config.cost
     if any(cost_key(cell) not in kept for cell in cells):
@@ -54,9 +60,17 @@ def measure_costs(cells: list[Cell], folder: Path) -> dict[str, Cost]:
 
 
 def cost_key(cell: Cell) -> str:
-    """Which cells share a cost: those of one network and one size of picture."""
+    """Which cells share a cost: those of one network and one size of picture.
+
+    Raises:
+        ModelError: there is no such network, preset or option.
+    """
     section, model = cell.config.cost, cell.model_section
-    named = cell.checkpoint or [model.network, model.preset, model.options]
+    # A preset's options, not its name: what it stands for may change with the version.
+    named = cell.checkpoint or [
+        model.network,
+        resolve_options(model.network, model.preset, model.options),
+    ]
     return json.dumps([named, cell.task, section.height, section.width], sort_keys=True)
 
 

@@ -252,7 +252,8 @@ class Cell:
             found["model"]["options"] = resolve_options(
                 section.network, section.preset, section.options
             )
-        return found
+        as_read: dict[str, Any] = json.loads(json.dumps(found))  # Tuples are lists, as in files.
+        return as_read
 
     def hash(self) -> str:
         """Of `resolved`: sixteen hexadecimal digits."""

@@ -19,6 +19,7 @@ from irae.data.registry import open_data
 from irae.errors import UsageError
 from irae.evaluation.benchmark import Outcome, done_cells, run_benchmark
 from irae.evaluation.benchmark_config import load_benchmark
+from irae.evaluation.benchmark_cost import COST_FILE
 from irae.evaluation.cells import Cell, plan
 from irae.evaluation.evaluate import evaluate
 from irae.evaluation.results_file import read_results
@@ -118,7 +119,7 @@ def test_a_changed_config_is_noticed(tmp_path: Path, pictures: Path) -> None:
     with pytest.raises(UsageError) as caught:
         go(config, out, "training.learning_rate=0.01")
     told = str(caught.value)
-    assert "training.learning_rate was 0.001, is 0.01" in told
+    assert "(training.learning_rate was 0.001, is 0.01)" in told
     assert "--overwrite" in told
     assert "small/denoise-25/irae" in told
     assert len(rows(out)) == 2
@@ -130,6 +131,20 @@ def test_a_changed_config_is_noticed(tmp_path: Path, pictures: Path) -> None:
     changed = rows(out)["small/denoise-25/ffdnet"]
     assert changed["hash"] != before["small/denoise-25/ffdnet"]["hash"]
     assert changed["metrics"] != before["small/denoise-25/ffdnet"]["metrics"]
+
+
+def test_finished_cells_take_the_costs_of_the_last_run(tmp_path: Path, pictures: Path) -> None:
+    config = write_config(tmp_path / "b.yaml", pictures)
+    out = tmp_path / "out"
+    go(config, out)
+    before = rows(out)
+    (out / COST_FILE).unlink()
+    outcome, _ = go(config, out)
+    assert not outcome.finished
+    costs = json.loads((out / COST_FILE).read_text())
+    for name, row in rows(out).items():
+        assert row["cost"] in costs.values()
+        assert {**row, "cost": None} == {**before[name], "cost": None}
 
 
 def test_cells_that_fail_spare_the_others(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def test_every_shipped_benchmark_has_cells_that_fit(name: str) -> None:
     built = set()
     for cell in plan(load_benchmark(name)):
         assert cell.hash() == cell.hash()
+        assert cell.resolved() == json.loads(json.dumps(cell.resolved()))
         if cell.checkpoint is not None:
             kind = CLASSICAL.get(cell.checkpoint)
             assert kind is None or cell.task in kind.tasks, cell.name
