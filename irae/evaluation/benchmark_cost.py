@@ -18,7 +18,7 @@ from irae.evaluation.benchmark_measure import load_given
 from irae.evaluation.cells import Cell
 from irae.evaluation.memory import peak_memory
 from irae.models.files import LoadedModel
-from irae.models.registry import CLASSICAL, resolve_options
+from irae.models.registry import CLASSICAL
 from irae.runtime import generator
 from irae.writing import write_atomically
 
@@ -66,11 +66,7 @@ def cost_key(cell: Cell) -> str:
         ModelError: there is no such network, preset or option.
     """
     section, model = cell.config.cost, cell.model_section
-    # A preset's options, not its name: what it stands for may change with the version.
-    named = cell.checkpoint or [
-        model.network,
-        resolve_options(model.network, model.preset, model.options),
-    ]
+    named = cell.checkpoint or [model.network, cell.network_options()]
     return json.dumps([named, cell.task, section.height, section.width], sort_keys=True)
 
 

@@ -215,6 +215,16 @@ class Cell:
         said = {**said, **self.task_section.degradation}
         return check_schema(DegradationSection, said, f"tasks.{self.task_name}.degradation")
 
+    def network_options(self) -> dict[str, Any]:
+        """All options of the network to train: what a preset stands for may change with a version.
+
+        Raises:
+            ModelError: there is no such network, preset or option.
+        """
+        model = self.model_section
+        assert model.network is not None
+        return resolve_options(model.network, model.preset, model.options)
+
     def resolved(self) -> dict[str, Any]:
         """All that decides the result, JSON: what the cell's hash is of.
 
@@ -247,11 +257,7 @@ class Cell:
             for key in ("threads", "checkpoint_every", "log_every", "samples"):
                 del run["training"][key]
             found |= {"budget": self.config.budget.model_dump(exclude_none=True), **run}
-            # What a preset stands for may change with the version.
-            section = self.run_config.model
-            found["model"]["options"] = resolve_options(
-                section.network, section.preset, section.options
-            )
+            found["model"]["options"] = self.network_options()
         as_read: dict[str, Any] = json.loads(json.dumps(found))  # Tuples are lists, as in files.
         return as_read
 
