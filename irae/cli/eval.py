@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irae.cli.options import Device
+from irae.cli.options import Device, Ensemble
 from irae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def eval_(
         bool,
         typer.Option("--luma", help="Measure on Y, from gray pictures; gray models always are."),
     ] = False,
+    ensemble: Ensemble = False,
     seed: Annotated[int, typer.Option("--seed", help="Of noise, holes and masks.")] = 0,
     device: Device = "auto",
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
@@ -141,6 +142,7 @@ def eval_(
     pictures = open_data(data, root=root, split="test", protocol=rules.name)
     if threads is not None:
         torch.set_num_threads(threads)
+    loaded.ensemble = ensemble
     evaluation = evaluate(
         loaded.to(where, precision),
         pictures,

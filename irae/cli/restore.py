@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from irae.cli.options import Device, Precision
+from irae.cli.options import Device, Ensemble, Precision
 from irae.errors import UsageError
 
 
@@ -56,6 +56,7 @@ def restore(
             " it. Not for inpainting.",
         ),
     ] = 1.0,
+    ensemble: Ensemble = False,
     device: Device = "auto",
     precision: Precision = "auto",
     tile: Annotated[
@@ -129,7 +130,7 @@ def restore(
         raise UsageError(f"{mask}: no such mask file or folder")
     if address is not None and engine != "ray":
         raise UsageError("--address is of a Ray cluster; add --engine ray")
-    settings = Settings(task, model, device, precision, tile, sigma, strength, undoable)
+    settings = Settings(task, model, device, precision, tile, sigma, strength, undoable, ensemble)
     restorers = Restorers(settings, Talk.note)
     # Before anything is done: an option that does not fit is an error of the whole command.
     first = restorers.restorer_for(task or ("denoise" if mask is None else "inpaint"))

@@ -113,6 +113,7 @@ def evaluate(
         seed=seed,
         device=str(model.device),
         precision=model.precision,
+        ensemble=model.ensemble,
         levels=tuple(levels),
     )
 

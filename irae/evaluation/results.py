@@ -85,6 +85,7 @@ class Evaluation:
         count: pictures evaluated, at each level.
         dropped: pictures of the set left out because the protocol drops an incomplete last batch.
         protocol, seed, device, precision: as given.
+        ensemble: whether restored pictures are means over eight orientations.
         measured_on: ``RGB``, or ``Y`` where target, damage and scores are of the luma alone.
         levels: one entry per level of damage.
     """
@@ -101,6 +102,7 @@ class Evaluation:
     seed: int
     device: str
     precision: str
+    ensemble: bool
     levels: tuple[LevelResult, ...]
 
     @property
@@ -165,7 +167,7 @@ class Evaluation:
         """What was measured and how, then a table in Markdown, as plain aligned text."""
         lines = [
             f"model {self.model} ({self.network}, {self.parameters:,} parameters, {self.task}),"
-            f" {self.precision} on {self.device}",
+            f" {self.precision} on {self.device}{', self-ensemble' if self.ensemble else ''}",
             f"data {self.data}, {self.count} pictures, seed {self.seed}",
             f"protocol {self.protocol}: {self._summary}",
         ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 # What turns a stored raster upright, by EXIF orientation (TIFF 6.0, tag 274): whether rows and
 # columns are swapped first, and the axes flipped afterwards.
-_TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
+TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
     1: (False, ()),
     2: (False, (-1,)),
     3: (False, (-2, -1)),
@@ -151,7 +151,7 @@ def codes(pixels: Tensor, depth: int) -> Tensor:
 
 def to_upright(raster: Tensor, orientation: int) -> Tensor:
     """Turn a stored ``... H W`` raster the way EXIF says it is to be looked at."""
-    swap, flips = _TURNS.get(orientation, _TURNS[1])
+    swap, flips = TURNS.get(orientation, TURNS[1])
     if swap:
         raster = raster.transpose(-2, -1)
     return raster.flip(flips) if flips else raster.contiguous()
@@ -159,7 +159,7 @@ def to_upright(raster: Tensor, orientation: int) -> Tensor:
 
 def to_stored(raster: Tensor, orientation: int) -> Tensor:
     """Undo :func:`to_upright`: from the way a picture is looked at to the way it is stored."""
-    swap, flips = _TURNS.get(orientation, _TURNS[1])
+    swap, flips = TURNS.get(orientation, TURNS[1])
     if flips:
         raster = raster.flip(flips)
     return raster.transpose(-2, -1).contiguous() if swap else raster.contiguous()

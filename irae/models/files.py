@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from irae.models.adapting import (
     to_network_channels,
 )
 from irae.models.bounds import build_described, misfit
+from irae.models.ensemble import mean_over_orientations
 from irae.models.folded import FoldedIRAE
 from irae.models.irae import IRAE
 from irae.models.registry import CLASSICAL, NETWORKS, TASKS
@@ -58,7 +60,12 @@ class ModelSpec:
 
 
 class LoadedModel:
-    """A network ready to restore, with its spec."""
+    """A network ready to restore, with its spec.
+
+    Attributes:
+        ensemble: whether `restore` takes the mean over the picture's eight orientations, each
+            restored by itself (`irae.models.ensemble`). It takes eight times as long.
+    """
 
     def __init__(self, network: nn.Module, spec: ModelSpec, name: str) -> None:
         self.network = network.eval().requires_grad_(False)
@@ -69,6 +76,7 @@ class LoadedModel:
         self.name = name
         self.device = torch.device("cpu")
         self.precision = "fp32"
+        self.ensemble = False
         self._folded: FoldedIRAE | None = None
 
     @property
@@ -209,6 +217,23 @@ class LoadedModel:
             ModelError: a mask is missing or superfluous, the sigma is missing, or the output is
                 not finite.
         """
+        if not self.ensemble:
+            return self._restore(degraded, mask, sigma, filled=filled)
+        given = degraded
+        if mask is not None and not filled:
+            mask = mask.to(self.device).expand(len(given), -1, -1, -1)
+            given = self.fill(given.to(self.device, torch.float32), mask)
+        once = partial(self._restore, filled=mask is not None)
+        return _with_known(mean_over_orientations(once, given, mask, sigma), degraded, mask)
+
+    def _restore(
+        self,
+        degraded: Tensor,
+        mask: Tensor | None,
+        sigma: float | Tensor | None,
+        *,
+        filled: bool,
+    ) -> Tensor:
         x, condition = self._prepare(degraded, mask, filled, sigma)
         height, width = degraded.shape[2:]
         with network_autocast(self.network, self.device, self.precision):
@@ -216,10 +241,7 @@ class LoadedModel:
         restored = from_network_channels(self.network, restored.float(), degraded.shape[1])
         if not torch.isfinite(restored).all():
             raise ModelError(f"model {self.name!r} gave numbers that are not finite; use fp32")
-        if mask is not None:
-            known = degraded.to(restored.device, restored.dtype)
-            restored = torch.where(mask.to(restored.device), restored, known)
-        return restored
+        return _with_known(restored, degraded, mask)
 
     @torch.inference_mode()
     def round_trip(
@@ -246,6 +268,12 @@ class LoadedModel:
             restored[..., :height, :width],
             recovered[..., :height, :width],
         )
+
+
+def _with_known(restored: Tensor, degraded: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return restored
+    return torch.where(mask.to(restored.device), restored, degraded.to(restored))
 
 
 def save_model(

@@ -46,6 +46,7 @@ class Restorer:
         overlap: int = DEFAULT_OVERLAP,
         sigma: float | None = None,
         strength: float = 1.0,
+        ensemble: bool = False,
         notify: Callable[[str], None] | None = None,
     ) -> None:
         """Load a model and move it to its device.
@@ -62,6 +63,8 @@ class Restorer:
             sigma: the noise level in 8-bit units, for models that must be told (FFDNet, BM3D).
             strength: how much of the change is made, from 0 (the picture as it was, exactly) to 1
                 (all of it): pixels in between are blended of the two. Not for inpainting.
+            ensemble: take the mean over the picture's eight turns and reflections, each restored
+                by itself: better by a little, in eight times the time.
             notify: told in one line when memory ran out and tiles are made smaller; by default
                 a warning is logged.
 
@@ -92,6 +95,7 @@ class Restorer:
                 " is nothing to blend with; drop --strength"
             )
         self.model.to(chosen, precision)
+        self.model.ensemble = ensemble
         self._sigma = sigma
         self.strength = strength
         self.tile = tile

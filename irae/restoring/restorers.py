@@ -21,8 +21,8 @@ class Settings:
     Attributes:
         task: what to undo; none: what the model is for, or else it is chosen for each picture.
         model: a packaged model's name, a model file or a run folder; none: the task's own.
-        device: as `Restorer` takes it, and so are ``precision``, ``tile``, ``sigma`` and
-            ``strength``.
+        device: as `Restorer` takes it, and so are ``precision``, ``tile``, ``sigma``,
+            ``strength`` and ``ensemble``.
         undoable: write beside each result what gives its original back.
     """
 
@@ -34,6 +34,7 @@ class Settings:
     sigma: float | None = None
     strength: float = 1.0
     undoable: bool = False
+    ensemble: bool = False
 
     def as_options(self) -> dict[str, Any]:
         """What results depend on besides the model and the picture, as plain JSON."""
@@ -42,7 +43,9 @@ class Settings:
             "precision": self.precision,
             "sigma": self.sigma,
             "strength": self.strength,
+            # Said only where they are so: manifests from before these options stay valid.
             **({"undoable": True} if self.undoable else {}),
+            **({"ensemble": True} if self.ensemble else {}),
         }
 
 
@@ -92,6 +95,7 @@ class Restorers:
                 tile=asked.tile,
                 sigma=asked.sigma,
                 strength=asked.strength,
+                ensemble=asked.ensemble,
                 notify=self._notify,
             )
             if asked.task is not None and asked.task != restorer.task:

@@ -78,13 +78,15 @@ class Handlers:
         """Another task was chosen.
 
         Returns:
-            For the strength, the two buttons, the slider, the brush and the way back to it.
+            For the strength, the ensemble, the two buttons, the slider, the brush and the way back
+            to it.
         """
         holes = task == "inpaint"
         with self._scratch.using(request.session_hash) as session:
             shown = session.preview
         brush = self._canvas(str(shown)) if holes and shown else None
         return (
+            gr.update(visible=not holes),
             gr.update(visible=not holes),
             gr.update(visible=not holes),
             gr.update(visible=holes),
@@ -94,14 +96,19 @@ class Handlers:
         )
 
     def restore(
-        self, task: str, strength: float, request: gr.Request, _progress: gr.Progress = _PROGRESS
+        self,
+        task: str,
+        strength: float,
+        ensemble: bool,
+        request: gr.Request,
+        _progress: gr.Progress = _PROGRESS,
     ) -> tuple[Any, ...]:
         """Restore was pressed.
 
         Returns:
             For the slider, what was done, the download, and that of a mask, of which there is none.
         """
-        wanted = _wanted(task, strength)
+        wanted = _wanted(task, strength, ensemble)
         with self._scratch.using(request.session_hash) as session, shown_errors():
             outcome, after = self._restore(session, wanted, None)
             shown = str(session.preview), str(after)
@@ -147,6 +154,7 @@ class Handlers:
         uploads: list[str] | None,
         task: str,
         strength: float,
+        ensemble: bool,
         request: gr.Request,
         progress: gr.Progress = _PROGRESS,
     ) -> tuple[Any, ...]:
@@ -155,7 +163,7 @@ class Handlers:
         Returns:
             For what became of each, and the download.
         """
-        wanted = _wanted(task, strength)
+        wanted = _wanted(task, strength, ensemble)
         with self._scratch.using(request.session_hash) as session, shown_errors():
             if not uploads:
                 raise UsageError("no pictures yet; drop some first")
@@ -235,9 +243,9 @@ def _held(session: Session) -> Path:
     return session.picture
 
 
-def _wanted(task: str, strength: float) -> Wanted:
+def _wanted(task: str, strength: float, ensemble: bool) -> Wanted:
     # The browser counts its steps in binary fractions.
-    return Wanted(None if task == "auto" else task, round(float(strength), 4))
+    return Wanted(None if task == "auto" else task, round(float(strength), 4), ensemble)
 
 
 def _reason(why: str | None, name: str) -> str:

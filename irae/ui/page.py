@@ -81,6 +81,7 @@ class _One:
     about: Any
     task: Any
     strength: Any
+    ensemble: Any
     restore: Any
     fill: Any
     again: Any
@@ -102,6 +103,7 @@ def _lay_out_one(most: str) -> _One:
                 [AUTOMATIC, NOISE, JPEG, HOLES], value="auto", label="What to do", elem_id="task"
             )
             strength = _strength("strength")
+            ensemble = _ensemble("ensemble")
             restore = gr.Button("Restore", variant="primary", interactive=False, elem_id="restore")
             fill = gr.Button(
                 "Fill what is painted",
@@ -140,7 +142,8 @@ def _lay_out_one(most: str) -> _One:
                 elem_id="brush",
             )
     return _One(
-        picture, about, task, strength, restore, fill, again, done, download, mask, slider, brush
+        *(picture, about, task, strength, ensemble, restore, fill, again, done, download, mask),
+        *(slider, brush),
     )
 
 
@@ -160,13 +163,16 @@ def _wire_one(one: _One, handlers: Handlers) -> None:
     one.task.change(
         handlers.choose_task,
         one.task,
-        [one.strength, one.restore, one.fill, one.slider, one.brush, one.again],
+        [
+            *(one.strength, one.ensemble, one.restore, one.fill),
+            *(one.slider, one.brush, one.again),
+        ],
         show_progress="hidden",
         **private,
     )
     one.restore.click(
         handlers.restore,
-        [one.task, one.strength],
+        [one.task, one.strength, one.ensemble],
         [one.slider, one.done, one.download, one.mask],
         concurrency_id="restore",
         show_progress_on=[one.slider],
@@ -205,6 +211,7 @@ def _make_many(handlers: Handlers, most: str) -> None:
                 [AUTOMATIC, NOISE, JPEG], value="auto", label="What to do", elem_id="task-all"
             )
             strength = _strength("strength-all")
+            ensemble = _ensemble("ensemble-all")
             start = gr.Button("Restore all", variant="primary", elem_id="restore-all")
             stop = gr.Button("Stop after this picture", elem_id="stop")
             packed = gr.DownloadButton("Download all (zip)", visible=False, elem_id="zip")
@@ -214,7 +221,7 @@ def _make_many(handlers: Handlers, most: str) -> None:
             )
     start.click(
         handlers.restore_all,
-        [pictures, task, strength],
+        [pictures, task, strength, ensemble],
         [report, packed],
         concurrency_id="restore",
         show_progress_on=[report],
@@ -226,6 +233,10 @@ def _make_many(handlers: Handlers, most: str) -> None:
 
 def _strength(name: str) -> Any:
     return gr.Slider(0, 1, value=1, step=0.05, label="Strength (0: left as it is)", elem_id=name)
+
+
+def _ensemble(name: str) -> Any:
+    return gr.Checkbox(label="A little better, 8 times slower", elem_id=name)
 
 
 def _suffixes() -> list[str]:

@@ -18,7 +18,7 @@ from irae.restoring.restorers import Choice, Restorers, Settings
 from irae.restoring.running import Request, restore_files
 
 KEPT_SETTINGS = 4
-"""How many combinations of task and strength keep their models loaded."""
+"""How many combinations of what can be chosen keep their models loaded."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class Wanted:
     Attributes:
         task: ``denoise``, ``jpeg`` or ``inpaint``; none: what each picture needs.
         strength: 0 (the picture as it is) to 1 (fully restored).
+        ensemble: the mean over eight orientations.
     """
 
     task: str | None = None
     strength: float = 1.0
+    ensemble: bool = False
 
 
 class StoppedError(Exception):
@@ -133,6 +135,7 @@ class Workshop:
                 device=self._device,
                 precision=self._precision,
                 strength=wanted.strength,
+                ensemble=wanted.ensemble,
             )
         )
 

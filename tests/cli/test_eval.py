@@ -96,6 +96,11 @@ def test_the_default_levels_of_each_task(run: Run) -> None:
     assert "| box 8" in done.stdout
 
 
+def test_an_ensemble_is_said(run: Run) -> None:
+    done = run("--model", "denoise.safetensors", "--data", "photos", "--sigma", "25", "--ensemble")
+    assert "fp32 on cpu, self-ensemble" in done.stdout
+
+
 def test_json_is_all_of_stdout(run: Run) -> None:
     done = run(
         *("--model", "denoise.safetensors", "--data", "photos", "--sigma", "25,50.5", "--seed"),

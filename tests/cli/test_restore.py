@@ -282,6 +282,16 @@ def test_the_mask_lies_over_the_picture_as_it_is_looked_at(
     assert not changed.any()
 
 
+def test_an_ensemble_is_another_result(irae: Run, tmp_path: Path, denoise: list[object]) -> None:
+    source = _draw(tmp_path / "x.png", (40, 30))
+    out = tmp_path / "out"
+    assert irae(*denoise, source, "-o", out).returncode == 0
+    plain = _pixels(out / "x.png")
+    assert irae(*denoise, source, "-o", out, "--ensemble").returncode == 3
+    assert irae(*denoise, source, "-o", out, "--ensemble", "--overwrite").returncode == 0
+    assert not np.array_equal(_pixels(out / "x.png"), plain)
+
+
 def test_tiles_change_nothing_but_seams(irae: Run, tmp_path: Path, denoise: list[object]) -> None:
     source = _draw(tmp_path / "x.png", (150, 90))
     assert irae(*denoise, source, "-o", tmp_path / "a.png", "--tile", 0).returncode == 0

@@ -27,11 +27,12 @@ def same_pixels(one: Path, other: Path) -> bool:
         return first.mode == second.mode and first.tobytes() == second.tobytes()
 
 
+@pytest.mark.parametrize("options", [(), ("--ensemble",), ("--strength", "0.5")])
 def test_what_was_restored_comes_back(
-    irae: Program, model_files: dict[str, Path], noisy: Path
+    irae: Program, model_files: dict[str, Path], noisy: Path, options: tuple[str, ...]
 ) -> None:
     model = model_files["denoise"]
-    done = irae("restore", noisy, "--model", model, "--undoable")
+    done = irae("restore", noisy, "--model", model, "--undoable", *options)
     assert done.returncode == 0, done.stderr
     restored = noisy.with_name("a.restored.png")
     assert noisy.with_name("a.restored.png.irae").is_file()

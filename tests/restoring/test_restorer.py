@@ -357,6 +357,20 @@ def test_strength_is_that_of_a_batch_too(denoiser: LoadedModel) -> None:
             assert torch.equal(one.pixels, picture.pixels) == (strength == 0)
 
 
+def test_an_ensemble_is_that_of_a_batch_and_of_tiles_too(denoiser: LoadedModel) -> None:
+    pictures = [
+        picture_from_pil(Image.fromarray(_array((20, 14, 3), np.uint8, seed))) for seed in range(2)
+    ]
+    plain = Restorer(denoiser, device="cpu").restore_picture(pictures[0])
+    restorer = Restorer(denoiser, device="cpu", ensemble=True)
+    together = restorer.restore_pictures(pictures)
+    for one, picture in zip(together, pictures, strict=True):
+        torch.testing.assert_close(one.pixels, restorer.restore_picture(picture).pixels)
+    assert not torch.equal(together[0].pixels, plain.pixels)
+    tiled = Restorer(denoiser, device="cpu", ensemble=True, tile=16).restore_picture(pictures[0])
+    assert tiled.pixels.shape == plain.pixels.shape
+
+
 def test_strength_is_checked(denoiser: LoadedModel, inpainter: LoadedModel) -> None:
     for strength in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match="strength"):

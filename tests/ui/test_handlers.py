@@ -54,12 +54,14 @@ def test_a_batch_that_is_stopped_gives_what_is_done(handlers: Any, scratch: Scra
         if done[0] == 2:
             handlers.stop(PAGE)
 
-    report, packed = handlers.restore_all(uploads, "denoise", 1.0, PAGE, progress)
+    report, packed = handlers.restore_all(uploads, "denoise", 1.0, False, PAGE, progress)
     assert report.startswith("<p>2 of 3 restored, 0 failed; stopped, 1 not done.</p>")
     with zipfile.ZipFile(packed["value"]) as archive:
         assert len(archive.namelist()) == 2
     # The next one is not stopped.
-    report, packed = handlers.restore_all(uploads, "denoise", 1.0, PAGE, lambda *_, **__: None)
+    report, packed = handlers.restore_all(
+        uploads, "denoise", 1.0, False, PAGE, lambda *_, **__: None
+    )
     assert report.startswith("<p>3 of 3 restored, 0 failed.</p>")
     with zipfile.ZipFile(packed["value"]) as archive:
         assert archive.namelist() == ["a (2).png", "a.png", "b.png"]
@@ -68,7 +70,7 @@ def test_a_batch_that_is_stopped_gives_what_is_done(handlers: Any, scratch: Scra
 def test_names_are_shown_as_text(handlers: Any, scratch: Scratch) -> None:
     uploads = _uploads(scratch, "<img src=x>.png")
     about = handlers.take_picture(uploads[0], "auto", PAGE)[0]
-    report, _ = handlers.restore_all(uploads, "denoise", 0.0, PAGE, lambda *_, **__: None)
+    report, _ = handlers.restore_all(uploads, "denoise", 0.0, False, PAGE, lambda *_, **__: None)
     for shown in (about, report):
         assert "&lt;img src=x&gt;.png" in shown
         assert "<img" not in shown
@@ -89,4 +91,4 @@ def test_a_page_whose_picture_is_gone_says_so(handlers: Any, scratch: Scratch) -
     handlers.take_picture(_uploads(scratch, "a.png")[0], "auto", PAGE)
     scratch.sweep(0)
     with pytest.raises(gradio.Error, match="deleted after an hour"):
-        handlers.restore("denoise", 1.0, PAGE)
+        handlers.restore("denoise", 1.0, False, PAGE)

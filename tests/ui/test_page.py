@@ -128,11 +128,13 @@ def test_a_picture_is_restored_compared_and_downloaded(
 
     # Less of it, as another task: what was chosen counts.
     page.click("#task >> text=Undo JPEG damage")
+    page.check("#ensemble input")
     page.fill("#strength input[type=number]", "0.35")
     page.click("#restore")
     page.wait_for_function("document.querySelector('#done').innerText.includes('JPEG')")
     got = download(page, "#download", tmp_path / "page")
-    assert command(source, "--task", "jpeg", "--strength", "0.35", "--overwrite") == 0
+    options = ["--task", "jpeg", "--strength", "0.35", "--ensemble", "--overwrite"]
+    assert command(source, *options) == 0
     assert got.read_bytes() == (tmp_path / got.name).read_bytes()
 
 

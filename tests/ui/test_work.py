@@ -39,11 +39,11 @@ def _restored(source: Path, **settings: float | str | None) -> bytes:
 
 def test_one_picture(workshop: Workshop, tmp_path: Path) -> None:
     ours, theirs = _noisy(tmp_path / "a/x.png"), _noisy(tmp_path / "b/x.png")
-    outcome = workshop.restore(ours, Wanted("denoise", 0.5))
+    outcome = workshop.restore(ours, Wanted("denoise", 0.5, ensemble=True))
     assert outcome.input == "x.png"
     assert outcome.output == "x.restored.png"
     result = (tmp_path / "a/x.restored.png").read_bytes()
-    assert result == _restored(theirs, task="denoise", strength=0.5)
+    assert result == _restored(theirs, task="denoise", strength=0.5, ensemble=True)
     assert result != ours.read_bytes()
 
 
