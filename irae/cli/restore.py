@@ -70,6 +70,15 @@ def restore(
     resize_mask: Annotated[
         bool, typer.Option("--resize-mask", help="Scale a mask to its picture's size.")
     ] = False,
+    grow_mask: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Pixels by which holes become larger in every direction. For masks with soft"
+            " edges, of which only what is more white than black counts.",
+        ),
+    ] = 0,
     recursive: Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")] = False,
     overwrite: Annotated[
         bool,
@@ -130,7 +139,11 @@ def restore(
         raise UsageError(f"{mask}: no such mask file or folder")
     if address is not None and engine != "ray":
         raise UsageError("--address is of a Ray cluster; add --engine ray")
-    settings = Settings(task, model, device, precision, tile, sigma, strength, undoable, ensemble)
+    if grow_mask and mask is None:
+        raise UsageError("--grow-mask is for holes; add --mask")
+    settings = Settings(
+        *(task, model, device, precision, tile, sigma, strength, undoable, ensemble, grow_mask)
+    )
     restorers = Restorers(settings, Talk.note)
     # Before anything is done: an option that does not fit is an error of the whole command.
     first = restorers.restorer_for(task or ("denoise" if mask is None else "inpaint"))

@@ -208,6 +208,7 @@ def read_mask(
     width: int | None = None,
     resize: bool = False,
     orientation: int = 1,
+    grow: int = 0,
 ) -> Tensor:
     """Read a mask: white (over 50 %) is a hole.
 
@@ -221,6 +222,8 @@ def read_mask(
         width: columns of the picture it is for, as stored.
         resize: scale a mask of another size (nearest) instead of refusing it.
         orientation: the EXIF orientation of the picture it is for.
+        grow: pixels by which holes become larger in every direction, for masks whose soft edges
+            leave a rim of what was to go.
 
     Returns:
         bool ``1 H W``, True in the holes, in the picture's stored orientation.
@@ -234,7 +237,17 @@ def read_mask(
         level = level * picture.alpha
     seen = to_upright(level > 0.5, picture.orientation)
     mask = orient_mask(seen, orientation)
-    wanted = (height or mask.shape[1], width or mask.shape[2])
+    mask = _fitted(mask, seen, (height or mask.shape[1], width or mask.shape[2]), resize, path)
+    if not grow:
+        return mask
+    pool, side = torch.nn.functional.max_pool2d, 2 * grow + 1
+    rows = pool(mask.float(), (1, side), 1, (0, grow))
+    return pool(rows, (side, 1), 1, (grow, 0)) > 0.5
+
+
+def _fitted(
+    mask: Tensor, seen: Tensor, wanted: tuple[int, int], resize: bool, path: str | Path
+) -> Tensor:
     if mask.shape[1:] == wanted:
         return mask
     if seen.shape[1:] == wanted:

@@ -164,6 +164,7 @@ class Pipeline:
                 width=picture.width,
                 orientation=picture.orientation,
                 resize=self._resize_mask,
+                grow=self._restorers.settings.grow_mask,
             )  # fmt: skip
             choice = self._restorers.choose(job, picture)
             original = self._original(job, choice)

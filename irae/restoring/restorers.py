@@ -24,6 +24,7 @@ class Settings:
         device: as `Restorer` takes it, and so are ``precision``, ``tile``, ``sigma``,
             ``strength`` and ``ensemble``.
         undoable: write beside each result what gives its original back.
+        grow_mask: pixels by which the holes of masks become larger in every direction.
     """
 
     task: str | None = None
@@ -35,6 +36,7 @@ class Settings:
     strength: float = 1.0
     undoable: bool = False
     ensemble: bool = False
+    grow_mask: int = 0
 
     def as_options(self) -> dict[str, Any]:
         """What results depend on besides the model and the picture, as plain JSON."""
@@ -46,6 +48,7 @@ class Settings:
             # Said only where they are so: manifests from before these options stay valid.
             **({"undoable": True} if self.undoable else {}),
             **({"ensemble": True} if self.ensemble else {}),
+            **({"grow_mask": self.grow_mask} if self.grow_mask else {}),
         }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import maximum_filter
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -205,6 +206,18 @@ def test_known_pixels_are_kept_exactly(irae: Run, tmp_path: Path, inpaint: list[
     assert not np.array_equal(before[hole], after[hole])
 
 
+def test_a_mask_can_grow(irae: Run, tmp_path: Path, inpaint: list[object]) -> None:
+    source = _draw(tmp_path / "x.png")
+    mask = _draw_mask(tmp_path / "mask.png")
+    result = irae(*inpaint, source, "--mask", mask, "--grow-mask", 3)
+    assert result.returncode == 0, result.stderr
+    hole = maximum_filter(_pixels(mask) > 127, 7)
+    before, after = _pixels(source), _pixels(tmp_path / "x.restored.png")
+    assert np.array_equal(before[~hole], after[~hole])
+    rim = hole & (_pixels(mask) <= 127)
+    assert (before[rim] != after[rim]).any(-1).mean() > 0.5
+
+
 def test_known_pixels_of_a_palette_picture_are_kept(
     irae: Run, tmp_path: Path, inpaint: list[object]
 ) -> None:
@@ -308,6 +321,7 @@ def test_tiles_change_nothing_but_seams(irae: Run, tmp_path: Path, denoise: list
         (["--tile", "1"], "tile 1 is too small"),
         (["--device", "abacus"], "abacus"),
         (["--mask", "none.png"], "none.png"),
+        (["--grow-mask", "2"], "--mask"),
         (["--shard", "0/2"], "--shard '0/2'"),
         (["--shard", "2"], "--shard '2'"),
         (["--address", "auto"], "--engine ray"),

@@ -772,6 +772,18 @@ def test_mask_white_is_hole(tmp_path: Path) -> None:
     assert scaled.tolist() == [[[False] * 4 + [True] * 4] * 2]
 
 
+def test_a_mask_grows_in_every_direction(tmp_path: Path) -> None:
+    levels = np.zeros((9, 12), np.uint8)
+    levels[4, 6], levels[0, 0] = 255, 255
+    levels[4, 5] = 100  # A soft edge, which alone is no hole.
+    Image.fromarray(levels).save(tmp_path / "m.png")
+    grown = read_mask(tmp_path / "m.png", grow=2)
+    expected = np.zeros((9, 12), bool)
+    expected[2:7, 4:9] = expected[:3, :3] = True
+    assert np.array_equal(grown[0].numpy(), expected)
+    assert read_mask(tmp_path / "m.png").sum() == 2
+
+
 def test_transparent_parts_of_a_mask_are_no_hole(tmp_path: Path) -> None:
     raster = np.full((1, 2, 4), 255, np.uint8)
     raster[0, 0, 3] = 0

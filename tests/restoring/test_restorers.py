@@ -53,6 +53,7 @@ def test_settings_can_be_sent_elsewhere() -> None:
     settings = Settings("denoise", sigma=3.0, precision="fp32")
     assert pickle.loads(pickle.dumps(settings)) == settings
     assert settings.as_options() | {"sigma": 3.0, "precision": "fp32"} == settings.as_options()
-    # Manifests from before the option stay valid.
+    # Manifests from before these options stay valid.
     assert "ensemble" not in settings.as_options()
     assert Settings(ensemble=True).as_options()["ensemble"] is True
+    assert Settings(grow_mask=2).as_options()["grow_mask"] == 2
