@@ -231,11 +231,8 @@ def read_mask(
     Raises:
         PictureError: not a picture, or of another size and ``resize`` is not set.
     """
-    picture = read_picture(path)
-    level = picture.pixels.mean(dim=0, keepdim=True)
-    if picture.alpha is not None:
-        level = level * picture.alpha
-    seen = to_upright(level > 0.5, picture.orientation)
+    level, stored = _mask_levels(path)
+    seen = to_upright(level > 0.5, stored)
     mask = orient_mask(seen, orientation)
     mask = _fitted(mask, seen, (height or mask.shape[1], width or mask.shape[2]), resize, path)
     if not grow:
@@ -243,6 +240,24 @@ def read_mask(
     pool, side = torch.nn.functional.max_pool2d, 2 * grow + 1
     rows = pool(mask.float(), (1, side), 1, (0, grow))
     return pool(rows, (side, 1), 1, (grow, 0)) > 0.5
+
+
+def has_soft_edges(path: str | Path) -> bool:
+    """Whether a twentieth of what a mask marks is neither white nor black.
+
+    Raises:
+        PictureError: not a picture.
+    """
+    level, _ = _mask_levels(path)
+    between = (level > 0.1) & (level < 0.9)
+    return 20 * int(between.sum()) > int((level >= 0.1).sum())
+
+
+def _mask_levels(path: str | Path) -> tuple[Tensor, int]:
+    """How white a mask is as stored, ``1 H W`` from 0 to 1, and its EXIF orientation."""
+    picture = read_picture(path)
+    level = picture.pixels.mean(dim=0, keepdim=True)
+    return level if picture.alpha is None else level * picture.alpha, picture.orientation
 
 
 def _fitted(

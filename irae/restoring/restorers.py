@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from irae.errors import UsageError
-from irae.imaging.files import Picture
+from irae.imaging.files import Picture, has_soft_edges
 from irae.models.checksums import weights_checksum
 from irae.restoring.inspecting import choose_task, explain, inspect_read
 from irae.restoring.planning import Job
@@ -59,7 +60,7 @@ class Choice:
     Attributes:
         task: what to undo; none: nothing, its pixels stay as they are.
         damage: what was found wrong with it, as plain JSON; none where nobody looked.
-        why: one line for the user, where the task was not asked for.
+        why: one line for the user, where the task was not asked for or the mask may disappoint.
     """
 
     task: str | None
@@ -124,11 +125,19 @@ class Restorers:
             picture: what was read of it.
         """
         task = job.task or self.settings.task
+        if job.mask is not None:
+            return Choice("inpaint", why=self._doubt(job.source, job.mask))
         if task is not None:
             return Choice(task)
         if self.settings.model is not None:
             return Choice(self.restorer_for("").task)
-        if job.mask is not None:
-            return Choice("inpaint")
         found = inspect_read(job.source, picture)
         return Choice(choose_task(found)[0], found.damage(), explain(found))
+
+    def _doubt(self, source: Path, mask: Path) -> str | None:
+        if self.settings.grow_mask or not has_soft_edges(mask):
+            return None
+        return (
+            f"{source}: its mask has soft edges, of which what is more black than white stays;"
+            " --grow-mask 2 makes the holes larger"
+        )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy.ndimage import maximum_filter
 
 Run = Callable[..., CompletedProcess[str]]
@@ -214,8 +214,24 @@ def test_a_mask_can_grow(irae: Run, tmp_path: Path, inpaint: list[object]) -> No
     hole = maximum_filter(_pixels(mask) > 127, 7)
     before, after = _pixels(source), _pixels(tmp_path / "x.restored.png")
     assert np.array_equal(before[~hole], after[~hole])
+    assert "soft" not in result.stderr
     rim = hole & (_pixels(mask) <= 127)
     assert (before[rim] != after[rim]).any(-1).mean() > 0.5
+
+
+def test_a_mask_with_soft_edges_is_pointed_out(
+    irae: Run, tmp_path: Path, inpaint: list[object]
+) -> None:
+    source = _draw(tmp_path / "x.png")
+    mask = _draw_mask(tmp_path / "mask.png")
+    with Image.open(mask) as hard:
+        hard.convert("L").filter(ImageFilter.GaussianBlur(1)).save(tmp_path / "soft.png")
+    result = irae(*inpaint, source, "--mask", tmp_path / "soft.png")
+    assert result.returncode == 0
+    assert "soft edges" in result.stderr
+    assert "--grow-mask" in result.stderr
+    result = irae(*inpaint, source, "--mask", mask, "--overwrite")
+    assert "soft" not in result.stderr
 
 
 def test_known_pixels_of_a_palette_picture_are_kept(

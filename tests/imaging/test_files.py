@@ -29,6 +29,7 @@ from irae.imaging.files import (
     Picture,
     encode_picture,
     find_pictures,
+    has_soft_edges,
     orient_mask,
     picture_from_pil,
     picture_to_pil,
@@ -782,6 +783,11 @@ def test_a_mask_grows_in_every_direction(tmp_path: Path) -> None:
     expected[2:7, 4:9] = expected[:3, :3] = True
     assert np.array_equal(grown[0].numpy(), expected)
     assert read_mask(tmp_path / "m.png").sum() == 2
+    assert has_soft_edges(tmp_path / "m.png")
+    Image.fromarray(np.where(levels > 127, 255, 0).astype(np.uint8)).save(tmp_path / "hard.png")
+    assert not has_soft_edges(tmp_path / "hard.png")
+    Image.new("L", (5, 5)).save(tmp_path / "none.png")
+    assert not has_soft_edges(tmp_path / "none.png")
 
 
 def test_transparent_parts_of_a_mask_are_no_hole(tmp_path: Path) -> None:
