@@ -142,7 +142,16 @@ def restore(
     if grow_mask and mask is None:
         raise UsageError("--grow-mask is for holes; add --mask")
     settings = Settings(
-        *(task, model, device, precision, tile, sigma, strength, undoable, ensemble, grow_mask)
+        task=task,
+        model=model,
+        device=device,
+        precision=precision,
+        tile=tile,
+        sigma=sigma,
+        strength=strength,
+        undoable=undoable,
+        ensemble=ensemble,
+        grow_mask=grow_mask,
     )
     restorers = Restorers(settings, Talk.note)
     # Before anything is done: an option that does not fit is an error of the whole command.
