@@ -63,7 +63,11 @@ def test_the_wheel_works_in_a_clean_environment_outside_the_checkout(
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [python, "-m", "irae", *arguments], cwd=tmp_path, capture_output=True, text=True
+            [python, "-m", "irae", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={name: value for name, value in os.environ.items() if name != "IRAE_DATA"},
         )
 
     where = [python, "-c", "import irae; print(irae.__file__)"]
