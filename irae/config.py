@@ -63,7 +63,8 @@ class SourceSection(Section):
     """One source of clean pictures."""
 
     source: str  # celeba, flowers, birds, or a folder (relative to data.root)
-    weight: float = Field(default=1.0, gt=0)  # share of the patches, relative to the others
+    # Share of the patches, relative to the others; pixels: as many as it has of them.
+    weight: Annotated[float, Field(gt=0)] | Literal["pixels"] = 1.0
 
 
 class AugmentSection(Section):
@@ -78,8 +79,8 @@ class AugmentSection(Section):
 class ValidationSection(Section):
     """What decides which weights are the best. Never a test set."""
 
-    source: str = "photos_val"
-    images: int = Field(default=12, ge=1)
+    source: str | None = None  # a data set or folder; default: some of the training pictures
+    images: int = Field(default=32, ge=1)
     crop: int = Field(default=256, ge=16)
     sigma: list[float] = Field(default=[15.0, 25.0, 50.0], min_length=1)
     clipped: bool = False  # each sigma also clipped and rounded as in a file
@@ -91,7 +92,7 @@ class DataSection(Section):
     """Where clean pictures come from."""
 
     root: str | None = None  # default: $IRAE_DATA, else ./data
-    train: list[SourceSection] = Field(min_length=1)
+    train: list[SourceSection] = []  # default: the pictures below the root
     protocol: Literal["standard", "authors"] = "standard"  # what a clean patch is
     validation: ValidationSection = ValidationSection()
     patch: int = Field(default=64, ge=16)  # a multiple of the network's size_multiple
@@ -113,11 +114,14 @@ class TrainingSection(Section):
     warmup: int = Field(default=200, ge=0)
     # muon: Jordan et al. 2024, for the weights of convolutions, and adamw for the rest.
     optimizer: Literal["adamw", "muon"] = "adamw"
+    bias_pace: float = Field(default=1.0, ge=0)  # muon: rate of convolutions' biases, times this
+    restart_dead: bool = False  # at each validation, hidden units that never fire start anew
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     loss: Literal["l1", "l2", "charbonnier", "psnr"] = "l1"
+    middle_weight: Share = 0.0  # of the loss: on the picture after half of a lifted flow
     known_weight: Share = 0.1  # inpainting: weight of known pixels beside the holes' 1
     # Of the coupling networks; auto: bf16 where the device is measured to be faster at it. A run
     # keeps what auto came to, here and for reversible, so that a resumed one computes alike.
@@ -140,7 +144,7 @@ class RunConfig(Section):
     seed: int = Field(default=0, ge=0)
     model: ModelSection = ModelSection()
     degradation: DegradationSection = DegradationSection()
-    data: DataSection
+    data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
 
 
@@ -236,12 +240,14 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold keys and values")
-    base = content.pop("extends", None)
-    if base is None:
-        return content
-    beside = path.parent / str(base)
-    parent = beside if beside.is_file() else find_config(str(base))
-    return _merge(_read(parent, (*above, path.resolve())), content)
+    bases = content.pop("extends", [])
+    merged: dict[str, Any] = {}
+    # Of several, a later one overrides those before it.
+    for base in bases if isinstance(bases, list) else [bases]:
+        beside = path.parent / str(base)
+        parent = beside if beside.is_file() else find_config(str(base))
+        merged = _merge(merged, _read(parent, (*above, path.resolve())))
+    return _merge(merged, content)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

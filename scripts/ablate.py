@@ -27,13 +27,16 @@ from typing import Any
 import ablate_networks
 import torch
 from package_weights import processor
-from torch import Tensor
+from torch import Tensor, nn
 
 from irae.config import RunConfig, load_config
 from irae.errors import IraeError, ModelError
 from irae.evaluation.bench import macs_per_pixel
-from irae.models.files import LoadedModel
-from irae.runtime import select_device, use_device
+from irae.flow.networks import set_network_dtype
+from irae.models.files import LoadedModel, ModelSpec
+from irae.models.lifted import LiftedIRAE
+from irae.runtime import network_dtype, select_device, use_device
+from irae.training.dead_units import restart
 from irae.training.run import Run, begin
 from irae.training.validation import Validation
 
@@ -44,77 +47,50 @@ BEGIN, END = "<!-- table -->", "<!-- end -->"
 OPTIONS = "model.options."
 VARIANTS: dict[str, list[str]] = {
     "default": [],
-    # Levels, and where the depth goes; width.
-    "depth 4": [f"{OPTIONS}depth=4"],
-    "depth 16, width 64": [f"{OPTIONS}depth=16", f"{OPTIONS}width=64"],
-    "width 64": [f"{OPTIONS}width=64"],
-    "width 128": [f"{OPTIONS}width=128"],
-    "2 levels": [f"{OPTIONS}levels=2"],
-    "3 levels": [f"{OPTIONS}levels=3", f"{OPTIONS}width=64"],
-    "2 levels, additive below": [f"{OPTIONS}levels=2", f"{OPTIONS}coupling=[bounded, additive]"],
-    # Coupling networks.
-    "kernels 1": [f"{OPTIONS}kernels=[1]"],
-    "kernels 3": [f"{OPTIONS}kernels=[3]"],
-    "kernels 1 and 5": [f"{OPTIONS}kernels=[1, 1, 1, 5]"],
-    "five 3x3, width 64, depth 4": [
-        f"{OPTIONS}network=deep",
-        f"{OPTIONS}width=64",
-        f"{OPTIONS}depth=4",
-    ],
-    "depthwise and gated, width 48": [f"{OPTIONS}network=gated", f"{OPTIONS}width=48"],
-    "dense block": [f"{OPTIONS}network=dense"],
-    "network with actnorm": [f"{OPTIONS}network=actnorm", f"{OPTIONS}kernels=[1]"],
-    "couplings told sigma": ["model.network=irae-told"],
-    # Couplings.
-    "additive": [f"{OPTIONS}coupling=additive"],
-    "affine": [f"{OPTIONS}coupling=affine"],
-    "coupling bound 0.1": [f"{OPTIONS}coupling_bound=0.1"],
-    "coupling bound 0.6": [f"{OPTIONS}coupling_bound=0.6"],
-    # Mixings, and what reversibility costs.
-    "mixing bound 0.05": [f"{OPTIONS}mixing_bound=0.05"],
-    "mixing bound 0.1": [f"{OPTIONS}mixing_bound=0.1"],
-    "mixing bound 0.4": [f"{OPTIONS}mixing_bound=0.4"],
-    "mixing bound 1.1": [f"{OPTIONS}mixing_bound=1.1"],
-    "mixing dense": [f"{OPTIONS}mixing=dense"],
-    "mixing lu": [f"{OPTIONS}mixing=lu"],
-    # What becomes of the latents; encoder and decoder.
-    "latents untouched": [f"{OPTIONS}shrinking=null"],
-    "latents shrunk, bound 2": [f"{OPTIONS}shrinking=2.0"],
-    "latents shrunk and gated": ["model.network=irae-gated"],
-    "tied": ["model.network=irae-tied"],
-    # Other parts of the published network, and that; the peers.
-    "pixel squeeze": [f"{OPTIONS}squeeze=pixel"],
-    "random start": [f"{OPTIONS}start=random"],
+    # Against hidden units that never fire.
+    "biases at the full rate": ["training.bias_pace=1"],
+    "warm-up of 1,000 steps": ["training.bias_pace=1", "training.warmup=1000"],
+    "no biases in first convolutions": ["model.network=irae-unbiased", "training.bias_pace=1"],
+    "leaky ReLU": ["model.network=irae-leaky", "training.bias_pace=1"],
+    "dead units started anew": ["training.bias_pace=1", "training.restart_dead=true"],
+    "slow biases, dead units started anew": ["training.restart_dead=true"],
+    # The speed dial.
+    "a tenth of the loss on the middle": ["training.middle_weight=0.1"],
+    "a third of the loss on the middle": ["training.middle_weight=0.33"],
+    # The network at the same multiply-adds, and with more of them.
+    "2 streams of 32, hidden 96": [f"{OPTIONS}width=32", f"{OPTIONS}hidden=96"],
+    "four couplings at a quarter of the size": ["model.network=irae-quarter"],
+    "16 couplings": [f"{OPTIONS}couplings=16"],
+    # Training.
+    "patches of 96, batch 4": ["data.patch=96", "training.batch=4"],
     "paper": ["model.preset=paper"],
     "ffdnet": ["model.network=ffdnet"],
     "dncnn": ["model.network=dncnn"],
-    # Training.
-    "loss l1": ["training.loss=l1"],
-    "loss charbonnier": ["training.loss=charbonnier"],
-    "loss psnr": ["training.loss=psnr"],
-    "muon": ["training.optimizer=muon"],
-    "muon, loss psnr": ["training.optimizer=muon", "training.loss=psnr"],
-    "muon, loss psnr, depthwise and gated, width 48": [
-        "training.optimizer=muon",
-        "training.loss=psnr",
-        f"{OPTIONS}network=gated",
-        f"{OPTIONS}width=48",
-    ],
-    "patch 32, batch 18": ["data.patch=32", "training.batch=18"],
-    "patch 96, batch 2": ["data.patch=96", "training.batch=2"],
-    "batch 2": ["training.batch=2"],
-    "batch 32": ["training.batch=32"],
-    "rate 3e-4": ["training.learning_rate=0.0003", "training.final_learning_rate=0.0003"],
-    "rate 3e-3": ["training.learning_rate=0.003", "training.final_learning_rate=0.003"],
 }
 
 
-class Unfolded(LoadedModel):
-    """A model that is run as it was trained; some of the variants have no restoring form."""
+RESTART_EVERY = 500
+"""Steps between two restarts of dead units, where a variant has them."""
 
-    def _run(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        restored: Tensor = self.network(x.contiguous(memory_format=torch.channels_last), condition)
-        return restored
+
+class Middle(nn.Module):
+    """A lifted network that stops after half of its couplings."""
+
+    def __init__(self, network: LiftedIRAE) -> None:
+        super().__init__()
+        self.network, self.size_multiple = network, network.size_multiple
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.network.middle_and_end(x, condition)[0]
+
+
+def middle_score(run: Run, validation: Validation) -> float | None:
+    """Mean PSNR of the picture after half of the couplings; None where the loss has no share."""
+    network = run.ema.network
+    if not run.config.training.middle_weight or not isinstance(network, LiftedIRAE):
+        return None
+    spec = ModelSpec("dncnn", {}, "denoise")  # Any that is not taken for invertible.
+    return round(validation.score(LoadedModel(Middle(network), spec, "middle")).mean, 3)
 
 
 def config_of(name: str, seed: int, arguments: argparse.Namespace) -> RunConfig:
@@ -122,23 +98,23 @@ def config_of(name: str, seed: int, arguments: argparse.Namespace) -> RunConfig:
     overrides = [
         f"data.root={arguments.data}",
         f"seed={seed}",
-        "data.patch=48",
-        "training.batch=8",
-        "training.loss=l2",
-        "training.warmup=20",
-        "training.ema=0.98",
+        "training.optimizer=muon",
+        "training.bias_pace=0.1",
+        "training.warmup=200",
+        "training.ema=0.998",
         "training.learning_rate=0.001",
         "training.final_learning_rate=0.001",
         "training.steps=1000000",
         "training.threads=1",
-        "data.validation.crop=192",
         *([f"model.init={arguments.init}"] if arguments.init else []),
         *arguments.set,
     ]
     return load_config("denoise.yaml", [*overrides, *VARIANTS[name]])
 
 
-def trained_to_marks(run: Run, arguments: argparse.Namespace) -> Iterator[tuple[str, float]]:
+def trained_to_marks(
+    run: Run, arguments: argparse.Namespace, validation: Validation
+) -> Iterator[tuple[str, float]]:
     """Train; at each mark, its name and the seconds of training so far."""
     cpu = run.device.type == "cpu"
     clock: Callable[[], float] = time.process_time if cpu else time.perf_counter
@@ -152,6 +128,11 @@ def trained_to_marks(run: Run, arguments: argparse.Namespace) -> Iterator[tuple[
         run.advance()
         run.check()  # Waits for the device.
         seconds += clock() - start
+        if run.config.training.restart_dead and run.step % RESTART_EVERY == 0:
+            model = LoadedModel(run.ema.network, run.spec, "average").to(run.device, "fp32")
+            networks = [run.network, run.ema.network]
+            restart(networks, validation.firing(model), run.config.seed, run.step)
+            set_network_dtype(run.ema.network, network_dtype(run.config.training.precision))
         if not by_steps and run.step >= arguments.steps:
             by_steps = True
             yield f"{arguments.steps} steps", seconds
@@ -169,8 +150,8 @@ def measure(
     use_device(device)
     with tempfile.TemporaryDirectory() as folder:
         run = begin(config, Path(folder) / "run", device)
-        for mark, seconds in trained_to_marks(run, arguments):
-            model = Unfolded(run.ema.network, run.spec, name).to(device, "fp32")
+        for mark, seconds in trained_to_marks(run, arguments, validation):
+            model = LoadedModel(run.ema.network, run.spec, name).to(device, "fp32")
             found = validation.score(model)
             yield {
                 "name": name,
@@ -183,6 +164,8 @@ def measure(
                 "steps": run.step,
                 "seconds": round(seconds, 1),
                 "levels": {level: round(after, 3) for level, (_, after) in found.levels.items()},
+                "middle": middle_score(run, validation),
+                "dead": round(found.dead, 4),
                 "round_trip": found.round_trip,
                 "machine": f"{processor()}, {device.type}, {run.config.training.precision}, "
                 f"{run.config.training.threads or 'all'} threads",

@@ -57,12 +57,17 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+# Networks of seconds: in the lifted form and in the strict one.
+SMALL_LIFTED: dict[str, Any] = {"width": 16, "couplings": 4, "hidden": 8}
+SMALL_STRICT: dict[str, Any] = {"width": 8, "depth": 2, "levels": 2, "kernels": [1, 3]}
+
+
 def make_model(path: Path, task: str, *, strength: float = 0.01, seed: int = 0) -> Path:
     """Write a small model whose weights are perturbed, so that it changes its input."""
-    options = {"width": 8, "depth": 2, "levels": 2, "kernels": [1, 3]}
+    preset, options = "default", SMALL_LIFTED
     if task == "inpaint":
-        options["condition_channels"] = 1
-    resolved = resolve_options("irae", "default", options)
+        preset, options = None, {**SMALL_STRICT, "condition_channels": 1}
+    resolved = resolve_options("irae", preset, options)
     # Its weights are of its task alone, whichever tests ran before.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + sum(task.encode()))

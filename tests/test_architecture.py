@@ -106,7 +106,8 @@ def test_a_torch_and_torchvision_that_do_not_match_are_one_clear_line(tmp_path: 
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from irae.cli.app import main\n"
-        f"sys.argv = ['irae', 'train', '--config', 'denoise.yaml', '-o', {str(tmp_path / 'r')!r}]\n"
+        "sys.argv = ['irae', 'train', '--config', 'denoise.yaml', "
+        f"'--data', {str(tmp_path)!r}, '-o', {str(tmp_path / 'r')!r}]\n"
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -25,6 +25,23 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated."),
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of pictures, or celeba, flowers, birds; may be repeated. Default: data.",
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Pictures to choose by. Default: some are kept apart."),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="MODEL", help="Start from a packaged model, a model file or a run."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="RUN", help="Folder of the run.")
     ] = None,
@@ -33,6 +50,10 @@ def train(
         int | None, typer.Option(min=0, help="Stop when the run has taken this many steps in all.")
     ] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="Fit the whole schedule, to its end, into this time."),
+    ] = None,
     device: Device = "auto",
     precision: Annotated[
         str | None, typer.Option(help="auto, fp32 or bf16, for the coupling networks.")
@@ -40,7 +61,7 @@ def train(
 ) -> None:
     """Train a model as a config says, in a run folder that can be resumed at any moment.
 
-    Example: irae train --config denoise.yaml --set data.root=data -o runs/denoise
+    Example: irae train --config denoise.yaml --data photos -o runs/denoise
 
     On several GPUs: torchrun --nproc-per-node 4 -m irae train ...
     """
@@ -48,6 +69,10 @@ def train(
         raise UsageError("give either --config FILE|NAME or --resume RUN")
     if resume is not None and output is not None:
         raise UsageError("--resume goes on in its own folder; leave out -o")
+    if resume is not None and (data or validation or from_):
+        raise UsageError("--resume goes on as begun; leave out --data, --validation and --from")
+    if minutes is not None and (max_steps is not None or max_minutes is not None or resume):
+        raise UsageError("--minutes is for a new run, without --max-steps and --max-minutes")
     from irae.training.distributed import local_device, processes
 
     overrides = [*(set_ or []), *([f"training.precision={precision}"] if precision else [])]
@@ -55,16 +80,45 @@ def train(
         chosen = ranks.together(lambda: _select(local_device(device)))
         # Files are read, and the folder named after the time, by one process for all.
         changed, folder = ranks.on_main(lambda: _plan(config, resume, overrides, output))
-        from irae.training import loop, run
-
         if changed is not None and resume is None:
+            new = changed
+            changed = ranks.on_main(lambda: _begun_with(new, data, validation, from_, set_ or []))
+        from irae.training import budget, loop, run
+
+        if changed is not None and minutes is not None:
+            run.check_new(folder, ranks)
+            going = budget.train_minutes(changed, folder, chosen, minutes, ranks=ranks)
+        elif changed is not None and resume is None:
             going = run.begin(changed, folder, chosen, ranks)
+            loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
         else:
             going = run.resume(folder, chosen, changed, ranks)
-        loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
+            loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
         if ranks.main:
-            best = "no validation yet" if going.best < 0 else f"best validation {going.best:.3f} dB"
-            typer.echo(f"{folder}: {going.step} steps, {best}", err=True)
+            typer.echo(f"{folder}: {going.describe()}", err=True)
+
+
+def _begun_with(
+    config: RunConfig,
+    data: list[str] | None,
+    validation: str | None,
+    model: str | None,
+    set_: list[str],
+) -> RunConfig:
+    """The config with the pictures and the weights that options name."""
+    from irae.models.files import load_model
+    from irae.training.collection import with_sources
+
+    config = with_sources(config, data or [], validation)
+    if model is None:
+        return config
+    config.model.init = model
+    # The network of the weights, unless another is asked for.
+    if not any(each.startswith("model.") for each in set_):
+        spec = load_model(model).spec
+        config.model.network, config.model.preset = spec.network, None
+        config.model.options = spec.options
+    return config
 
 
 def _select(device: str) -> torch.device:

@@ -9,6 +9,7 @@ from irae.data.layout import need_folder, present_paths, read_pairs
 from irae.errors import DataError
 
 FOLDER = "CUB_200_2011"
+MARKER = "train_test_split.txt"
 ADDRESS = "https://data.caltech.edu/records/65de6-vp158"
 REMEDY = f"get it with `irae data download birds` or from {ADDRESS}"
 WORKING_SIZE = WorkingSize(64)
@@ -31,7 +32,7 @@ def open_birds(root: Path, split: Split, protocol: ProtocolName) -> PictureSet:
     """
     base = root / FOLDER
     need_folder(base, REMEDY)
-    images, division = base / "images.txt", base / "train_test_split.txt"
+    images, division = base / "images.txt", base / MARKER
     names = dict(read_pairs(images, REMEDY))
     train: list[str] = []
     test: list[str] = []

@@ -9,6 +9,7 @@ from irae.data.layout import need_folder, present_paths, read_pairs
 from irae.errors import DataError
 
 FOLDER = "celeba"
+MARKER = "list_eval_partition.txt"
 ADDRESS = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 REMEDY = f"get it with `irae data download celeba` or from {ADDRESS}"
 
@@ -30,7 +31,7 @@ def open_celeba(root: Path, split: Split, protocol: ProtocolName) -> PictureSet:
     """
     base = root / FOLDER
     need_folder(base, REMEDY)
-    partition = base / "list_eval_partition.txt"
+    partition = base / MARKER
     names: list[str] = []
     for name, number in read_pairs(partition, REMEDY):
         if number not in _SPLITS:

@@ -11,6 +11,7 @@ from irae.data.layout import need_file, need_folder, present_paths
 from irae.errors import DataError
 
 FOLDER = "flowers-102"
+MARKER = "setid.mat"
 ADDRESS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 REMEDY = f"get it with `irae data download flowers` or from {ADDRESS}"
 WORKING_SIZE = WorkingSize(64)
@@ -35,7 +36,7 @@ def open_flowers(root: Path, split: Split, protocol: ProtocolName) -> PictureSet
     """
     base = root / FOLDER
     need_folder(base, REMEDY)
-    set_id = base / "setid.mat"
+    set_id = base / MARKER
     names = [
         f"image_{number:05d}.jpg"
         for key in _KEYS[protocol][split]

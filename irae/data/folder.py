@@ -61,11 +61,13 @@ class PictureSet:
         name: what to call the set in a table or a message.
         paths: the files, in a fixed order.
         working_size: how each picture is cut and scaled; None leaves it as it is.
+        folder: the folder they all lie below, of a set made from one; None for a named set.
     """
 
     name: str
     paths: list[Path]
     working_size: WorkingSize | None = None
+    folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -145,4 +147,4 @@ def open_folder(folder: Path) -> PictureSet:
         raise DataError(
             f"{folder} has no pictures; suffixes read are {' '.join(sorted(PICTURE_SUFFIXES))}"
         )
-    return PictureSet(folder.resolve().name or str(folder), paths)
+    return PictureSet(folder.resolve().name or str(folder), paths, folder=folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -40,6 +40,7 @@ class DataSource:
         terms: what its owner allows.
         address: the owner's page.
         folder: its folder below the data root.
+        marker: a file in that folder by which the official layout is known.
         opener: makes a PictureSet of (root, split, protocol).
         archive: where to fetch it; None if ``torchvision_class`` does that.
         torchvision_class: name of the class in ``torchvision.datasets`` that fetches it.
@@ -50,6 +51,7 @@ class DataSource:
     terms: str
     address: str
     folder: str
+    marker: str
     opener: Opener
     archive: Archive | None = None
     torchvision_class: str | None = None
@@ -62,6 +64,7 @@ REGISTRY: dict[str, DataSource] = {
         terms="non-commercial research",
         address=celeba.ADDRESS,
         folder=celeba.FOLDER,
+        marker=celeba.MARKER,
         opener=celeba.open_celeba,
         torchvision_class="CelebA",
     ),
@@ -71,6 +74,7 @@ REGISTRY: dict[str, DataSource] = {
         terms="research",
         address=flowers.ADDRESS,
         folder=flowers.FOLDER,
+        marker=flowers.MARKER,
         opener=flowers.open_flowers,
         torchvision_class="Flowers102",
     ),
@@ -80,6 +84,7 @@ REGISTRY: dict[str, DataSource] = {
         terms="non-commercial research",
         address=birds.ADDRESS,
         folder=birds.FOLDER,
+        marker=birds.MARKER,
         opener=birds.open_birds,
         archive=Archive(
             url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
@@ -95,6 +100,30 @@ def data_root(root: Path | None = None) -> Path:
     if root is not None:
         return Path(root).expanduser()
     return Path(os.environ.get("IRAE_DATA") or "data").expanduser()
+
+
+def known_layout(folder: Path) -> Path | None:
+    """The folder of the data set known by name that ``folder`` is, or is a part of; else None."""
+    for candidate in (folder, *list(folder.parents)[:2]):
+        if _source_at(candidate) is not None:
+            return candidate
+    return None
+
+
+def layouts_below(folder: Path) -> Iterator[Path]:
+    """Folders of data sets known by name, in their official layouts, in ``folder`` and below."""
+    for where, folders, _ in os.walk(folder, followlinks=False):
+        if _source_at(Path(where)) is not None:
+            folders.clear()
+            yield Path(where)
+        folders.sort()
+
+
+def _source_at(folder: Path) -> DataSource | None:
+    for source in REGISTRY.values():
+        if folder.name == source.folder and (folder / source.marker).is_file():
+            return source
+    return None
 
 
 def find_source(name: str) -> DataSource:
@@ -118,8 +147,9 @@ def open_data(
     """Open a data set by name, or a folder of pictures by its path.
 
     A name wins over a folder of that name (write ``./celeba`` for the folder). A folder is looked
-    for where the path says and then below the data root; it has no splits, so every split and
-    protocol is all of its pictures, at their own size.
+    for where the path says and then below the data root. One that holds a known data set in its
+    official layout is that data set; any other has no splits, so every split and protocol is all
+    of its pictures, at their own size.
 
     Args:
         name_or_dir: a name of ``REGISTRY``, or a folder (searched recursively).
@@ -142,6 +172,9 @@ def open_data(
     folder = Path(name_or_dir).expanduser()
     for candidate in (folder, where / folder):
         if candidate.is_dir():
+            known = _source_at(candidate.resolve())
+            if known is not None:
+                return known.opener(candidate.resolve().parent, split, protocol)
             return open_folder(candidate)
     raise DataError(
         f"{str(name_or_dir)!r} is neither a data set ({', '.join(REGISTRY)}) nor a folder of "

@@ -28,10 +28,37 @@ def set_reversible(network: nn.Module, on: bool) -> None:
     nevertheless, compile each `CouplingNetwork` in place (``module.compile()``).
     """
     for module in network.modules():
-        if isinstance(module, Chain):
+        if isinstance(module, (Chain, TwoStreams)):
             module.reversible = on
             if on:
                 _hide_from_the_compiler()
+
+
+class TwoStreams(nn.Module):
+    """Base of flows of two streams, of which each of ``couplings`` shifts one by the other.
+
+    Attributes:
+        reversible: whether gradients are computed by inversion; set by `set_reversible`.
+    """
+
+    couplings: nn.ModuleList
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reversible = False
+
+
+def run_streams(
+    flow: TwoStreams, numbers: range, a: Tensor, b: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Run couplings of these numbers reversibly; None where that is not set, or not possible.
+
+    See `run_chain`, which does the same for a chain.
+    """
+    plain = not flow.reversible or not torch.is_grad_enabled()
+    if plain or torch.is_autocast_enabled(a.device.type):
+        return None
+    return _streams_runner(flow, numbers, a, b)
 
 
 def run_chain(
@@ -67,7 +94,17 @@ def _run_reversibly(chain: Chain, x: Tensor, condition: Tensor | None, inverse: 
     return x
 
 
+def _run_streams_reversibly(
+    flow: TwoStreams, numbers: range, a: Tensor, b: Tensor
+) -> tuple[Tensor, Tensor]:
+    networks = [flow.couplings[number] for number in numbers]
+    parameters = [p for network in networks for p in _trainable(network)]
+    result: tuple[Tensor, Tensor] = _ReversibleStreams.apply((networks, numbers), a, b, *parameters)
+    return result
+
+
 _runner = _run_reversibly
+_streams_runner = _run_streams_reversibly
 
 
 def _hide_from_the_compiler() -> None:
@@ -75,9 +112,11 @@ def _hide_from_the_compiler() -> None:
 
     Not a decorator: it would import the compiler, a second and 150 MB, into every program.
     """
-    global _runner
+    global _runner, _streams_runner
     if _runner is _run_reversibly:
-        _runner = torch.compiler.disable(_run_reversibly)  # type: ignore[no-untyped-call]
+        disable: Any = torch.compiler.disable
+        _runner = disable(_run_reversibly)
+        _streams_runner = disable(_run_streams_reversibly)
 
 
 def _trainable(step: nn.Module) -> list[nn.Parameter]:
@@ -125,3 +164,40 @@ class _ReversibleStep(torch.autograd.Function):
 def _side_by_side(parts: Any) -> Tensor:
     joined: Tensor = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
     return joined
+
+
+class _ReversibleStreams(torch.autograd.Function):
+    """Additive couplings of two streams; only the streams that leave them are kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, how: tuple[Any, ...], a: Tensor, b: Tensor, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.networks, ctx.numbers = how
+        streams = [a, b]
+        for network, number in zip(ctx.networks, ctx.numbers, strict=True):
+            streams[number % 2] = streams[number % 2] + network(streams[1 - number % 2])
+        # The parameters are saved only for autograd to notice if they change before the backward.
+        ctx.save_for_backward(*streams, *parameters)
+        return streams[0], streams[1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        a, b, *_ = ctx.saved_tensors
+        streams, gradients = [a.detach(), b.detach()], list(grads)
+        found: list[tuple[Tensor | None, ...]] = []
+        steps = list(zip(ctx.networks, ctx.numbers, strict=True))
+        for network, number in reversed(steps):
+            changed, source = number % 2, 1 - number % 2
+            given = streams[source].detach().requires_grad_()
+            with torch.enable_grad():
+                shift = network(given)
+            inward, *of_weights = torch.autograd.grad(
+                shift, [given, *_trainable(network)], gradients[changed], allow_unused=True
+            )
+            streams[changed] = streams[changed] - shift.detach()
+            if inward is not None:
+                gradients[source] = gradients[source] + inward
+            found.append(tuple(of_weights))
+        return (None, *gradients, *(g for part in reversed(found) for g in part))

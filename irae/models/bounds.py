@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from irae.errors import ModelError
-from irae.models.registry import NETWORKS, build_network, resolve_options
+from irae.models.registry import build_network, option_parameters, resolve_options
 
 Shape = tuple[int, ...]
 
@@ -117,7 +116,7 @@ def _check_options(path: Path, network: str, options: dict[str, Any]) -> None:
         resolve_options(network, None, options)
     except ModelError as error:
         raise ModelError(f"{path}: {str(error)[:400]}") from None
-    known = inspect.signature(NETWORKS[network].build, eval_str=True).parameters
+    known = option_parameters(network, options)
     for key, value in options.items():
         wrong = ModelError(
             f"{path}: option {key!r} of network {network!r} is {str(value)[:40]!r}, "

@@ -31,6 +31,7 @@ from irae.models.bounds import build_described, misfit
 from irae.models.ensemble import mean_over_orientations
 from irae.models.folded import FoldedIRAE
 from irae.models.irae import IRAE
+from irae.models.lifted import LiftedIRAE
 from irae.models.registry import CLASSICAL, NETWORKS, TASKS
 from irae.runtime import network_dtype, resolve_precision
 from irae.writing import write_atomically
@@ -136,6 +137,24 @@ class LoadedModel:
         set_network_dtype(self.network, network_dtype(self.precision))
         self._folded = None
         return self
+
+    @torch.inference_mode()
+    def run_network(
+        self,
+        degraded: Tensor,
+        mask: Tensor | None = None,
+        *,
+        sigma: float | Tensor | None = None,
+    ) -> Tensor:
+        """What the network itself gives for ``B C H W``, not its restoring form.
+
+        Returns:
+            Its own channels and its padded size, not clipped; known pixels are not put back.
+        """
+        x, condition = self._prepare(degraded, mask, sigma=sigma)
+        with network_autocast(self.network, self.device, self.precision):
+            output: Tensor = self.network(x, condition)
+        return output
 
     def _run(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """The network on a prepared batch; an IRAE in its restoring form, made at first use."""
@@ -259,9 +278,13 @@ class LoadedModel:
         if not self.invertible:
             raise ModelError(f"model {self.name!r} ({self.spec.network}) is not invertible")
         given, condition = self._prepare(degraded, mask)
-        restored = self.network(given, condition)
-        inverse = getattr(self.network, "inverse")  # noqa: B009
-        recovered = inverse(restored, condition)
+        if isinstance(self.network, LiftedIRAE):
+            restored, remainder = self.network.split(given, condition)
+            recovered = self.network.join(restored, remainder, condition)
+        else:
+            restored = self.network(given, condition)
+            inverse = getattr(self.network, "inverse")  # noqa: B009
+            recovered = inverse(restored, condition)
         height, width = degraded.shape[2:]
         return (
             given[..., :height, :width],

@@ -21,6 +21,7 @@ from irae.flow.layers import (
     BoundedCoupling,
     HaarSqueeze,
     Mixing,
+    Squeeze,
 )
 from irae.flow.networks import ActNormNetwork, PlainNetwork
 from irae.models.irae import IRAE
@@ -167,6 +168,8 @@ def _linear(step: nn.Module, channels: int, inverse: bool) -> Linear:
     if isinstance(step, Mixing):
         exact = copy.deepcopy(step).cpu().double()
         return Linear(exact.inverse_matrix() if inverse else exact.matrix(), zero)
+    if type(step) is not Squeeze:
+        raise TypeError(f"a {type(step).__name__} has no folded form")
     return Linear(torch.eye(channels).double(), zero)
 
 

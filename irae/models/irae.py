@@ -28,15 +28,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "start": "random",
         "hole_fill": 1.0,
     },
-    # The toolkit's own: few wide steps that stay exactly invertible in float32 (docs/ablation.md).
-    "default": {
-        "width": 96,
-        "depth": 8,
-        "levels": 1,
-        "coupling": "bounded",
-        "kernels": [1, 1, 1, 3],
-        "shrinking": 4.0,
-    },
+    # The toolkit's own: `irae.models.lifted.LiftedIRAE` (docs/ablation.md).
+    "default": {"form": "lifted", "width": 48, "couplings": 12, "hidden": 64},
     # For inpainting: what the holes lack is made of the known pixels by one deep coupling, which
     # sees them all, as no narrow step of a flow does; a small flow follows (docs/ablation.md).
     "holes": {

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from torch import nn
 
 from irae.errors import ModelError
-from irae.models import arcnn, classical, dncnn, ffdnet, invdn, irae, pconv, rdn, rednet, unet
+from irae.models import (
+    arcnn,
+    classical,
+    dncnn,
+    ffdnet,
+    invdn,
+    irae,
+    lifted,
+    pconv,
+    rdn,
+    rednet,
+    unet,
+)
 
 Task = Literal["denoise", "jpeg", "inpaint"]
 TASKS: tuple[str, ...] = get_args(Task)
@@ -24,7 +36,9 @@ class NetworkKind:
         build: makes the network from keyword options.
         tasks: what it can be trained for.
         presets: named sets of options.
-        invertible: whether it has an exact ``inverse``.
+        invertible: whether a degraded picture comes back from what the network makes of it.
+        forms: what builds it in place of ``build`` when the option ``form`` has another value than
+            the first, by that value; empty where there is but one form.
 
     How many channels a network has and what its ``condition`` is, the network itself says (it may
     depend on its options); see `irae.models.baseline.Baseline`.
@@ -34,10 +48,30 @@ class NetworkKind:
     tasks: tuple[str, ...] = TASKS
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     invertible: bool = False
+    forms: dict[str, Callable[..., nn.Module]] = field(default_factory=dict)
+
+    def builder(self, options: dict[str, Any]) -> Callable[..., nn.Module]:
+        """What builds the network that these options describe; ``form`` chooses.
+
+        Raises:
+            ModelError: an unknown form.
+        """
+        if not self.forms:
+            return self.build
+        form = options.get("form", next(iter(self.forms)))
+        if form not in self.forms:
+            raise ModelError(f"form {form!r} is unknown; there are: {', '.join(self.forms)}")
+        return self.forms[form]
 
 
 NETWORKS: dict[str, NetworkKind] = {
-    "irae": NetworkKind(irae.IRAE, presets=irae.PRESETS, invertible=True),
+    # A file without a form is from before there were two.
+    "irae": NetworkKind(
+        irae.IRAE,
+        presets=irae.PRESETS,
+        invertible=True,
+        forms={"strict": irae.IRAE, "lifted": lifted.LiftedIRAE},
+    ),
     "dncnn": NetworkKind(dncnn.DnCNN, ("denoise", "jpeg"), dncnn.PRESETS),
     "ffdnet": NetworkKind(ffdnet.FFDNet, ("denoise",), ffdnet.PRESETS),
     "rednet": NetworkKind(rednet.REDNet, ("denoise", "jpeg"), rednet.PRESETS),
@@ -72,7 +106,7 @@ def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> d
             f"there are: {', '.join(kind.presets)}"
         )
     resolved = {**kind.presets.get(preset or "", {}), **options}
-    known = inspect.signature(kind.build).parameters
+    known = option_parameters(name, resolved)
     for key in resolved:
         if key not in known:
             raise ModelError(
@@ -87,6 +121,21 @@ def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> d
     return {**defaults, **resolved}
 
 
+def option_parameters(name: str, options: dict[str, Any]) -> Mapping[str, inspect.Parameter]:
+    """What a registered network may be built with, in the form that ``options`` choose.
+
+    Raises:
+        ModelError: an unknown form.
+    """
+    kind = NETWORKS[name]
+    known = dict(inspect.signature(kind.builder(options), eval_str=True).parameters)
+    if kind.forms:
+        first = next(iter(kind.forms))
+        form = inspect.Parameter("form", inspect.Parameter.KEYWORD_ONLY, default=first)
+        known["form"] = form.replace(annotation=str)
+    return known
+
+
 def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     """Build a network from its registered name and resolved options.
 
@@ -94,7 +143,9 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
         ModelError: unknown name or option, or a value the network refuses.
     """
     resolved = resolve_options(name, None, options)
+    build = NETWORKS[name].builder(resolved)
+    given = {key: value for key, value in resolved.items() if key != "form"}
     try:
-        return NETWORKS[name].build(**resolved)
+        return build(**given)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"network {name!r} cannot be built with its options: {error}") from None

@@ -23,6 +23,7 @@ from irae.imaging.degrade import apply_mask, jpeg_compress
 from irae.imaging.filling import fill_holes
 from irae.models.registry import resolve_options
 from irae.runtime import generator, use_device
+from irae.training.collection import Collection, open_collection
 from irae.training.draws import Draws
 from irae.training.holes import Holes
 from irae.training.pictures import Crops, PictureCache, upload
@@ -59,13 +60,18 @@ class BatchMaker:
         config: of the run.
         device: where batches are wanted; the CPU by default.
         rows: the slice of the batch that this process trains on; all of it by default.
+        collection: the pictures; found by the config if None.
 
     Raises:
         DataError: a source of pictures or masks is missing or empty.
     """
 
     def __init__(
-        self, config: RunConfig, device: torch.device | None = None, rows: slice | None = None
+        self,
+        config: RunConfig,
+        device: torch.device | None = None,
+        rows: slice | None = None,
+        collection: Collection | None = None,
     ) -> None:
         self._config, self._device = config, device or torch.device("cpu")
         self._size = config.training.batch
@@ -74,8 +80,9 @@ class BatchMaker:
         # Patches that go through Pillow are better cut where it runs.
         self._cutting = torch.device("cpu") if config.task == "jpeg" else self._device
         self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures")
-        self._cache = PictureCache(config.data, self._cutting, self._workers)
-        self._weights = [source.weight for source in config.data.train]
+        collection = collection or open_collection(config.data)
+        self._cache = PictureCache(collection.train, config.data, self._cutting, self._workers)
+        self._weights = collection.weights
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         self._hole_fill: float | None = options.get("hole_fill")
         self._holes: Holes | None = None

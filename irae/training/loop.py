@@ -21,6 +21,12 @@ from irae.training.optimisation import learning_rate
 from irae.training.run import Run
 from irae.training.validation import Score
 
+DEAD_SHARE = 0.05
+"""Of a layer's hidden units, how many may never fire before a warning names it."""
+
+ESTIMATE_AFTER = 60.0
+"""Seconds of training after which its length is told."""
+
 # On a GPU, steps between two looks at whether all went well: each look waits for the device.
 CHECK_EVERY = 10
 
@@ -38,6 +44,14 @@ def _stop_requests() -> Iterator[list[int]]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def duration(seconds: float) -> str:
+    """Such as ``45 s``, ``12 min`` or ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 class _Diary:
@@ -58,11 +72,21 @@ class _Diary:
             self._log = stack.enter_context(log)
         self._since = step
         self._waited = self._worked = 0.0
+        self._taken, self._spent, self._estimated = 0, 0.0, False
 
     def step(self, waited: float, spent: float) -> None:
         """Count one step: seconds it waited for its batch, and took in all."""
         self._waited, self._worked = self._waited + waited, self._worked + spent
         self._bar.update()
+        self._taken, self._spent = self._taken + 1, self._spent + spent
+        if not self._estimated and self._spent >= ESTIMATE_AFTER:
+            self._estimated = True
+            left = self._run.config.training.steps - self._run.step
+            self._say(f"about {duration(left * self._spent / self._taken)} to go, at this speed")
+
+    def begun(self) -> None:
+        """Say what pictures were found."""
+        self._say(self._run.collection.describe())
 
     def training(self, loss: Tensor, error: Tensor) -> None:
         """Record the loss and the mean squared error of the step just taken."""
@@ -95,14 +119,21 @@ class _Diary:
                 "validation_psnr": score.mean,
                 "validation": score.levels,
                 "round_trip": score.round_trip,
+                "dead_units": score.dead,
             }
         )
         levels = ", ".join(f"{k} {b:.2f} → {a:.2f} dB" for k, (b, a) in score.levels.items())
         trip = "" if score.round_trip is None else f"; round trip {score.round_trip:.4f}/255"
+        self._say(
+            f"step {self._run.step}: {levels}; mean {score.mean:.3f}{trip}; "
+            f"{score.dead:.1%} of hidden units never fire"
+        )
+        for layer, share in score.mostly_dead(DEAD_SHARE).items():
+            self._say(f"warning: {share:.0%} of the hidden units of {layer} never fire")
+
+    def _say(self, line: str) -> None:
         if self._run.ranks.main:
-            self._bar.write(
-                f"step {self._run.step}: {levels}; mean {score.mean:.3f}{trip}", file=sys.stderr
-            )
+            self._bar.write(line, file=sys.stderr)
 
     def _record(self, values: dict[str, Any]) -> None:
         if self._log is None or self._writer is None:
@@ -138,6 +169,8 @@ def train(run: Run, *, max_steps: int | None = None, max_minutes: float | None =
 
     with _stop_requests() as stop, ExitStack() as stack:
         diary = ranks.together(lambda: _Diary(run, stack))
+        if run.step == 0 and run.seconds == 0:
+            diary.begun()
         batches = run.batches.prefetched(run.step)
         while run.step < last and not ranks.any(bool(stop) or time.monotonic() >= deadline):
             start = time.perf_counter()

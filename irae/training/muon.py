@@ -33,6 +33,8 @@ class Muon(Optimizer):
         lr: the rate of both.
         betas: of AdamW.
         weight_decay: decoupled, of both.
+        bias_pace: what the rate of convolutions' biases is multiplied by. AdamW moves each by the
+            whole rate at every step, however small its gradient, which can silence hidden units.
 
     Attributes:
         found_inf: 1.0, a scalar on the device, for a `step` that must change no weight.
@@ -46,17 +48,26 @@ class Muon(Optimizer):
         lr: float,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
+        bias_pace: float = 1.0,
     ) -> None:
         matrices = {
             id(layer.weight)
             for layer in network.modules()
             if isinstance(layer, nn.Conv2d) and layer.groups == 1
         }
+        slow = {
+            id(layer.bias)
+            for layer in network.modules()
+            if isinstance(layer, nn.Conv2d) and bias_pace != 1
+        }
         parameters = [p for p in network.parameters() if p.requires_grad]
-        groups = [
+        vectors = [p for p in parameters if id(p) not in matrices]
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if id(p) in matrices], "orthogonal": True},
-            {"params": [p for p in parameters if id(p) not in matrices], "orthogonal": False},
+            {"params": [p for p in vectors if id(p) not in slow], "orthogonal": False},
+            {"params": [p for p in vectors if id(p) in slow], "orthogonal": False},
         ]
+        groups[2]["pace"] = bias_pace
         super().__init__(
             [group for group in groups if group["params"]],
             {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": 1e-8},

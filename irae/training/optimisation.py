@@ -93,7 +93,7 @@ class Optimisation:
             "weight_decay": section.weight_decay,
         }
         self.optimizer: Optimizer = (
-            Muon(network, **options)
+            Muon(network, **options, bias_pace=section.bias_pace)
             if section.optimizer == "muon"
             else AdamW(self._parameters, **options, fused=True)
         )
@@ -125,7 +125,7 @@ class Optimisation:
             on the device.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(number - 1, self._section)
+            group["lr"] = learning_rate(number - 1, self._section) * group.get("pace", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         loss, error = self.loss(batch)
         torch.autograd.backward(loss)
@@ -148,9 +148,26 @@ class Optimisation:
         """
         network, section = self.network, self._section
         inputs = network_inputs(network, batch)
+        middle = None
         with network_autocast(network, self._device, section.precision), _compiler_faults():
-            restored = self._forward(*inputs)
-        restored = from_network_channels(network, restored.float(), batch.clean.shape[1])
+            if section.middle_weight:
+                middle, restored = network.middle_and_end(*inputs)  # type: ignore[operator]
+            else:
+                restored = self._forward(*inputs)
+        loss, mse = self._compare(restored, batch)
+        if middle is not None:
+            early, _ = self._compare(middle, batch)
+            loss = loss + section.middle_weight * (early - loss)
+        # What a network's paper asks for besides (InvDN's small picture).
+        guidance = getattr(network, "guidance_loss", None)
+        if guidance is not None:
+            loss = loss + guidance(inputs[0], batch.clean) / self._ranks.count
+        return loss, mse
+
+    def _compare(self, restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a restored batch and its mean squared error, this process's shares."""
+        section = self._section
+        restored = from_network_channels(self.network, restored.float(), batch.clean.shape[1])
         mse = F.mse_loss(restored.detach().clamp(0, 1), batch.clean) / self._ranks.count
         error = _LOSSES[section.loss](restored - batch.clean)
         weight = torch.ones_like(error[:, :1])
@@ -167,12 +184,7 @@ class Optimisation:
             self._ranks.sum([total])
         else:
             total = total * self._ranks.count
-        loss = (error * weight).sum() / (total * error.shape[1])
-        # What a network's paper asks for besides (InvDN's small picture).
-        guidance = getattr(network, "guidance_loss", None)
-        if guidance is not None:
-            loss = loss + guidance(inputs[0], batch.clean) / self._ranks.count
-        return loss, mse
+        return (error * weight).sum() / (total * error.shape[1]), mse
 
     def first_bad_step(self) -> int | None:
         """The step, from 1, whose loss or gradient was not finite; None if there is none.

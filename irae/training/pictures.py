@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from irae.config import DataSection
 from irae.data.folder import PictureSet
-from irae.data.registry import open_data
 from irae.errors import DataError
 
 # Of a GPU's free memory, what the pictures may take: the network's activations need the rest.
@@ -108,16 +106,21 @@ class PictureCache:
     CUDA, a share of what is free. What does not fit there is kept in host memory up to
     ``data.cache_gb``; what does not fit there either is decoded every time.
 
-    Raises:
-        DataError: a source is missing or empty.
+    Args:
+        sets: the pictures.
+        config: the section of the run's config.
+        device: that cuts the patches.
+        workers: that decode.
     """
 
-    def __init__(self, config: DataSection, device: torch.device, workers: ThreadPoolExecutor):
-        root = None if config.root is None else Path(config.root)
-        self.sets: list[PictureSet] = [
-            open_data(source.source, root=root, split="train", protocol=config.protocol)
-            for source in config.train
-        ]
+    def __init__(
+        self,
+        sets: list[PictureSet],
+        config: DataSection,
+        device: torch.device,
+        workers: ThreadPoolExecutor,
+    ) -> None:
+        self.sets = sets
         counts = torch.tensor([len(pictures) for pictures in self.sets])
         self.counts = counts
         self._first = counts.cumsum(0) - counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from irae.config import RunConfig, check_config, dump_config
 from irae.errors import ModelError, TrainingError
 from irae.flow.bijection import Chain
 from irae.flow.networks import set_network_dtype
-from irae.flow.reversible import set_reversible
+from irae.flow.reversible import TwoStreams, set_reversible
 from irae.models.adapting import condition_for
 from irae.models.files import LoadedModel, ModelSpec, load_model, save_model
 from irae.models.growing import start_from
@@ -32,6 +33,8 @@ from irae.training.checkpoint import (
     save_state,
     truncate_metrics,
 )
+from irae.training.collection import open_collection
+from irae.training.dead_units import restart
 from irae.training.diagnosis import diagnose
 from irae.training.distributed import ALONE, Ranks
 from irae.training.ema import EMA
@@ -81,6 +84,7 @@ class Run:
         self.ema = EMA(self.network, self.config.training.ema)
         self.optimisation = Optimisation(self.network, self.config.training, ranks)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        self.score: Score | None = None  # The last one of this process.
         if state is not None:
             ranks.together(lambda: self._restore(state))
 
@@ -93,6 +97,9 @@ class Run:
                 f"model.network {config.model.network!r} does not do task {config.task!r}"
             )
         self.spec = ModelSpec(config.model.network, options, config.task)
+        # A preset may change with a version; a run does not.
+        pinned = config.model.model_copy(update={"preset": None, "options": options})
+        config = self.config = config.model_copy(update={"model": pinned})
         # Layers draw their start from the global generator; a fork keeps the caller's untouched.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -103,8 +110,9 @@ class Run:
             raise TrainingError(
                 f"data.patch is {config.data.patch}; this network needs a multiple of {multiple}"
             )
-        self.batches = BatchMaker(config, self.device, rows)
-        self.validation = Validation(config)
+        self.collection = open_collection(config.data)
+        self.batches = BatchMaker(config, self.device, rows, self.collection)
+        self.validation = Validation(config, self.collection)
 
     def _start_weights(self) -> None:
         init = self.config.model.init
@@ -121,7 +129,7 @@ class Run:
             initialise(*network_inputs(self.network, self.batches.batch(0, whole=True)))
 
     def _needs_reversing(self) -> bool:
-        if not any(isinstance(part, Chain) for part in self.network.modules()):
+        if not any(isinstance(part, (Chain, TwoStreams)) for part in self.network.modules()):
             return False
         side = self.config.data.patch
         x = torch.full((1, 3, side, side), 0.5, device=self.device)
@@ -154,9 +162,20 @@ class Run:
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
             raise TrainingError(
                 f"{self.folder / STATE_FILE}: its tensors do not fit the network of the config; "
-                "the model section must stay as it was"
+                "the model section must stay as it was (of a run of irae 0.1, the weights can be "
+                "trained further: --from)"
             ) from None
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+    def describe(self) -> str:
+        """Where the run stands and how to use it, in one line."""
+        best = "no validation yet"
+        if self.best > -math.inf:
+            best = f"best validation {self.best:.3f} dB"
+        line = f"{self.step} steps, {best}"
+        if self.score is not None:
+            line += f", {self.score.dead:.1%} of hidden units never fire"
+        return f"{line}; irae restore FILE --model {shlex.quote(str(self.folder))}"
 
     def advance(self) -> None:
         """Take note of an update that the optimisation has made."""
@@ -221,17 +240,21 @@ class Run:
         self.ranks.from_main(self.ema.network.buffers())
         model = LoadedModel(self.ema.network, self._described(), "average")
         model.to(self.device, self.config.training.precision)
-        score = self.validation.score(model, self.ranks)
+        score = self.score = self.validation.score(model, self.ranks)
+        model.spec.card["dead_units"] = round(score.dead, 4)
         limit = self.config.data.validation.max_round_trip
         reversible = score.round_trip is None or score.round_trip <= limit
         better = score.mean > self.best and reversible
         self.best = score.mean if better else self.best
         self.ranks.on_main(lambda: self._keep(model, better))
+        if self.config.training.restart_dead:
+            networks = [self.network, self.ema.network]
+            restart(networks, score.firing, self.config.seed, self.step)
         return score
 
     def _keep(self, model: LoadedModel, better: bool) -> None:
         if better:
-            save_model(self.folder / BEST_MODEL, self.ema.network, self._described())
+            save_model(self.folder / BEST_MODEL, self.ema.network, model.spec)
         for index, case in enumerate(self.validation.samples(self.config.training.samples)):
             path = self.folder / "samples" / f"{index:02d}.png"
             row = side_by_side(model, case)
@@ -242,20 +265,29 @@ def _with_training(config: RunConfig, **values: Any) -> RunConfig:
     return config.model_copy(update={"training": config.training.model_copy(update=values)})
 
 
+def check_new(folder: Path, ranks: Ranks = ALONE) -> None:
+    """Make sure that no run is in a folder.
+
+    Raises:
+        TrainingError: there is one.
+    """
+
+    def check() -> None:
+        if (folder / STATE_FILE).exists():
+            raise TrainingError(
+                f"{folder}: already holds a run; use --resume {folder} or another -o"
+            )
+
+    ranks.on_main(check)
+
+
 def begin(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks = ALONE) -> Run:
     """Start a run in a new folder.
 
     Raises:
         TrainingError: the folder already holds a run.
     """
-
-    def check_folder() -> None:
-        if (folder / STATE_FILE).exists():
-            raise TrainingError(
-                f"{folder}: already holds a run; use --resume {folder} or another -o"
-            )
-
-    ranks.on_main(check_folder)
+    check_new(folder, ranks)
     run = Run(config, folder, device, ranks=ranks)
 
     def write() -> None:

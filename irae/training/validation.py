@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from irae.config import RunConfig
 from irae.data.protocols import Noise, get_protocol
-from irae.data.registry import open_data
 from irae.imaging.degrade import add_noise, apply_mask, center_mask, irregular_mask, jpeg_compress
 from irae.imaging.metrics import psnr
 from irae.models.files import LoadedModel
 from irae.runtime import generator
+from irae.training.collection import Collection, open_collection
+from irae.training.dead_units import Firing, either, watch_units
 from irae.training.distributed import ALONE, Ranks
 
 
@@ -40,29 +40,48 @@ class Score:
     Attributes:
         levels: level → (PSNR of the input, PSNR of the output) in dB, means over the pictures.
         round_trip: largest error of degraded → restored → degraded in float32, in 8-bit units.
+        firing: of the network's layers, which hidden units were positive on any of the pictures.
     """
 
     levels: dict[str, tuple[float, float]]
     round_trip: float | None
+    firing: Firing = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
         """Mean output PSNR over the levels, in dB: the number that ranks checkpoints."""
         return sum(output for _, output in self.levels.values()) / len(self.levels)
 
+    @property
+    def dead(self) -> float:
+        """Share of the hidden units that never fired."""
+        units = sum(len(fires) for fires in self.firing.values())
+        return sum(int((~fires).sum()) for fires in self.firing.values()) / max(1, units)
+
+    def mostly_dead(self, limit: float) -> dict[str, float]:
+        """Layers of which a larger share than ``limit`` never fired, and that share."""
+        shares = {name: float((~fires).float().mean()) for name, fires in self.firing.items()}
+        return {name: share for name, share in shares.items() if share > limit}
+
 
 class Validation:
-    """A fixed set of degraded pictures; its randomness does not depend on the run's seed."""
+    """A fixed set of degraded pictures; its randomness does not depend on the run's seed.
 
-    def __init__(self, config: RunConfig) -> None:
-        section = config.data.validation
-        root = None if config.data.root is None else Path(config.data.root)
+    Args:
+        config: of the run.
+        collection: its pictures; found by the config if None.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+
+    def __init__(self, config: RunConfig, collection: Collection | None = None) -> None:
+        collection = collection or open_collection(config.data)
         rules = get_protocol(config.data.protocol)
-        pictures = open_data(section.source, root=root, split="val", protocol=config.data.protocol)
         self._cases: list[_Case] = []
-        for index in range(min(section.images, len(pictures))):
-            clean = _centre(rules.clean(pictures.load(index), 0, index), section.crop)
-            self._cases += _cases(config, clean, index)
+        for index, (pictures, number) in enumerate(collection.validation):
+            clean = rules.clean(pictures.load(number), 0, index)
+            self._cases += _cases(config, _centre(clean, config.data.validation.crop), index)
 
     def samples(self, count: int) -> list[_Case]:
         """The first ``count`` cases, for pictures to look at."""
@@ -80,6 +99,7 @@ class Validation:
         """
         mine = range(ranks.rank, len(self._cases), ranks.count)
         measured = ranks.together(lambda: {i: self._measure(model, i) for i in mine})
+        firing = ranks.together(lambda: self.firing(model, mine))
         trips = ranks.together(lambda: self._round_trips(model, ranks)) if model.invertible else []
         # Summed in the order of the cases, so that the score does not depend on who had which.
         found = {i: pair for part in ranks.gather(measured) for i, pair in part.items()}
@@ -91,13 +111,21 @@ class Validation:
             for level, each in pairs.items()
         }
         largest = [trip for part in ranks.gather(trips) for trip in part]
-        return Score(levels, max(largest) if largest else None)
+        return Score(levels, max(largest) if largest else None, either(ranks.gather(firing)))
 
     def _measure(self, model: LoadedModel, index: int) -> tuple[float, float]:
         case = self._cases[index]
         restored = case.restored(model).clamp(0, 1)
         before = float(psnr(case.degraded[None], case.clean[None]))
         return before, float(psnr(restored[None], case.clean[None]))
+
+    def firing(self, model: LoadedModel, numbers: range | None = None) -> Firing:
+        """Which hidden units of a model's network fire on the cases of these numbers, or on all."""
+        with watch_units(model.network) as firing:
+            for case in self._cases if numbers is None else (self._cases[i] for i in numbers):
+                mask = None if case.mask is None else case.mask[None]
+                model.run_network(case.degraded[None], mask, sigma=case.sigma)
+        return firing
 
     def _round_trips(self, model: LoadedModel, ranks: Ranks) -> list[float]:
         precision = model.precision

@@ -20,7 +20,7 @@ def sets(root: Path, *more: str) -> list[str]:
         "data.train=[{source: train}]",
         "data.validation={source: val, images: 1, crop: 32}",
         "data.patch=16",
-        "model.options={width: 8, depth: 1, levels: 1}",
+        "model.options={width: 16, couplings: 4, hidden: 8}",
         "training={steps: 4, batch: 2, validate_every: 2, log_every: 1}",
         *more,
     ]
@@ -95,7 +95,8 @@ def test_zero_minutes_still_leaves_a_checkpoint(
         (["--config", "denoise.yaml", "--set", "data.train=[{source: nowhere}]"], "nowhere"),
         (["--config", "denoise.yaml", "--set", "data.patch=17"], "data.patch"),
         (["--config", "denoise.yaml", "--set", "data.validation.sigma=[]"], "validation.sigma"),
-        (["--config", "denoise.yaml", "--set", "model.options={levels: 0}"], "levels 0"),
+        (["--config", "denoise.yaml", "--set", "model.options.width=8"], "at least 12"),
+        (["--config", "denoise.yaml", "--set", "model.options.couplings=1"], "couplings 1"),
         (["--resume", "nowhere"], "nowhere"),
     ],
 )

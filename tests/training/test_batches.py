@@ -15,6 +15,7 @@ from irae.errors import DataError
 from irae.imaging.filling import fill_holes
 from irae.runtime import generator
 from irae.training.batches import BatchMaker, _qualities
+from irae.training.collection import open_collection
 from irae.training.draws import Draws
 from irae.training.pictures import Crops, PictureCache, PixelBuffer
 
@@ -101,9 +102,8 @@ def test_a_folder_of_useless_masks_is_named(pictures: Path, tmp_path: Path) -> N
 
 
 def test_pictures_too_small_for_the_patch_are_named(pictures: Path) -> None:
-    maker = BatchMaker(config("denoise", pictures, "data.patch=128"))
-    with pytest.raises(DataError, match=r"\.png: 64×48 is too small"):
-        maker.batch(0)
+    with pytest.raises(DataError, match=r"none of its 3 .* \(0.png: too small for patches of 128"):
+        BatchMaker(config("denoise", pictures, "data.patch=128"))
 
 
 def test_the_papers_clean_patches_are_dequantised(pictures: Path) -> None:
@@ -150,8 +150,9 @@ def test_pictures_are_kept_on_the_host_when_the_device_is_full(pictures: Path) -
     zero = torch.zeros(3, dtype=torch.long)
     crops = Crops(numbers, zero + 5, zero + 7, zero + 6)
     with ThreadPoolExecutor(2) as workers:
-        roomy = PictureCache(settings.data, torch.device("cpu"), workers)
-        full = PictureCache(settings.data, torch.device("cpu"), workers)
+        sets = open_collection(settings.data).train
+        roomy = PictureCache(sets, settings.data, torch.device("cpu"), workers)
+        full = PictureCache(sets, settings.data, torch.device("cpu"), workers)
         full._buffer, full._host_room = PixelBuffer(48 * 64 * 3, torch.device("cpu")), 48 * 64 * 3
         assert torch.equal(roomy.sizes(numbers), full.sizes(numbers))
         assert len(full._host) == 1

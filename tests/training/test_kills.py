@@ -83,7 +83,7 @@ def arguments(folder: Path, root: Path) -> list[str]:
         "data.train=[{source: train}]",
         "data.validation={source: val, images: 1, crop: 16, sigma: [25]}",
         "data.patch=16",
-        "model.options={width: 8, depth: 2, levels: 2}",
+        "model.options={width: 16, couplings: 4, hidden: 8}",
         f"training={{steps: {STEPS}, batch: 1, warmup: 2, threads: 1, validate_every: 4}}",
         "training.log_every=1",
         "training.checkpoint_every=1",

@@ -32,7 +32,7 @@ def config(root: Path, *more: str, task: str = "denoise") -> RunConfig:
         "data.train=[{source: train}]",
         "data.validation={source: val, images: 1, crop: 32}",
         "data.patch=16",
-        "model.options={width: 8, depth: 2, levels: 1}",
+        "model.options={width: 16, couplings: 4, hidden: 8}",
         "training={steps: 20, batch: 2, warmup: 2}",
         "training.precision=fp32",
     ]
@@ -41,7 +41,8 @@ def config(root: Path, *more: str, task: str = "denoise") -> RunConfig:
 
 def optimisation(settings: RunConfig) -> Optimisation:
     torch.manual_seed(0)
-    network = build_network("irae", settings.model.options)
+    model = settings.model
+    network = build_network("irae", resolve_options("irae", model.preset, model.options))
     return Optimisation(network, settings.training, ALONE)
 
 
@@ -75,14 +76,14 @@ def test_a_bad_step_and_all_after_it_change_no_weight(pictures: Path, optimizer:
     for state in trained.optimizer.state.values():
         assert state.get("step", 1) == 1
         assert all(torch.isfinite(kept).all() for kept in state.values())
-    assert "the loss is nan, first in encoder" in str(diagnose(trained, bad))
+    assert "the loss is nan, first in flow" in str(diagnose(trained, bad))
     assert diagnose(trained, noisy_batch()) is None
 
 
 def test_a_run_finds_the_bad_step_later_and_saves_nothing(tmp_path: Path, pictures: Path) -> None:
     run = runs.begin(config(pictures), tmp_path / "run", CPU)
     kept = (run.folder / "last.ckpt").read_bytes()
-    weight = run.network.get_parameter("encoder.levels.0.steps.2.network.conv1.weight")
+    weight = run.network.get_parameter("flow.couplings.1.conv1.weight")
     for step in range(5):
         if step == 2:
             with torch.no_grad():
@@ -90,7 +91,7 @@ def test_a_run_finds_the_bad_step_later_and_saves_nothing(tmp_path: Path, pictur
         run.optimisation.step(run.batches.batch(step), step + 1)
         run.advance()
     for leave in (run.save, run.validate):
-        with pytest.raises(TrainingError, match=r"step 3: .*encoder\.levels\.0\.steps\.2\.network"):
+        with pytest.raises(TrainingError, match=r"step 3: .*flow\.couplings\.1"):
             leave()
     assert (run.folder / "last.ckpt").read_bytes() == kept
     assert not (run.folder / "best.safetensors").exists()
@@ -122,11 +123,9 @@ def test_a_compiled_network_trains_alike_and_keeps_its_names(
     assert list(trained.network.state_dict()) == names
     assert not any("_orig_mod" in name for name in names)
     with torch.no_grad():
-        trained.network.get_parameter("encoder.levels.0.steps.2.network.conv1.weight").fill_(
-            math.nan
-        )
+        trained.network.get_parameter("flow.couplings.1.conv1.weight").fill_(math.nan)
     found = str(diagnose(trained, noisy_batch()))
-    assert "first in encoder.levels.0.steps.2.network" in found
+    assert "first in flow.couplings.1" in found
 
 
 def test_a_compiler_that_fails_is_one_line(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

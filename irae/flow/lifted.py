@@ -1,0 +1,188 @@
+"""Additive couplings of two streams: the flow of a *lifted* picture, which keeps volume.
+
+A picture whose channels are padded with zeros leaves room beside its content: a coupling may carry
+what it takes for noise over there instead of shrinking it, so the way back multiplies no error.
+The couplings are those of RevNet (Gomez et al. 2017, arXiv 1707.04585, section 3.1); i-RevNet
+(Jacobsen et al. 2018, arXiv 1802.07088) pads channels with zeros likewise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irae.errors import ModelError
+from irae.flow.networks import CouplingNetwork
+from irae.flow.reversible import TwoStreams, run_streams
+
+GRID = 2.0**-20
+"""Step of the grid that an exact run keeps its state on."""
+
+
+def to_grid(x: Tensor) -> Tensor:
+    """Round to the nearest multiple of `GRID`; of the shape and type of ``x``."""
+    return (x / GRID).round_() * GRID
+
+
+def exact_range(dtype: torch.dtype) -> float:
+    """Below this, sums of multiples of `GRID` are exact in ``dtype``: 16 in float32."""
+    return 2 * GRID / torch.finfo(dtype).eps
+
+
+class LiftedNetwork(CouplingNetwork):
+    """Conv 3×3, ReLU, conv 3×3 (zero-initialised), with biases.
+
+    Args:
+        width: channels of a stream.
+        hidden: channels between the two convolutions.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, hidden, 3, padding=1)
+        self.conv2 = nn.Conv2d(hidden, width, 3, padding=1)
+        nn.init.kaiming_normal_(self.conv1.weight, nonlinearity="relu")
+        for zeroed in (self.conv1.bias, self.conv2.weight, self.conv2.bias):
+            assert zeroed is not None
+            nn.init.zeros_(zeroed)
+
+    def forward(self, x: Tensor, outputs: int | None = None) -> Tensor:
+        """The shift of the other stream.
+
+        Args:
+            x: ``B C H W``, the first channels of a stream; the others are taken as zero.
+            outputs: how many of the shift's channels are wanted; all if None.
+
+        Returns:
+            ``B outputs H W`` in the type of ``x``.
+        """
+        first, second = self.conv1, self.conv2
+        assert first.bias is not None and second.bias is not None
+        given = self._enter(x)
+        dtype = given.dtype
+        # Channels known to be zero, or not asked for, cost no multiplications.
+        weight = first.weight[:, : x.shape[1]].to(dtype)
+        hidden = self.activate(F.conv2d(given, weight, first.bias.to(dtype), padding=1))
+        weight, bias = second.weight[:outputs].to(dtype), second.bias[:outputs].to(dtype)
+        return F.conv2d(hidden, weight, bias, padding=1).to(x.dtype)
+
+    def activate(self, hidden: Tensor) -> Tensor:
+        """ReLU, in place."""
+        return F.relu(hidden, inplace=True)
+
+    @torch.no_grad()
+    def restart(self, dead: Tensor, draw: torch.Generator) -> None:
+        """Draw hidden units' incoming weights anew, without changing what the network computes.
+
+        Args:
+            dead: bool per hidden unit, which ones; they must not fire.
+            draw: a generator on the CPU.
+        """
+        weight, bias, out = self.conv1.weight, self.conv1.bias, self.conv2.weight
+        assert bias is not None
+        drawn = torch.randn(weight.shape, generator=draw) * math.sqrt(2 / weight[0].numel())
+        dead = dead.to(weight.device)
+        weight[dead], bias[dead], out[:, dead] = drawn.to(weight)[dead], 0.0, 0.0
+
+
+class LiftedFlow(TwoStreams):
+    """Couplings of two streams ``B width H W``: even ones shift the first, odd ones the second.
+
+    Every coupling keeps volume, so the log-determinant is zero.
+
+    Args:
+        width: channels of each stream.
+        couplings: their number.
+        hidden: channels inside each coupling's `LiftedNetwork`.
+    """
+
+    def __init__(self, width: int, couplings: int, hidden: int) -> None:
+        super().__init__()
+        self.width = width
+        self.couplings = nn.ModuleList(LiftedNetwork(width, hidden) for _ in range(couplings))
+
+    def forward(
+        self,
+        a: Tensor,
+        b: Tensor,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        exact: bool = False,
+        filled: int | None = None,
+        wanted: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run couplings ``start`` to ``stop``.
+
+        Args:
+            a: the first stream, ``B width H W``.
+            b: the second.
+            start: number of the first coupling run, from 0.
+            stop: number of the first that is not; all are run if None.
+            exact: keep the state on the grid, so that `inverse` gives back every bit. The streams
+                must lie on it; no gradients.
+            filled: channels of the streams that may differ from zero; all if None.
+            wanted: channels of the streams that are used afterwards; all if None.
+
+        Returns:
+            Both streams; of the stream that the last coupling shifts only the ``wanted`` channels.
+
+        Raises:
+            ModelError: with ``exact``, a number has left the range in which float32 is exact.
+        """
+        numbers = range(start, len(self.couplings) if stop is None else stop)
+        recomputed = None if exact else run_streams(self, numbers, a, b)
+        if recomputed is not None:
+            return recomputed
+        if filled is not None and numbers and filled < self.width:
+            # All but the first coupling find every channel filled.
+            source = (b if start % 2 == 0 else a)[:, :filled]
+            last = wanted if len(numbers) == 1 else None
+            a, b = self._shift(start, a, b, source, last, 1, exact)
+            numbers = numbers[1:]
+        for number in numbers:
+            last = wanted if number == numbers[-1] else None
+            a, b = self._shift(number, a, b, b if number % 2 == 0 else a, last, 1, exact)
+        return a, b
+
+    def inverse(
+        self,
+        a: Tensor,
+        b: Tensor,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        exact: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Undo ``forward`` with the same ``start``, ``stop`` and ``exact``."""
+        for number in reversed(range(start, len(self.couplings) if stop is None else stop)):
+            a, b = self._shift(number, a, b, b if number % 2 == 0 else a, None, -1, exact)
+        return a, b
+
+    def _shift(
+        self,
+        number: int,
+        a: Tensor,
+        b: Tensor,
+        source: Tensor,
+        wanted: int | None,
+        sign: int,
+        exact: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """One coupling, forward or (with ``sign`` -1) backward."""
+        changed = (a if number % 2 == 0 else b)[:, :wanted]
+        shift = self.couplings[number](source, wanted)
+        if exact:
+            changed = changed + sign * to_grid(shift)
+            limit = exact_range(changed.dtype)
+            if not float(changed.abs().amax()) < limit:
+                raise ModelError(
+                    f"the state after coupling {number} has left ±{limit:g}, where additions are "
+                    "exact; use exact=False, or float64"
+                )
+        else:
+            changed = changed + sign * shift
+        return (changed, b) if number % 2 == 0 else (a, changed)

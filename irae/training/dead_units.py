@@ -1,0 +1,120 @@
+"""Hidden units that never fire: capacity that is computed and lost, which no score shows.
+
+A ReLU whose input is negative everywhere passes no gradient, so its unit stays as it is for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from irae.runtime import generator
+
+Firing = dict[str, Tensor]
+"""Layer → bool per channel, whether the unit was positive anywhere."""
+
+_RECTIFIERS = {
+    torch.ops.aten.relu,
+    torch.ops.aten.relu_,
+    torch.ops.aten.leaky_relu,
+    torch.ops.aten.leaky_relu_,
+    torch.ops.aten._prelu_kernel,
+}
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes which channels of every rectifier's input are positive anywhere."""
+
+    def __init__(self, names: dict[nn.Module, str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.firing: Firing = {}
+        self._names = names
+        # The modules being run, innermost last, each with its number of rectifiers so far.
+        self._running: list[tuple[str, list[int]]] = []
+
+    def enter(self, module: nn.Module, _: Any) -> None:
+        self._running.append((self._names.get(module, ""), [0]))
+
+    def leave(self, module: nn.Module, _: Any, __: Any) -> None:
+        self._running.pop()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func.overloadpacket in _RECTIFIERS and args[0].ndim == 4 and self._running:
+            name, count = self._running[-1]
+            count[0] += 1
+            key = name if count[0] == 1 else f"{name}, activation {count[0]}"
+            fires = (args[0] > 0).any(3).any(2).any(0).cpu()
+            self.firing[key] = fires | self.firing.get(key, fires)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def watch_units(network: nn.Module) -> Iterator[Firing]:
+    """Collect which hidden units of a network fire while it is run inside the ``with``.
+
+    Units of ReLU, leaky ReLU and PReLU are seen; a unit of the latter two counts as firing where
+    it is positive. Fused and folded forms of a network are not seen through: run the network.
+
+    Yields:
+        A dictionary that is filled on the way.
+    """
+    watch = _Watch({module: name for name, module in network.named_modules()})
+    handles = [
+        register_module_forward_pre_hook(watch.enter),
+        register_module_forward_hook(watch.leave, always_call=True),
+    ]
+    try:
+        with watch:
+            yield watch.firing
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def either(parts: list[Firing]) -> Firing:
+    """Units that fire in any of several parts of the same pictures."""
+    merged: Firing = {}
+    for part in parts:
+        for layer, fires in part.items():
+            merged[layer] = fires | merged.get(layer, fires)
+    return merged
+
+
+def restart(networks: list[nn.Module], firing: Firing, *keys: int) -> int:
+    """Start dead units anew, in several networks alike; what the networks compute stays.
+
+    Layers do so that have a method ``restart(dead, generator)``; others are left.
+
+    Args:
+        networks: of one architecture, such as the trained one and its average.
+        firing: of `watch_units`.
+        keys: new weights are a function of these alone, see `irae.runtime.generator`.
+
+    Returns:
+        How many units of each network were started anew.
+    """
+    count = 0
+    for number, (layer, fires) in enumerate(firing.items()):
+        if bool(fires.all()):
+            continue
+        for network in networks:
+            begin_anew = getattr(network.get_submodule(layer.split(",")[0]), "restart", None)
+            if begin_anew is not None:
+                begin_anew(~fires, generator(*keys, number))
+                count += int((~fires).sum()) if network is networks[0] else 0
+    return count
