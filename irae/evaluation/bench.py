@@ -18,12 +18,14 @@ from irae.config import ModelSection, TrainingSection
 from irae.errors import UsageError
 from irae.evaluation.memory import peak_memory
 from irae.evaluation.rendition import published_form
+from irae.flow.bijection import Chain
 from irae.flow.networks import ActNormNetwork, set_network_dtype
-from irae.flow.reversible import set_reversible
+from irae.flow.reversible import TwoStreams, set_reversible
 from irae.models.adapting import condition_for
 from irae.models.files import LoadedModel, ModelSpec, load_model
 from irae.models.irae import IRAE
 from irae.models.registry import NETWORKS, build_network, resolve_options
+from irae.models.restoring_form import has_restoring_form
 from irae.runtime import generator, network_dtype
 from irae.training.batches import Batch
 from irae.training.distributed import ALONE
@@ -158,7 +160,7 @@ def _restorers(name: str, x: Tensor, precision: str, device: torch.device) -> li
     def subject(form: str, run: Callable[[], object], kind: str = precision) -> _Subject:
         return _Subject(name, form, kind, model.parameters, macs, run)
 
-    folded = isinstance(model.network, IRAE)
+    folded = has_restoring_form(model.network)
     sigma = 25.0 if model.takes_sigma else None
     subjects = [
         subject(
@@ -183,7 +185,9 @@ def _trainers(
 ) -> list[_Subject]:
     subjects = []
     model = named_model(name)
-    for reversible in (False, True) if isinstance(model.network, IRAE) else (False,):
+    parts = model.network.modules()
+    flows = any(isinstance(part, (Chain, TwoStreams)) for part in parts)
+    for reversible in (False, True) if flows else (False,):
         model = named_model(name).to(device)
         macs = macs_per_pixel(model)
         network = model.network.train().requires_grad_(True)

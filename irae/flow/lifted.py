@@ -104,6 +104,10 @@ class LiftedFlow(TwoStreams):
         self.width = width
         self.couplings = nn.ModuleList(LiftedNetwork(width, hidden) for _ in range(couplings))
 
+    def networks(self) -> list[LiftedNetwork]:
+        """The networks of the couplings, in order."""
+        return [part for part in self.couplings if isinstance(part, LiftedNetwork)]
+
     def forward(
         self,
         a: Tensor,

@@ -26,7 +26,8 @@ from irae.flow.layers import (
 from irae.flow.networks import ActNormNetwork, PlainNetwork
 from irae.models.irae import IRAE
 
-_COUPLINGS = (AdditiveCoupling, AffineCoupling)
+_COUPLINGS = (AdditiveCoupling, AffineCoupling, BoundedCoupling)
+_LINEAR = (ActNorm, Squeeze, HaarSqueeze)
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,29 @@ class FoldedLevel:
         )
 
 
+def can_fold(network: IRAE) -> bool:
+    """Whether every step of both flows is known here; of kinds derived from those, none is."""
+    if type(network) is not IRAE:
+        return False
+    levels = [*network.encoder.levels, *network.decoder.levels]
+    return all(
+        type(step.network) in (PlainNetwork, ActNormNetwork)
+        if type(step) in _COUPLINGS
+        else type(step) in _LINEAR or isinstance(step, Mixing)
+        for level in levels
+        for step in _steps(level)
+    )
+
+
 @torch.no_grad()
 def fold(network: IRAE) -> list[FoldedLevel]:
-    """Fold the weights of an IRAE, in float64 on the CPU; the finest level first."""
+    """Fold the weights of an IRAE, in float64 on the CPU; the finest level first.
+
+    Raises:
+        TypeError: a step is of a kind that is not known here (see `can_fold`).
+    """
+    if not can_fold(network):
+        raise TypeError(f"a {type(network).__name__} of these steps has no folded form")
     levels = []
     chains = zip(network.encoder.levels, network.decoder.levels, strict=True)
     for index, (encoder, decoder) in enumerate(chains):
@@ -168,8 +189,6 @@ def _linear(step: nn.Module, channels: int, inverse: bool) -> Linear:
     if isinstance(step, Mixing):
         exact = copy.deepcopy(step).cpu().double()
         return Linear(exact.inverse_matrix() if inverse else exact.matrix(), zero)
-    if type(step) is not Squeeze:
-        raise TypeError(f"a {type(step).__name__} has no folded form")
     return Linear(torch.eye(channels).double(), zero)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from irae.errors import ModelError
 from irae.flow.lifted import LiftedFlow, to_grid
 
-_PICTURE = 12
+PICTURE_CHANNELS = 12
 """Channels of a picture squeezed 2×2."""
 
 
@@ -83,7 +83,7 @@ class LiftedIRAE(nn.Module):
     ) -> None:
         super().__init__()
         self.condition_channels, self.takes_sigma = condition_channels, takes_sigma
-        self.filled = _PICTURE + 4 * (condition_channels + takes_sigma)
+        self.filled = PICTURE_CHANNELS + 4 * (condition_channels + takes_sigma)
         if takes_sigma and condition_channels:
             raise ValueError("takes_sigma and condition_channels exclude each other")
         if width < self.filled:
@@ -98,7 +98,7 @@ class LiftedIRAE(nn.Module):
     def lift(self, x: Tensor, condition: Tensor | None = None, *, exact: bool = False) -> Tensor:
         """Degraded ``B 3 H W`` (H and W even) to a stream ``B width H/2 W/2``."""
         u = F.pixel_unshuffle(x - 0.5, 2)
-        if self.filled > _PICTURE:
+        if self.filled > PICTURE_CHANNELS:
             if condition is None:
                 raise ModelError("needs its condition, the mask or the noise level")
             spread = condition.to(u).expand(len(u), -1, *x.shape[2:])
@@ -109,14 +109,16 @@ class LiftedIRAE(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Degraded ``B 3 H W`` in [0, 1] (H and W even) to restored, not clipped."""
         u = self.lift(x, condition)
-        a, b = self.flow(u, u, filled=self.filled, wanted=_PICTURE)
-        return _picture(a, b)
+        a, b = self.flow(u, u, filled=self.filled, wanted=PICTURE_CHANNELS)
+        return picture_of(a, b)
 
     def middle_and_end(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The picture ``B 3 H W`` after half of the couplings, and that after all."""
         u = self.lift(x, condition)
         half = self.flow(u, u, stop=self._middle, filled=self.filled)
-        return _picture(*half), _picture(*self.flow(*half, start=self._middle, wanted=_PICTURE))
+        return picture_of(*half), picture_of(
+            *self.flow(*half, start=self._middle, wanted=PICTURE_CHANNELS)
+        )
 
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Degraded ``B 3 H W`` (H and W even) to the latent ``B (2 width) H/2 W/2``."""
@@ -126,7 +128,7 @@ class LiftedIRAE(nn.Module):
     def decode(self, latent: Tensor) -> Tensor:
         """The latent of `encode` to restored ``B 3 H W``, not clipped."""
         a, b = latent.chunk(2, 1)
-        return _picture(*self.flow(a, b, start=self._middle, wanted=_PICTURE))
+        return picture_of(*self.flow(a, b, start=self._middle, wanted=PICTURE_CHANNELS))
 
     @property
     def _middle(self) -> int:
@@ -159,9 +161,9 @@ class LiftedIRAE(nn.Module):
             condition = F.pad(condition.to(x), padding, mode="replicate")
         u = self.lift(x, condition, exact=exact)
         a, b = self.flow(u, u, exact=exact)
-        restored = _picture(a, b)
-        of_picture = a[:, :_PICTURE] - b[:, :_PICTURE]
-        latent = torch.cat([of_picture, a[:, _PICTURE:], b[:, _PICTURE:]], 1)
+        restored = picture_of(a, b)
+        of_picture = a[:, :PICTURE_CHANNELS] - b[:, :PICTURE_CHANNELS]
+        latent = torch.cat([of_picture, a[:, PICTURE_CHANNELS:], b[:, PICTURE_CHANNELS:]], 1)
         bottom, right = restored[:, :, height:, :width], restored[..., width:]
         return restored[..., :height, :width], Remainder(latent, bottom, right, exact)
 
@@ -186,13 +188,13 @@ class LiftedIRAE(nn.Module):
                 f"the remainder is of {count} pictures of {size[1]}×{size[0]}, not of "
                 f"{len(restored)} of {width}×{height}; give the one that split made with them"
             )
-        if remainder.latent.shape[1] != 2 * self.width - _PICTURE:
+        if remainder.latent.shape[1] != 2 * self.width - PICTURE_CHANNELS:
             raise ModelError("the remainder is of a network of another width")
         whole = torch.cat([torch.cat([restored, remainder.bottom], 2), remainder.right], 3)
         # In float64 neither the sum nor the halves lose a bit.
         total = 2 * F.pixel_unshuffle(whole.double() - 0.5, 2)
-        difference = remainder.latent[:, :_PICTURE].double()
-        rest = remainder.latent[:, _PICTURE:].chunk(2, 1)
+        difference = remainder.latent[:, :PICTURE_CHANNELS].double()
+        rest = remainder.latent[:, PICTURE_CHANNELS:].chunk(2, 1)
         a, b = (
             torch.cat([half.to(restored.dtype), others], 1).contiguous(
                 memory_format=torch.channels_last
@@ -202,7 +204,7 @@ class LiftedIRAE(nn.Module):
             )
         )
         a, b = self.flow.inverse(a, b, exact=remainder.exact)
-        degraded = F.pixel_shuffle(a[:, :_PICTURE], 2) + 0.5
+        degraded = F.pixel_shuffle(a[:, :PICTURE_CHANNELS], 2) + 0.5
         if remainder.exact:
             padded = condition
             if condition is not None and condition.shape[2:] == (height, width):
@@ -218,6 +220,7 @@ class LiftedIRAE(nn.Module):
         return degraded[..., :height, :width]
 
 
-def _picture(a: Tensor, b: Tensor) -> Tensor:
-    mean = (a[:, :_PICTURE] + b[:, :_PICTURE]) / 2
+def picture_of(a: Tensor, b: Tensor) -> Tensor:
+    """The picture ``B 3 H W`` that two streams ``B width H/2 W/2`` stand for, not clipped."""
+    mean = (a[:, :PICTURE_CHANNELS] + b[:, :PICTURE_CHANNELS]) / 2
     return F.pixel_shuffle(mean, 2) + 0.5
