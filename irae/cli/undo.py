@@ -22,10 +22,6 @@ def undo(
     sidecar: Annotated[
         Path | None, typer.Option(help="Default: the file .irae beside the restored picture.")
     ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="The model file it was restored with, if that is not a packaged one."),
-    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -43,7 +39,7 @@ def undo(
     from irae.restoring.undo import undo as undo_restoration
     from irae.restoring.undo import write_undone
 
-    undone = undo_restoration(restored, sidecar=sidecar, model=model)
+    undone = undo_restoration(restored, sidecar=sidecar)
     suffix = Path(undone.name).suffix
     if out is None:
         out = restored.with_name(f"{restored.stem.removesuffix(RESTORED_MARK)}.original{suffix}")

@@ -260,9 +260,9 @@ class Pipeline:
         made = None
         if self._folder is None or made_of is None:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            self._write_at(job.target, job, picture, choice, original, self._overwrite)
+            self._write_at(job.target, job, picture, original, self._overwrite)
         else:
-            made = self._stage(self._folder, job, picture, choice, original, made_of)
+            made = self._stage(self._folder, job, picture, original, made_of)
         restorer = None if choice.task is None else self._restorers.restorer_for(choice.task)
         return Outcome(
             input=str(job.source),
@@ -282,7 +282,6 @@ class Pipeline:
         path: Path,
         job: Job,
         picture: Picture,
-        choice: Choice,
         original: bytes | None,
         overwrite: bool,
     ) -> None:
@@ -292,10 +291,9 @@ class Pipeline:
             return
         check_sidecar_target(path, overwrite=overwrite)
         write_picture(path, picture, overwrite=overwrite, encoded=original)
-        restorer = None if choice.task is None else self._restorers.restorer_for(choice.task)
         try:
             with self._files.fetched(job.source):
-                write_sidecar(job.source, path, None if restorer is None else restorer.model)
+                write_sidecar(job.source, path)
         except BaseException:
             # Without it the result is not what was asked for.
             path.unlink(missing_ok=True)
@@ -306,13 +304,12 @@ class Pipeline:
         folder: OutputFolder,
         job: Job,
         picture: Picture,
-        choice: Choice,
         original: bytes | None,
         of: _MadeOf,
     ) -> Made:
         staged = folder.stage(job.relative)
         try:
-            self._write_at(staged, job, picture, choice, original, False)
+            self._write_at(staged, job, picture, original, False)
             stamp, checksum = folder.staged_stamp(staged), file_sha256(staged)
             return Made(
                 folder.deliver(staged), of.stamp, stamp, of.sha256, checksum, of.mask_sha256

@@ -24,6 +24,7 @@ FORMAT = 1
 MAGIC = b"\x89irae-undo\r\n\x1a\n"
 _LENGTH = struct.Struct("<I")
 _CHECKSUM = hashlib.sha256().digest_size
+_DROPPED = "inverse"  # A method of irae 0.1, whose sidecars were hardly ever the smallest.
 
 
 def _bare(name: str) -> str:
@@ -57,14 +58,6 @@ class Original(BaseModel):
     pixels_sha256: _Digest
 
 
-class Model(BaseModel):
-    """The model whose inverse is needed, and the checksum of its weights."""
-
-    model_config = _Strict
-    name: Annotated[str, Field(max_length=1024)]
-    checksum: _Digest
-
-
 class Header(BaseModel):
     """What a sidecar says of itself.
 
@@ -72,22 +65,20 @@ class Header(BaseModel):
         format: `FORMAT`.
         irae: the version that wrote it.
         method: ``file``: the original itself is kept; ``restored``: its difference from the
-            restored picture; ``inverse``: what the network took away from it.
+            restored picture.
         original: the file that was restored.
         restored_sha256: SHA-256 of the restored file.
         restored_pixels: SHA-256 of its pixels, which outlive new metadata.
-        model: for ``inverse``.
         sections: their lengths in bytes, in their order.
     """
 
     model_config = _Strict
     format: Literal[1]
     irae: Annotated[str, Field(max_length=64)]
-    method: Literal["file", "restored", "inverse"]
+    method: Literal["file", "restored"]
     original: Original
     restored_sha256: _Digest
     restored_pixels: _Digest
-    model: Model | None = None
     sections: dict[Literal["file", "pixels", "alpha", "container"], _Count]
 
 
@@ -111,7 +102,7 @@ def sidecar_path(restored: Path) -> Path:
 
 def join(header: Header, sections: Mapping[str, bytes]) -> bytes:
     """The bytes of a sidecar; the header's lengths are those of the sections."""
-    text = header.model_dump_json(exclude_none=True).encode()
+    text = header.model_dump_json().encode()
     body = MAGIC + _LENGTH.pack(len(text)) + text + b"".join(sections.values())
     return body + hashlib.sha256(body).digest()
 
@@ -136,8 +127,14 @@ def split(data: bytes, name: str) -> tuple[Header, dict[str, bytes]]:
     try:
         header = Header.model_validate_json(body[start : start + length])
     except ValidationError as error:
-        if any(problem["loc"] == ("format",) for problem in error.errors()):
+        problems = {problem["loc"]: problem["input"] for problem in error.errors()}
+        if ("format",) in problems:
             raise PictureError(f"{name}: was written by a newer irae; upgrade irae") from None
+        if problems.get(("method",)) == _DROPPED:
+            raise PictureError(
+                f"{name}: was made by the method {_DROPPED!r}, which only irae 0.1 reads;"
+                " undo it with that version"
+            ) from None
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise PictureError(
             f"{name}: its header is not as irae writes it ({where}); use an unchanged copy of it"

@@ -5,43 +5,25 @@ from __future__ import annotations
 import hashlib
 import struct
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 
 from irae import __version__
-from irae.errors import IraeError, ModelError, PictureError
+from irae.errors import IraeError, PictureError
 from irae.imaging.files import LOSSY_SUFFIXES, MAX_PIXELS, Picture, read_picture
-from irae.models.checksums import file_checksum, weights_checksum
-from irae.models.files import LoadedModel, load_model, packaged_models
-from irae.models.irae import IRAE
-from irae.models.lossless import LosslessIRAE
+from irae.models.checksums import file_checksum
 from irae.restoring import residual
 from irae.restoring.containers import fill_pixels, other_tags, strip_pixels
 from irae.restoring.residual import Codes, DamagedError
-from irae.restoring.sidecar import (
-    Header,
-    Model,
-    Original,
-    bare_name,
-    join,
-    sidecar_path,
-    split,
-)
+from irae.restoring.sidecar import Header, Original, bare_name, join, sidecar_path, split
 from irae.writing import write_atomically
-
-_OVERHEAD = 0.8
-"""Bits per sample by which the inverse misses the bound of its network, at best."""
 
 _FILE_BYTES = 1 << 26
 """No original file is larger than this and 16 bytes for each of its pixels."""
 
 _LENGTH = struct.Struct("<I")
-
-ModelSource = Callable[[], LoadedModel]
 
 
 @dataclass(frozen=True)
@@ -61,16 +43,15 @@ class Undone:
     method: str
 
 
-def make_sidecar(source: Path, restored: Path, model: LoadedModel | None) -> bytes:
+def make_sidecar(source: Path, restored: Path) -> bytes:
     """What gives the picture at ``source`` back from the one at ``restored``.
 
-    The original is kept in whichever way is smallest: the file itself, its difference from the
-    restored picture, or what the network took away from it. Undoing is tried before this returns.
+    The original is kept in whichever way is smaller: the file itself, or its difference from the
+    restored picture. Undoing is tried before this returns.
 
     Args:
         source: the original file.
         restored: the restored file.
-        model: what restored it; none if nothing did.
 
     Raises:
         PictureError: either cannot be read, or the original was changed meanwhile.
@@ -97,13 +78,13 @@ def make_sidecar(source: Path, restored: Path, model: LoadedModel | None) -> byt
     )
     ways = [(bare, {"file": residual.pack(data)})]
     if _comparable(original, result) and restored.suffix.lower() not in LOSSY_SUFFIXES:
-        ways += _ways_by_pixels(bare, data, original, result, model)
+        ways += _ways_by_pixels(bare, data, original, result)
     for header, sections in sorted(ways, key=lambda way: sum(map(len, way[1].values()))):
         whole = header.model_copy(
             update={"sections": {name: len(part) for name, part in sections.items()}}
         )
         sidecar = join(whole, sections)
-        if _gives_back(sidecar, data, original, result, model):
+        if _gives_back(sidecar, data, original, result):
             return sidecar
     raise PictureError(f"{source}: its original does not come back; restore it without --undoable")
 
@@ -119,29 +100,27 @@ def check_sidecar_target(restored: Path, *, overwrite: bool) -> None:
         raise PictureError(f"{place}: exists already; use --overwrite to replace it")
 
 
-def write_sidecar(source: Path, restored: Path, model: LoadedModel | None) -> None:
+def write_sidecar(source: Path, restored: Path) -> None:
     """`make_sidecar`, written beside the restored picture.
 
     Raises:
         PictureError: as there.
         OSError: as the disk reports it.
     """
-    data = make_sidecar(source, restored, model)
+    data = make_sidecar(source, restored)
     write_atomically(sidecar_path(restored), lambda temporary: temporary.write_bytes(data))
 
 
-def undo(restored: Path, *, sidecar: Path | None = None, model: str | Path | None = None) -> Undone:
+def undo(restored: Path, *, sidecar: Path | None = None) -> Undone:
     """The original of a restored picture.
 
     Args:
         restored: the restored picture.
         sidecar: none for the one beside it.
-        model: a model file, where the one that is needed is not packaged.
 
     Raises:
         PictureError: the picture or the sidecar is missing or was changed, or they do not belong
             together.
-        ModelError: another model is needed.
     """
     place = sidecar or sidecar_path(restored)
     try:
@@ -160,7 +139,7 @@ def undo(restored: Path, *, sidecar: Path | None = None, model: str | Path | Non
             " use the restored picture as it was"
         )
     try:
-        return _undo(header, sections, result, lambda: _model_for(header, model, place))
+        return _undo(header, sections, result)
     except DamagedError as error:
         raise PictureError(f"{place}: cannot be undone ({error}); use another copy") from None
 
@@ -214,7 +193,7 @@ def _comparable(original: Picture, restored: Picture) -> bool:
 
 
 def _ways_by_pixels(
-    bare: Header, data: bytes, original: Picture, restored: Picture, model: LoadedModel | None
+    bare: Header, data: bytes, original: Picture, restored: Picture
 ) -> list[tuple[Header, dict[str, bytes]]]:
     try:
         plain = strip_pixels(data, original)
@@ -228,47 +207,13 @@ def _ways_by_pixels(
         covers = (_codes(original.alpha, depth), _codes(restored.alpha, depth))
         common["alpha"] = residual.encode_difference(*covers, depth)
     pixels = residual.encode_difference(given, known, depth)
-    ways = [(bare.model_copy(update={"method": "restored"}), {**common, "pixels": pixels})]
-    flow = None if model is None else _flow(model, depth)
-    large = min(given.shape[1:]) >= 2 * residual.LEAST_SIDE
-    # Where the noise is weaker than what the network shrinks, its inverse cannot win.
-    if (
-        flow is not None
-        and model is not None
-        and given.shape[0] == 3
-        and large
-        and 8 * len(pixels) > (flow.bits + _OVERHEAD) * given.size
-    ):
-        needed = Model(name=Path(model.name).name, checksum=weights_checksum(model))
-        by_inverse = residual.encode_by_inverse(flow, given, known, depth)
-        header = bare.model_copy(update={"method": "inverse", "model": needed})
-        ways.append((header, {**common, "pixels": by_inverse}))
-    return ways
+    return [(bare.model_copy(update={"method": "restored"}), {**common, "pixels": pixels})]
 
 
-@lru_cache(maxsize=4)
-def _flow(model: LoadedModel, depth: int) -> LosslessIRAE | None:
-    """The integer form of a model; none where it has none."""
-    if not isinstance(model.network, IRAE) or model.takes_mask:
-        return None
-    try:
-        return LosslessIRAE(model.network, residual.unit(depth))
-    except ValueError:
-        return None
-
-
-def _gives_back(
-    sidecar: bytes, data: bytes, original: Picture, restored: Picture, model: LoadedModel | None
-) -> bool:
+def _gives_back(sidecar: bytes, data: bytes, original: Picture, restored: Picture) -> bool:
     """Whether the sidecar, read as a file would be, gives the original back, layout and all."""
-
-    def same() -> LoadedModel:
-        if model is None:
-            raise ModelError("no model")
-        return model
-
     try:
-        undone = _undo(*split(sidecar, "sidecar"), restored, same)
+        undone = _undo(*split(sidecar, "sidecar"), restored)
         if undone.same_file:
             return True
         again = _read(undone)
@@ -277,9 +222,7 @@ def _gives_back(
     return again.layout == original.layout and other_tags(undone.data) == other_tags(data)
 
 
-def _undo(
-    header: Header, sections: dict[str, bytes], restored: Picture, model: ModelSource
-) -> Undone:
+def _undo(header: Header, sections: dict[str, bytes], restored: Picture) -> Undone:
     """The original, proved by its checksums.
 
     Raises:
@@ -297,14 +240,7 @@ def _undo(
     if depth not in (8, 16) or not {"pixels", "container"} <= set(sections):
         raise DamagedError("a part is missing")
     known = _codes(restored.pixels, depth)
-    if header.method == "inverse":
-        loaded = model()
-        flow = _flow(loaded, depth)
-        if flow is None or known.shape[0] != 3:
-            raise DamagedError("its model has no exact inverse")
-        codes = residual.decode_by_inverse(flow, sections["pixels"], known, depth)
-    else:
-        codes = residual.decode_difference(sections["pixels"], known, depth)
+    codes = residual.decode_difference(sections["pixels"], known, depth)
     alpha = None
     if restored.alpha is not None and "alpha" in sections:
         cover = _codes(restored.alpha, depth)
@@ -334,28 +270,3 @@ def _read(undone: Undone) -> Picture:
         path = Path(folder) / undone.name
         path.write_bytes(undone.data)
         return read_picture(path)
-
-
-def _model_for(header: Header, given: str | Path | None, place: Path) -> LoadedModel:
-    """The model a sidecar needs. A name in it is only ever looked for among the packaged ones.
-
-    Raises:
-        ModelError: it is not packaged and was not given, or has other weights.
-    """
-    needed = header.model
-    if needed is None:
-        raise DamagedError("it does not say of which model")
-    if given is None and needed.name not in packaged_models():
-        raise ModelError(
-            f"{place}: needs the model {needed.name!r} it was made with (weights"
-            f" {needed.checksum[:12]}); give it with --model FILE"
-        )
-    model = load_model(needed.name if given is None else given)
-    found = weights_checksum(model)
-    if found != needed.checksum:
-        raise ModelError(
-            f"{place}: needs the model {needed.name!r} with weights {needed.checksum[:12]}, and"
-            f" {str(given or needed.name)!r} has {found[:12]}; give the right one with --model"
-            f" FILE, or use irae {header.irae}"
-        )
-    return model

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from irae.errors import ModelError
 from irae.models import checksums
@@ -14,9 +15,10 @@ from irae.models.checksums import (
     check_packaged_weights,
     file_checksum,
     recorded_checksums,
+    weights_checksum,
     write_checksums,
 )
-from irae.models.files import packaged_models
+from irae.models.files import load_model, packaged_models
 
 
 def test_the_record_is_that_of_the_packaged_weights() -> None:
@@ -64,3 +66,11 @@ def test_the_record_can_be_read_by_sha256sum(weights: Path) -> None:
 
     command = ["sha256sum", "--check", "--quiet", CHECKSUMS]
     assert subprocess.run(command, cwd=weights).returncode == 0
+
+
+def test_models_differ_by_their_checksums(model_files: dict[str, Path]) -> None:
+    one, other = load_model(model_files["denoise"]), load_model(model_files["denoise"])
+    assert weights_checksum(one) == weights_checksum(other)
+    with torch.no_grad():
+        next(other.network.parameters()).add_(1e-6)
+    assert weights_checksum(one) != weights_checksum(other)
