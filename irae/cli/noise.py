@@ -7,39 +7,30 @@ from typing import Annotated
 
 import typer
 
-from irae.cli.options import Device
-
 
 def noise(
     clean: Annotated[Path, typer.Argument(help="The picture that is to be noisy.")],
     like: Annotated[Path, typer.Option(help="A picture with the noise wanted.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")],
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    model: Annotated[
-        str, typer.Option(help="A packaged name or a model file that is run backward.")
-    ] = "denoise",
-    device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Give a clean picture the noise of another, by running the network backward.
+    """Give a clean picture the noise of another.
 
     Strength and correlation of the noise, across space and colours, are measured in the flat
-    parts of the other picture. Noise like them is drawn anew, and the perturbation of the
-    restored clean picture that stands for it is undone by the network.
+    parts of the other picture, and noise like them is drawn anew.
 
     Example: irae noise clean.png --like noisy.jpg -o degraded.png
     """
     import json
 
     from irae.imaging.files import read_picture, write_picture
-    from irae.models.files import load_model
     from irae.restoring.noising import noise_like
-    from irae.runtime import generator, select_device
+    from irae.runtime import generator
 
     picture, sample = read_picture(clean), read_picture(like)
-    loaded = load_model(model).to(select_device(device), "fp32")
-    made = noise_like(picture.pixels, sample.pixels, loaded, generator(seed))
+    made = noise_like(picture.pixels, sample.pixels, generator(seed))
     write_picture(out, picture.with_pixels(made.clamp(0, 1)), overwrite=overwrite)
     added = [255 * float(band.std()) for band in made - picture.pixels]
     if json_:

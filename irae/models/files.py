@@ -111,6 +111,11 @@ class LoadedModel:
         return kind is not None and kind.invertible
 
     @property
+    def exact(self) -> bool:
+        """Whether `round_trip` gives back every bit."""
+        return isinstance(self.network, LiftedIRAE)
+
+    @property
     def parameters(self) -> int:
         """Number of trained numbers."""
         return sum(p.numel() for p in self.network.parameters())
@@ -149,7 +154,7 @@ class LoadedModel:
         Returns:
             Its own channels and its padded size, not clipped; known pixels are not put back.
         """
-        x, condition = self._prepare(degraded, mask, sigma=sigma)
+        x, condition = self.network_inputs(degraded, mask, sigma=sigma)
         with network_autocast(self.network, self.device, self.precision):
             output: Tensor = self.network(x, condition)
         return output
@@ -165,14 +170,24 @@ class LoadedModel:
         """Fill the holes of ``B C H W`` (mask ``B 1 H W``) as the network expects them."""
         return fill_holes(degraded, mask, getattr(self.network, "hole_fill", None))
 
-    def _prepare(
+    def network_inputs(
         self,
         degraded: Tensor,
         mask: Tensor | None,
         filled: bool = False,
         sigma: float | Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """What the network is given: picture and condition with its channels and its sizes."""
+        """What the network is given: picture and condition with its channels and its sizes.
+
+        Args:
+            degraded: ``B C H W`` in [0, 1].
+            mask: ``B 1 H W``, True in the holes; for inpainting models, and only for those.
+            filled: the holes went through `fill` already.
+            sigma: as for `restore`.
+
+        Raises:
+            ModelError: a mask is missing or superfluous, or the sigma is missing.
+        """
         if self.takes_mask != (mask is not None):
             wants = "needs a mask" if self.takes_mask else "takes no mask"
             raise ModelError(f"model {self.name!r} ({self.task}) {wants}")
@@ -248,7 +263,7 @@ class LoadedModel:
         *,
         filled: bool,
     ) -> Tensor:
-        x, condition = self._prepare(degraded, mask, filled, sigma)
+        x, condition = self.network_inputs(degraded, mask, filled, sigma)
         height, width = degraded.shape[2:]
         with network_autocast(self.network, self.device, self.precision):
             restored = self._run(x, condition)[..., :height, :width]
@@ -259,9 +274,17 @@ class LoadedModel:
 
     @torch.inference_mode()
     def round_trip(
-        self, degraded: Tensor, mask: Tensor | None = None
+        self, degraded: Tensor, mask: Tensor | None = None, *, exact: bool = True
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Restore, and undo the restoration by running the network backward.
+
+        A lifted network is given its restored picture and the remainder; a strict one only its
+        restored picture.
+
+        Args:
+            degraded: float32 ``B C H W`` in [0, 1].
+            mask: bool ``B 1 H W``, for an inpainting model.
+            exact: of a lifted network, see `irae.models.lifted.LiftedIRAE.split`.
 
         Returns:
             What the network was given (holes filled), its output before known pixels are put
@@ -272,9 +295,9 @@ class LoadedModel:
         """
         if not self.invertible:
             raise ModelError(f"model {self.name!r} ({self.spec.network}) is not invertible")
-        given, condition = self._prepare(degraded, mask)
+        given, condition = self.network_inputs(degraded, mask)
         if isinstance(self.network, LiftedIRAE):
-            restored, remainder = self.network.split(given, condition)
+            restored, remainder = self.network.split(given, condition, exact=exact)
             recovered = self.network.join(restored, remainder, condition)
         else:
             restored = self.network(given, condition)

@@ -16,6 +16,7 @@ from irae.flow.glow import Glow
 from irae.flow.networks import set_network_dtype
 from irae.models.files import LoadedModel
 from irae.models.irae import IRAE
+from irae.models.lifted import LiftedIRAE
 
 PRECISIONS = ("fp64", "fp32", "bf16")
 """``fp64``: all of it. ``fp32``: all of it. ``bf16``: the coupling networks; the state is fp32."""
@@ -28,7 +29,7 @@ class Error:
     Attributes:
         precision: of `PRECISIONS`.
         part: ``encoder`` or ``decoder``, run there and back by itself, or ``whole``: picture,
-            restored, picture.
+            restored, picture. Of a lifted network ``whole`` in plain arithmetic, and ``exact``.
         level: of the flow, the finest is 1; 0 for the whole.
         largest: infinite where the way back overflows.
         rms: likewise.
@@ -49,16 +50,16 @@ def measure_reversibility(
     Each level is given what reaches it in float64 (float32 on a device without it).
 
     Args:
-        model: an IRAE.
+        model: an IRAE, strict or lifted.
         degraded: float32 ``1 C H W`` in [0, 1].
         mask: bool ``1 1 H W``, for an inpainting model.
 
     Raises:
         ModelError: the model is of another kind.
     """
-    if not isinstance(model.network, IRAE):
+    if not isinstance(model.network, (IRAE, LiftedIRAE)):
         raise ModelError(f"model {model.name!r} ({model.spec.network}) has no levels to measure")
-    given, condition = model._prepare(degraded, mask)
+    given, condition = model.network_inputs(degraded, mask)
     exact = torch.float32 if model.device.type == "mps" else torch.float64
     errors = []
     for precision in PRECISIONS:
@@ -67,15 +68,31 @@ def measure_reversibility(
             network.to(exact)
         set_network_dtype(network, torch.bfloat16 if precision == "bf16" else None)
         dtype = exact if precision == "fp64" else torch.float32
-        errors += list(_errors(network, precision, given, condition, dtype))
+        known = None if condition is None else condition.to(dtype)
+        if isinstance(network, LiftedIRAE):
+            errors += list(_lifted_errors(network, precision, given.to(dtype), known))
+        else:
+            errors += list(_strict_errors(network, precision, given.to(dtype), known))
     return errors
 
 
 @torch.inference_mode()
-def _errors(
-    network: IRAE, precision: str, given: Tensor, condition: Tensor | None, dtype: torch.dtype
+def _lifted_errors(
+    network: LiftedIRAE, precision: str, given: Tensor, condition: Tensor | None
 ) -> Iterator[Error]:
-    given, condition = given.to(dtype), None if condition is None else condition.to(dtype)
+    for part, exact in (("whole", False), ("exact", True)):
+        try:
+            restored, remainder = network.split(given, condition, exact=exact)
+        except ModelError:  # A number has left the range in which additions are exact.
+            yield Error(precision, part, 0, math.inf, math.inf)
+            continue
+        yield _error(precision, part, 0, network.join(restored, remainder, condition) - given)
+
+
+@torch.inference_mode()
+def _strict_errors(
+    network: IRAE, precision: str, given: Tensor, condition: Tensor | None
+) -> Iterator[Error]:
     entering = network.change_holes(given, condition) - 0.5
     mask = network.flow_condition(condition)
     latents = network.encoder(entering, mask)

@@ -27,6 +27,7 @@ _RECTIFIERS = {
     torch.ops.aten.relu_,
     torch.ops.aten.leaky_relu,
     torch.ops.aten.leaky_relu_,
+    torch.ops.aten.prelu,
     torch.ops.aten._prelu_kernel,
 }
 

@@ -21,13 +21,14 @@ def test_more_precision_errs_less(model_files: dict[str, Path], task: str) -> No
     mask = torch.rand(1, 1, 30, 41) > 0.9 if task == "inpaint" else None
     errors = measure_reversibility(model, picture, mask)
     parts = [(e.part, e.level) for e in errors if e.precision == "fp32"]
-    assert parts == [("encoder", 1), ("encoder", 2), ("decoder", 1), ("decoder", 2), ("whole", 0)]
+    flows = [("encoder", 1), ("encoder", 2), ("decoder", 1), ("decoder", 2), ("whole", 0)]
+    assert parts == ([("whole", 0), ("exact", 0)] if task == "denoise" else flows)
     whole = {e.precision: e for e in errors if e.part == "whole"}
     assert tuple(whole) == PRECISIONS
     assert whole["fp64"].largest < 1e-9
     assert whole["fp64"].largest * 1e5 < whole["fp32"].largest < 0.01
     assert all(0 <= e.rms <= e.largest for e in errors)
-    given, _, recovered = model.round_trip(picture, mask)
+    given, _, recovered = model.round_trip(picture, mask, exact=False)
     again = float((given - recovered).abs().max()) * 255
     assert whole["fp32"].largest == pytest.approx(again, rel=0.5)
 
@@ -41,12 +42,14 @@ def test_the_model_stays_as_it_was(model_files: dict[str, Path]) -> None:
         assert torch.equal(value, before[key])
 
 
-def test_a_way_back_that_overflows_is_infinite(model_files: dict[str, Path]) -> None:
-    model = load_model(model_files["denoise"])
+@pytest.mark.parametrize("task", ["denoise", "inpaint"])
+def test_a_way_back_that_overflows_is_infinite(model_files: dict[str, Path], task: str) -> None:
+    model = load_model(model_files[task])
     for name, parameter in model.network.named_parameters():
-        if "network" in name:
+        if "conv" in name:
             parameter.mul_(1e12)
-    errors = measure_reversibility(model, torch.rand(1, 3, 8, 8))
+    mask = torch.rand(1, 1, 8, 8) > 0.9 if task == "inpaint" else None
+    errors = measure_reversibility(model, torch.rand(1, 3, 8, 8), mask)
     assert any(math.isinf(e.largest) for e in errors if e.precision == "fp32")
 
 
