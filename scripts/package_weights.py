@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from irae.config import check_config
 from irae.data.folder import PictureSet
 from irae.data.protocols import Degradation, Jpeg, MaskFolder, Noise
 from irae.data.registry import open_data
@@ -28,6 +29,7 @@ from irae.imaging.degrade import add_noise, irregular_mask, jpeg_compress
 from irae.models.checksums import write_checksums
 from irae.models.files import LoadedModel, load_model, save_model
 from irae.runtime import generator
+from irae.training.validation import Validation
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "irae" / "weights"
 COSTED_IMAGES = 4
@@ -44,10 +46,15 @@ def levels(task: str, data: Path) -> tuple[str, list[Degradation]]:
     return "testsets/CBSD68", [MaskFolder.open(data / "masks" / "irregular")]
 
 
-def largest_round_trip(model: LoadedModel, data: Path, count: int | None) -> float:
-    """Largest error over CBSD68 of degraded, restored, degraded again, in 8-bit units."""
+def round_trips(model: LoadedModel, data: Path, count: int | None) -> dict[str, Any]:
+    """What comes back over CBSD68 of pictures degraded, restored and degraded again.
+
+    ``round_trip`` is the largest error in plain float32, in 8-bit units. Of a lifted model
+    ``exact_round_trip`` says how many pictures degraded in 8 bits come back bit for bit, with
+    networks in float32 and in bfloat16.
+    """
     pictures = open_data("testsets/CBSD68", root=data, split="test")
-    worst = 0.0
+    worst, exact, trips = 0.0, 0, 0
     for index in range(min(len(pictures), count or len(pictures))):
         clean = pictures.load(index).float() / 255
         rng, mask = generator(index), None
@@ -57,9 +64,19 @@ def largest_round_trip(model: LoadedModel, data: Path, count: int | None) -> flo
             degraded = jpeg_compress(clean, (10, 20, 40)[index % 3])
         else:
             degraded, mask = clean, irregular_mask(*clean.shape[1:], rng)[None]
-        given, _, recovered = model.round_trip(degraded[None], mask)
+        given, _, recovered = model.round_trip(degraded[None], mask, exact=False)
         worst = max(worst, float((given - recovered).abs().max()) * 255)
-    return worst
+        for precision in ("fp32", "bf16") if model.exact else ():
+            eight_bits = (degraded.clamp(0, 1) * 255).round()
+            model.to("cpu", precision)
+            _, _, recovered = model.round_trip(eight_bits[None] / 255)
+            exact += bool(torch.equal((recovered[0] * 255).round(), eight_bits))
+            trips += 1
+        model.to("cpu")
+    found: dict[str, Any] = {"round_trip": worst}
+    if model.exact:
+        found["exact_round_trip"] = f"{exact} of {trips}"
+    return found
 
 
 def bfloat16_cost(
@@ -88,11 +105,25 @@ def markdown(name: str, card: dict[str, Any], parameters: int) -> str:
     stated = ["data", "validation", "steps", "patches", "hours", "machine", "seed", "command"]
     rows = "\n".join(f"| {key} | {card[key]} |" for key in stated if key in card)
     table = "\n".join(card["measured"])
+    history = ""
+    if "history" in card:
+        keys = ["machine", "minutes", "patches", "validation"]
+        lines = [f"| {' | '.join(str(each[key]) for key in keys)} |" for each in card["history"]]
+        head = f"| {' | '.join(keys)} |\n|---|---:|---:|---:|"
+        history = "\n".join(["## Training so far", "", head, *lines, "", ""])
+    exact = ""
+    if "exact_round_trip" in card:
+        exact = (
+            f"Restored picture and remainder give {card['exact_round_trip']} pictures of CBSD68, "
+            "degraded in 8 bits, back bit for bit (networks in float32 and in bfloat16). "
+        )
+    if "dead_units" in card:
+        exact += f"{card['dead_units']:.1%} of the hidden units never fire. "
     return (
         f"# {name}\n\n{parameters:,} parameters. Trained by this toolkit on:\n\n"
-        f"| | |\n|---|---|\n{rows}\n\n## Measured\n\n{table}\n\n"
-        f"Round trip degraded, restored, degraded in float32 over CBSD68: largest error "
-        f"{card['round_trip']:.4f}/255.\n"
+        f"| | |\n|---|---|\n{rows}\n\n{history}## Measured\n\n{table}\n\n"
+        f"{exact}Round trip degraded, restored, degraded in plain float32 over CBSD68: largest "
+        f"error {card['round_trip']:.4f}/255.\n"
     )
 
 
@@ -102,7 +133,24 @@ def _command(arguments: list[str]) -> str:
         "DIR" if before == "--data" else re.sub(r"^data\.root=.*", "data.root=DIR", argument)
         for before, argument in zip(["", *arguments], arguments, strict=False)
     ]
-    return " ".join([Path(hidden[0]).name, *hidden[1:]])
+    return " ".join(Path(word).name if word.startswith("/") else word for word in hidden)
+
+
+def history(model: LoadedModel, start: str | None) -> list[dict[str, Any]]:
+    """The trainings that led to a run's weights: those of its start, and its own."""
+    before: list[dict[str, Any]] = []
+    if start is not None:
+        before = load_model(start).spec.card.get("history", [])
+    config = check_config(model.spec.card["config"], "the card")
+    score = Validation(config).score(model.to("cpu", "fp32"))
+    own = {
+        "machine": f"{processor()}, {config.training.threads or 'all'} threads, networks in "
+        f"{config.training.precision}",
+        "minutes": round(model.spec.card["seconds"] / 60, 1),
+        "patches": model.spec.card["patches"],
+        "validation": f"{score.mean:.3f} dB",
+    }
+    return [*before, own]
 
 
 def package(
@@ -139,7 +187,7 @@ def package(
     start = config["model"]["init"]
     card = {
         "data": sources
-        + (f"; starts from the weights of {start}" if start else "")
+        + (f"; starts from the weights of {Path(start).stem}" if start else "")
         + (f"; {note}" if note else ""),
         "validation": config["data"]["validation"]["source"],
         "steps": trained["steps"],
@@ -150,13 +198,16 @@ def package(
         "seed": trained["seed"],
         "command": _command(run["command"]),
         "measured": measured.describe().splitlines(),
-        "round_trip": largest_round_trip(halved, data, max_images),
+        **round_trips(halved, data, max_images),
+        **({"dead_units": trained["dead_units"]} if "dead_units" in trained else {}),
+        "history": history(best, start),
         "bfloat16_cost": round(bfloat16_cost(halved, pictures, degradations), 4),
         "guard": guard_figures(halved.to("cpu", "fp32")),
         "config": config,
         "versions": trained["versions"],
     }
     config["data"].pop("root", None)
+    config["model"]["init"] = start and Path(start).stem
     config["degradation"].pop("masks", None)
     spec = replace(best.spec, card=card)
     save_model(WEIGHTS / f"{name}.safetensors", best.network, spec, half=True)

@@ -36,6 +36,9 @@ RESTORE_MODELS = ("denoise", "irae:paper", "ffdnet", "dncnn")
 
 TRAIN_MODELS = ("irae:default", "irae:paper", "ffdnet", "dncnn")
 
+PEAK = "convolution of 96 to 96 channels"
+"""The machine's own peak: one 3×3 convolution at half of the picture's height and width."""
+
 REFERENCE = "ffdnet"
 """The network that speeds are given as multiples of."""
 
@@ -57,6 +60,8 @@ class Row:
         memory: peak beyond what was held before, bytes; None where it cannot be told.
         speed: ``rate`` as a multiple of the reference's at this precision; None without it.
         speedup: of ``rate`` over the published layers on the same weights in fp32, if measured.
+        peak_share: multiply-adds a second, of what the machine reaches in one convolution that
+            suits it; see `PEAK`.
     """
 
     model: str
@@ -71,6 +76,7 @@ class Row:
     memory: int | None
     speed: float | None = None
     speedup: float | None = None
+    peak_share: float | None = None
 
 
 @dataclass
@@ -242,7 +248,25 @@ def bench_restore(
     _check(rounds, height, width)
     x = torch.rand(1, 3, height, width, generator=generator(0))
     subjects = [s for p in precisions for name in models for s in _restorers(name, x, p, device)]
+    subjects += [_peak(max(1, height // 2), max(1, width // 2), p, device) for p in precisions]
     return _measure(subjects, rounds, height * width / 1e6, device)
+
+
+def _peak(height: int, width: int, precision: str, device: torch.device) -> _Subject:
+    """A convolution as large as the widest of `REFERENCE`; its MACs are for each picture pixel."""
+    dtype, channels = network_dtype(precision), 96
+    x = torch.rand(1, channels, height, width, generator=generator(0)).to(device, dtype)
+    layer = nn.Conv2d(channels, channels, 3, padding=1).to(device, dtype)
+    layer.to(memory_format=torch.channels_last)
+    given = x.contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        result: Tensor = layer(given)
+        return result
+
+    parameters = sum(p.numel() for p in layer.parameters())
+    return _Subject(PEAK, "one layer", precision, parameters, 9 * channels**2 / 4, run)
 
 
 def bench_train(
@@ -287,6 +311,11 @@ def _measure(
     reference = {
         s.precision: rate for s, rate in zip(subjects, rates, strict=True) if s.model == REFERENCE
     }
+    peaks = {
+        s.precision: rate * s.macs
+        for s, rate in zip(subjects, rates, strict=True)
+        if s.model == PEAK
+    }
     published = {
         s.model: rate
         for s, rate in zip(subjects, rates, strict=True)
@@ -306,6 +335,7 @@ def _measure(
             memory=peak,
             speed=rate / reference[s.precision] if s.precision in reference else None,
             speedup=rate / published[s.model] if s.model in published else None,
+            peak_share=rate * s.macs / peaks[s.precision] if s.precision in peaks else None,
         )
         for s, median, taken, rate, peak in zip(
             subjects, medians, times, rates, memory, strict=True
@@ -323,7 +353,7 @@ def _wait(device: torch.device) -> None:
 def table(rows: Sequence[Row], unit: str) -> str:
     """Rows as a Markdown table; ``unit`` is that of the rate."""
     head = ["model", "form", "precision", "parameters", "MACs/pixel", "median s", "fastest to "
-            "slowest s", unit, "peak MB", f"x {REFERENCE}", "x published"]  # fmt: skip
+            "slowest s", unit, "peak MB", f"x {REFERENCE}", "x published", "of peak"]  # fmt: skip
     lines = [head, ["---"] * len(head)]
     for r in rows:
         lines.append(
@@ -339,6 +369,7 @@ def table(rows: Sequence[Row], unit: str) -> str:
                 "" if r.memory is None else f"{r.memory / 1e6:.0f}",
                 "" if r.speed is None else f"{r.speed:.2f}",
                 "" if r.speedup is None else f"{r.speedup:.2f}",
+                "" if r.peak_share is None else f"{r.peak_share:.0%}",
             ]
         )
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -23,6 +23,7 @@ from irae.models.dncnn import DnCNN
 from irae.models.ffdnet import FFDNet
 from irae.models.invdn import InvDN, haar_merge, haar_split
 from irae.models.irae import IRAE
+from irae.models.lifted import LiftedIRAE, picture_of
 from irae.models.pconv import PConvUNet
 from irae.models.rdn import RDN
 from irae.models.rednet import REDNet
@@ -77,6 +78,8 @@ def run_stages(network: nn.Module, x: Tensor, condition: Tensor | None) -> list[
     """
     if isinstance(network, IRAE):
         return _irae(network, x, condition)
+    if isinstance(network, LiftedIRAE):
+        return _lifted(network, x, condition)
     if isinstance(network, InvDN):
         return _invdn(network, x)
     for kind, plan in _PLANS.items():
@@ -152,6 +155,30 @@ def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
             )
         )
     return stages
+
+
+def _lifted(network: LiftedIRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
+    """Both streams after some of the couplings; the restored picture is a part of the last."""
+    flow, count = network.flow, len(network.flow.couplings)
+    a = b = network.lift(x, condition)
+
+    def back(streams: tuple[Tensor, Tensor], stop: int) -> Tensor:
+        first, _ = flow.inverse(*streams, stop=stop)
+        return picture_of(first, first)
+
+    stages, start = [], 0
+    for stop in _every(count, 4):
+        a, b = flow(a, b, start=start, stop=stop)
+        name = "restored and remainder" if stop == count else f"after coupling {stop}"
+        stages.append(
+            Stage(
+                name,
+                (torch.cat([a, b], 1),),
+                lambda streams=(a, b), stop=stop: back(streams, stop),  # type: ignore[misc]
+            )
+        )
+        start = stop
+    return [*stages, Stage(OUTPUT, (picture_of(a, b),))]
 
 
 def _levels(flow: Glow, condition: Tensor | None) -> list[tuple[Chain, Tensor | None]]:

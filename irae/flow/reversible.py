@@ -143,10 +143,7 @@ class _ReversibleStep(torch.autograd.Function):
         # A chain's output leads back to this very step; to differentiate that would never end.
         output = ctx.baton.state if output is None else output.detach()
         parameters = _trainable(ctx.step)
-        if [id(p) for p in parameters] != [id(p) for p in saved]:
-            raise RuntimeError(
-                "parameters were replaced between a reversible flow and its backward"
-            )
+        _check_same(parameters, saved)
         wanted: list[Tensor] = [*parameters]
         if ctx.needs_input_grad[2]:
             condition = condition.detach().requires_grad_()
@@ -159,6 +156,11 @@ class _ReversibleStep(torch.autograd.Function):
         grad_x, grads = _side_by_side(grads[: len(parts)]), grads[len(parts) :]
         grad_condition = grads[-1] if ctx.needs_input_grad[2] else None
         return (None, grad_x, grad_condition, *grads[: len(parameters)])
+
+
+def _check_same(parameters: list[nn.Parameter], saved: list[Tensor]) -> None:
+    if [id(p) for p in parameters] != [id(p) for p in saved]:
+        raise RuntimeError("parameters were replaced between a reversible flow and its backward")
 
 
 def _side_by_side(parts: Any) -> Tensor:
@@ -184,7 +186,8 @@ class _ReversibleStreams(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        a, b, *_ = ctx.saved_tensors
+        a, b, *saved = ctx.saved_tensors
+        _check_same([p for network in ctx.networks for p in _trainable(network)], saved)
         streams, gradients = [a.detach(), b.detach()], list(grads)
         found: list[tuple[Tensor | None, ...]] = []
         steps = list(zip(ctx.networks, ctx.numbers, strict=True))

@@ -14,8 +14,10 @@ MINIMUM_TILE = 64
 """Pixels: when memory does not even hold a tile of this side, smaller ones will not help."""
 
 DEFAULT_OVERLAP = 48
-"""Pixels. The largest seam error measured with a denoiser of the default preset on a photograph
-with noise of sigma 25 was 0.4/255 at an overlap of 16, 0.01/255 at 32 and 0.001/255 at 48."""
+"""Pixels. 99.99 % of the gradient of a pixel that the default network restores lies within 32
+pixels of it, and the outer quarter of an overlap has no say. Largest seam error of the packaged
+denoiser on a photograph with noise of sigma 50, in tiles of 256: 8.2/255 at an overlap of 16,
+1.9/255 at 32, 0.22/255 at 48 and 0.06/255 at 64 (RMS 0.21, 0.044, 0.008 and 0.001)."""
 
 RestoreFunction = Callable[[Tensor, Tensor | None], Tensor]
 """Takes ``1 C h w`` and a mask ``1 1 h w`` or none, returns ``1 C h w``, on any device."""

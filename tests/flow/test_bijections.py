@@ -183,7 +183,7 @@ def test_any_small_flow_round_trips(
     assert (flow.inverse(flow(x)) - x).abs().max() <= 1e-4
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["paper", "holes"])
 def test_full_depth_round_trip(preset: str) -> None:
     torch.manual_seed(1)
     network = IRAE(**PRESETS[preset])
@@ -214,7 +214,7 @@ def test_irae_log_det_equals_the_jacobians() -> None:
 
 
 def test_identity_start_is_the_identity() -> None:
-    network = IRAE(**PRESETS["default"])
+    network = IRAE(width=16, depth=4, levels=2)
     x = picture(2, 16, 24, torch.float32, 3) + 0.5
     with torch.no_grad():
         assert (network(x) - x).abs().max() <= 1e-5
