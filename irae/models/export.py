@@ -1,29 +1,35 @@
-"""A model as an ONNX file: the folded weights in a graph of standard operators."""
+"""A model as an ONNX file: what restores in PyTorch, traced into standard operators."""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.errors import ModelError, UsageError
-from irae.flow.holes import HoleNetwork, Scale
+from irae.models.adapting import (
+    condition_for,
+    from_network_channels,
+    repeat_for_channels,
+    to_network_channels,
+)
+from irae.models.exportable import exportable
 from irae.models.files import LoadedModel
-from irae.models.folding import FoldedCoupling, FoldedLevel, Linear, fold
-from irae.models.irae import IRAE
+from irae.models.registry import CLASSICAL
 from irae.writing import write_atomically
 
-OPSET = 17
+OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference between ONNX Runtime and PyTorch at which a file is still written."""
 
-PICTURE, MASK, RESTORED = "picture", "mask", "restored"
+PICTURE, MASK, SIGMA, RESTORED = "picture", "mask", "sigma", "restored"
 """Names of the graph's inputs and of its output."""
 
 
@@ -31,161 +37,92 @@ def _import_onnx() -> Any:
     try:
         import onnx
         import onnxruntime
+        import onnxscript  # noqa: F401  # PyTorch's exporter writes its graph with it.
     except ImportError:
         raise UsageError("ONNX is not installed; run pip install 'irae[onnx]'") from None
     return onnx, onnxruntime
 
 
-class _Graph:
-    """Nodes and constants under construction; every operation returns the name of its result."""
+class _Restoring(nn.Module):
+    """What a file computes: `LoadedModel.restore` without its filling, at any size."""
 
-    def __init__(self, onnx: Any) -> None:
-        self._onnx = onnx
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__()
+        self.form = exportable(model.network)
+        self.model = model
 
-    def constant(self, value: Tensor | npt.NDArray[Any] | Sequence[int] | float) -> str:
-        name = f"c{len(self.constants)}"
-        if isinstance(value, Tensor):
-            array = value.to(torch.float32).numpy()
-        elif isinstance(value, float):
-            array = np.array(value, np.float32)
-        else:
-            array = np.asarray(value, np.int64)
-        self.constants.append(self._onnx.numpy_helper.from_array(array, name))
-        return name
+    def forward(
+        self, picture: Tensor, mask: Tensor | None = None, sigma: Tensor | None = None
+    ) -> Tensor:
+        network = self.model.network
+        channels, height, width = picture.shape[1:]
+        hole = None if mask is None else mask > 0.5
+        condition = condition_for(network, mask=hole, sigma=sigma, filled=picture)
+        if condition is not None:
+            condition = repeat_for_channels(network, condition, channels)
+            # The noise level is one number for a whole picture and needs no border.
+            condition = condition if self.model.takes_sigma else self._pad(condition)
+        x = self.form(self._pad(to_network_channels(network, picture)), condition)
+        x = from_network_channels(network, x, channels)
+        x = x.narrow(2, 0, height).narrow(3, 0, width)
+        return x if hole is None else torch.where(hole, x, picture)
 
-    def node(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
-        names = [f"n{len(self.nodes)}_{index}" for index in range(outputs)]
-        self.nodes.append(self._onnx.helper.make_node(operator, inputs, names, **attributes))
-        return names[0]
-
-    def halves(self, x: str, channels: int) -> tuple[str, str]:
-        first = self.node("Split", x, self.constant([channels // 2] * 2), outputs=2, axis=1)
-        return first, first[:-1] + "1"
-
-    def convolve(
-        self, x: str, weight: Tensor, bias: Tensor, padding: int = 0, stride: int = 1
-    ) -> str:
-        constants = self.constant(weight), self.constant(bias)
-        return self.node("Conv", x, *constants, pads=[padding] * 4, strides=[stride] * 2)
-
-    def linear(self, x: str, linear: Linear) -> str:
-        return self.convolve(x, linear.matrix[:, :, None, None], linear.bias)
+    def _pad(self, x: Tensor) -> Tensor:
+        multiple = self.model.size_multiple
+        if multiple == 1:
+            return x
+        # Of this form the tracer knows that it makes a multiple; of -size % multiple it does not.
+        missing = [
+            (size + multiple - 1) // multiple * multiple - size for size in reversed(x.shape[2:])
+        ]
+        return F.pad(x, (0, missing[0], 0, missing[1]), mode="reflect")
 
 
-def _couple(
-    graph: _Graph, coupling: FoldedCoupling, x: str, condition: str | None, *, inverse: bool
-) -> str:
-    channels = 2 * len(coupling.biases[2]) // (2 if coupling.affine else 1)
-    changed, kept = graph.halves(x, channels)
-    h = kept if condition is None else graph.node("Concat", kept, condition, axis=1)
-    (w1, w2, w3), (b1, b2, b3) = coupling.weights, coupling.biases
-    h = graph.node("Relu", graph.convolve(h, w1, b1, 1))
-    h = graph.node("Relu", graph.convolve(h, w2, b2, 1 if coupling.ring else coupling.reach))
-    h = graph.convolve(h, w3, b3, int(not coupling.ring))
-    if coupling.affine:
-        h, raw = graph.halves(h, len(b3))
-        scale = _scale(graph, coupling, raw)
-    if inverse:
-        changed = graph.node("Sub", changed, h)
-        changed = graph.node("Div", changed, scale) if coupling.affine else changed
-    else:
-        changed = graph.node("Mul", changed, scale) if coupling.affine else changed
-        changed = graph.node("Add", changed, h)
-    return graph.node("Concat", changed, kept, axis=1)
-
-
-def _scale(graph: _Graph, coupling: FoldedCoupling, raw: str) -> str:
-    if coupling.bound is None:
-        return graph.node("Sigmoid", raw)
-    bound = graph.constant(coupling.bound)
-    return graph.node("Exp", graph.node("Mul", graph.node("Tanh", raw), bound))
-
-
-def _level(graph: _Graph, levels: list[FoldedLevel], x: str, condition: str | None) -> str:
-    """A level and all below it; ``levels`` are those, the finest first."""
-    level, *below = levels
-    if condition is not None:
-        condition = graph.node("AveragePool", condition, kernel_shape=[2, 2], strides=[2, 2])
-    x = graph.node("SpaceToDepth", x, blocksize=2)
-    channels = len(level.enter.bias)
-    x = graph.linear(x, Linear(level.enter.matrix[:, _after_squeeze(channels)], level.enter.bias))
-    for coupling, following in level.encoder:
-        x = _couple(graph, coupling, x, condition, inverse=False)
-        x = x if following is None else graph.linear(x, following)
-    if below:
-        down, latent = graph.halves(x, channels)
-        x = graph.node("Concat", _level(graph, below, down, condition), latent, axis=1)
-    for coupling, following in level.decoder:
-        x = graph.linear(_couple(graph, coupling, x, condition, inverse=True), following)
-    return graph.node("DepthToSpace", x, blocksize=2, mode="CRD")
-
-
-def _after_squeeze(channels: int) -> Tensor:
-    """The order SpaceToDepth gives channels: positions first; pixel_unshuffle counts them last."""
-    return torch.arange(channels).view(channels // 4, 4).T.flatten()
-
-
-def _relu_convolve(graph: _Graph, layer: nn.Conv2d, x: str, stride: int = 1) -> str:
-    assert layer.bias is not None
-    x = graph.node("Relu", x)
-    return graph.convolve(x, layer.weight.detach(), layer.bias.detach(), 1, stride)
-
-
-def _hole_scale(graph: _Graph, scale: Scale, h: str) -> str:
-    h = graph.node("Add", h, _relu_convolve(graph, scale.before, h))
-    if scale.below is not None:
-        coarse = _hole_scale(graph, scale.below, _relu_convolve(graph, scale.down, h, 2))
-        found = _relu_convolve(graph, scale.up, coarse)
-        twice = graph.constant(torch.tensor([1.0, 1.0, 2.0, 2.0]))
-        h = graph.node("Add", h, graph.node("Resize", found, "", twice, mode="linear"))
-    return graph.node("Add", h, _relu_convolve(graph, scale.after, h))
-
-
-def _change_holes(graph: _Graph, network: HoleNetwork, x: str, mask: str) -> str:
-    centred = graph.node("Sub", x, graph.constant(0.5))
-    given = graph.node("Concat", mask, centred, axis=1)
-    given = graph.node("SpaceToDepth", given, blocksize=2)
-    assert network.first.bias is not None
-    weight = network.first.weight.detach()[:, _after_squeeze(16)]
-    h = graph.convolve(given, weight, network.first.bias.detach(), 1)
-    h = _relu_convolve(graph, network.last, _hole_scale(graph, network.scale, h))
-    shift = graph.node("DepthToSpace", h, blocksize=2, mode="CRD")
-    return graph.node("Add", x, graph.node("Mul", mask, shift))
-
-
-def _build(onnx: Any, model: LoadedModel, network: IRAE) -> Any:
-    graph = _Graph(onnx)
-    size = graph.node("Slice", graph.node("Shape", PICTURE), *map(graph.constant, ([2], [4])))
-    multiple = graph.constant([network.size_multiple] * 2)
-    missing = graph.node("Mod", graph.node("Neg", size), multiple)
-    pads = graph.node("Concat", graph.constant([0] * 6), missing, axis=0)
-    x = graph.node("Pad", PICTURE, pads, mode="reflect")
-    takes_mask = bool(network.condition_channels)
-    condition = graph.node("Pad", MASK, pads, mode="reflect") if takes_mask else None
-    if network.holes is not None and condition is not None:
-        x = _change_holes(graph, network.holes.network, x, condition)
-    x = _level(graph, fold(network), x, condition)
-    x = graph.node("Slice", x, graph.constant([0, 0]), size, graph.constant([2, 3]))
+def _example(model: LoadedModel, batch: int, height: int, width: int) -> dict[str, Tensor]:
+    """Noise in [0, 1] as the graph's inputs by their names; holes are filled."""
+    rng = torch.Generator().manual_seed(0)
+    picture = torch.rand(batch, 3, height, width, generator=rng)
+    given = {PICTURE: picture}
     if model.takes_mask:
-        hole = graph.node("Greater", MASK, graph.constant(0.5))
-        x = graph.node("Where", hole, x, PICTURE)
-    graph.nodes.append(onnx.helper.make_node("Identity", [x], [RESTORED]))
+        mask = torch.zeros(batch, 1, height, width, dtype=torch.bool)
+        mask[..., height // 4 : height // 2 + 1, width // 3 : width // 2 + 1] = True
+        given = {PICTURE: model.fill(picture, mask), MASK: mask.float()}
+    if model.takes_sigma:
+        given[SIGMA] = torch.linspace(15, 50, batch)
+    return given
 
-    def picture(name: str, channels: int) -> Any:
-        shape = ["batch", channels, "height", "width"]
-        return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
-    inputs = [picture(PICTURE, 3), *([picture(MASK, 1)] if model.takes_mask else [])]
-    content = onnx.helper.make_graph(
-        graph.nodes, "irae", inputs, [picture(RESTORED, 3)], graph.constants
-    )
-    made = onnx.helper.make_model(
-        content, opset_imports=[onnx.helper.make_opsetid("", OPSET)], producer_name="irae"
-    )
+def _build(onnx: Any, model: LoadedModel) -> Any:
+    multiple = model.size_multiple
+    # No size is 1, nor equal to another: the tracer would take that for a rule.
+    given = _example(model, 2, 2 * multiple + 5, 3 * multiple + 8)
+    picture = {0: "batch", 2: "height", 3: "width"}
+    shapes = {name: {0: "batch"} if name == SIGMA else picture for name in given}
+    # It prints its progress, and warns of names that two inputs share.
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                _Restoring(model).eval(),
+                kwargs=given,
+                dynamic_shapes=shapes,
+                output_names=[RESTORED],
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            cause = (str(error.__cause__ or error).strip().splitlines() or ["no reason given"])[0]
+            raise ModelError(
+                f"model {model.name!r}: PyTorch cannot export network {model.spec.network!r} "
+                f"({cause:.200}); nothing was written"
+            ) from error
+    assert program is not None
+    made = program.model_proto
     # What runtimes of the opset's own time read.
     made.ir_version = 8
+    made.producer_name = "irae"
     card = json.dumps(model.spec.card)
     onnx.helper.set_model_props(made, {"task": model.task, "model": model.name, "card": card})
     onnx.checker.check_model(made, full_check=True)
@@ -193,49 +130,58 @@ def _build(onnx: Any, model: LoadedModel, network: IRAE) -> Any:
 
 
 def _largest_difference(onnxruntime: Any, content: bytes, model: LoadedModel) -> float:
-    """Between ONNX Runtime and PyTorch, on noise of a size that needs padding."""
-    rng = torch.Generator().manual_seed(0)
-    x = torch.rand(1, 3, 67, 90, generator=rng)
-    given = {PICTURE: x.numpy()}
-    mask = None
-    if model.takes_mask:
-        mask = torch.zeros(1, 1, 67, 90, dtype=torch.bool)
-        mask[..., 20:40, 30:60] = True
-        x = model.fill(x, mask)
-        given = {PICTURE: x.numpy(), MASK: mask.float().numpy()}
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    restored = torch.from_numpy(session.run([RESTORED], given)[0])
-    return float((restored - model.restore(x, mask, filled=True).cpu()).abs().max())
+    """Between ONNX Runtime and PyTorch, on noise of other sizes than the traced one."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # What fails is said by the exception.
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    multiple = model.size_multiple
+    differences = []
+    # The second is the smallest there is.
+    for size in ((2, max(67, multiple + 3), max(90, multiple + 26)), (1, multiple, multiple + 1)):
+        given = _example(model, *size)
+        inputs = {name: value.numpy() for name, value in given.items()}
+        try:
+            restored = torch.from_numpy(session.run([RESTORED], inputs)[0])
+        except Exception as error:  # ONNX Runtime's errors have no base of their own.
+            raise ModelError(
+                f"model {model.name!r}: the graph of network {model.spec.network!r} does not run "
+                "at every size; nothing was written"
+            ) from error
+        mask = given[MASK] > 0.5 if model.takes_mask else None
+        expected = model.restore(given[PICTURE], mask, sigma=given.get(SIGMA), filled=True)
+        differences.append(float((restored - expected.cpu()).abs().max()))
+    return max(differences)
 
 
 def export_onnx(model: LoadedModel, path: str | Path) -> float:
     """Write a model as ONNX, checked against PyTorch first.
 
-    The graph takes ``picture`` (float32 ``B 3 H W`` in [0, 1], any H and W from
-    ``size_multiple`` on) and gives ``restored`` of the same shape, not clipped. An inpainting
-    model takes ``mask`` too (float32 ``B 1 H W``, 1 in the holes); the holes of ``picture`` must
-    be filled as `LoadedModel.fill` does, and known pixels come out as they went in.
+    The graph takes ``picture`` (float32 ``B 3 H W`` in [0, 1], any B, any H and W from
+    ``size_multiple`` on) and gives ``restored`` of the same shape, not clipped; a gray network
+    restores each channel by itself. An inpainting model takes ``mask`` too (float32 ``B 1 H W``,
+    1 in the holes); the holes of ``picture`` must be filled as `LoadedModel.fill` does, and known
+    pixels come out as they went in. A network that is told the noise level takes ``sigma``
+    (float32 ``B``, in 8-bit units).
 
     Args:
-        model: an IRAE, on any device, in float32.
+        model: of any network of the registry, on any device, in float32.
         path: ends in ``.onnx``; replaced if it exists.
 
     Returns:
-        The largest difference between ONNX Runtime and PyTorch on a test picture.
+        The largest difference between ONNX Runtime and PyTorch on two test pictures.
 
     Raises:
         UsageError: ONNX is not installed, or the path has another suffix.
-        ModelError: the model is no IRAE, or ONNX Runtime gives other numbers.
+        ModelError: the model is a classical one, PyTorch cannot export its network, the graph
+            does not run at other sizes than it was traced at, or it gives other numbers.
     """
     path = Path(path)
     if path.suffix != ".onnx":
         raise UsageError(f"{path}: an ONNX file ends in .onnx")
-    if not isinstance(model.network, IRAE):
-        raise ModelError(
-            f"model {model.name!r} is of network {model.spec.network!r}; only irae has an ONNX form"
-        )
+    if model.spec.network in CLASSICAL:
+        raise ModelError(f"model {model.name!r} is no network; only networks have an ONNX form")
     onnx, onnxruntime = _import_onnx()
-    content = _build(onnx, model, model.network).SerializeToString()
+    content = _build(onnx, model).SerializeToString()
     difference = _largest_difference(onnxruntime, content, model)
     if not difference <= TOLERANCE:
         raise ModelError(

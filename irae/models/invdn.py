@@ -6,6 +6,7 @@ real noise removal", CVPR 2021 (arXiv 2104.10546), section 3.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from irae.runtime import generator
 PRESETS: dict[str, dict[str, Any]] = {"default": {"width": 64, "blocks": 8, "halvings": 2}}
 
 _LATENT_SEED = 0
+_MASK32 = 0xFFFFFFFF
 
 # The 2×2 Haar transform of the pixels (0,0), (0,1), (1,0), (1,1): mean and three differences.
 _HAAR = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
@@ -40,6 +42,33 @@ def haar_merge(bands: Tensor) -> Tensor:
     split = bands.view(batch, 4, channels // 4, height, width)
     pixels = torch.einsum("kp,bkchw->bcphw", matrix, split)
     return F.pixel_shuffle(pixels.reshape(batch, channels, height, width), 2)
+
+
+def _mixed(key: Tensor) -> Tensor:
+    """A hash of int64 numbers below 2³²; constants of github.com/skeeto/hash-prospector."""
+    key = ((key ^ (key >> 16)) * 0x21F0AAAD) & _MASK32
+    key = ((key ^ (key >> 15)) * 0x735A2D97) & _MASK32
+    return key ^ (key >> 15)
+
+
+def _normal_by_place(seed: int, like: Tensor) -> Tensor:
+    """Numbers from N(0, 1), a function of the seed, the channel, the row and the column alone.
+
+    Args:
+        seed: below 2³².
+        like: ``… C h w``.
+
+    Returns:
+        ``C h w``, float32, on the device of ``like``.
+    """
+    # No generator: its numbers depend on how many there are, and no other runtime has it.
+    key = torch.full((), seed, dtype=torch.int64, device=like.device)
+    for axis in (-3, -2, -1):
+        place = torch.arange(like.shape[axis], device=like.device)
+        key = _mixed(_mixed(key) ^ _mixed(place).view(-1, *[1] * (-1 - axis)))
+    # Box and Muller 1958; the first number is never 0, whose logarithm is infinite.
+    first, second = ((_mixed(key ^ tag) + 0.5) / 2.0**32 for tag in (0x68E31DA4, 0xB5297A4D))
+    return (-2 * first.log()).sqrt() * (2 * math.pi * second).cos()
 
 
 class _Subnet(nn.Module):
@@ -99,8 +128,8 @@ class InvDN(Baseline):
     N(0, I) (section 3), so that what comes out is no longer an inverse of anything: the network
     is invertible, the restoring is not. In training every call draws anew, from the number of
     calls so far, which is kept with the weights and makes a resumed run equal to an unbroken one.
-    In evaluation the latent is a function of the picture's size alone: of a fixed seed, drawn on
-    the CPU, the same for each picture of a batch.
+    In evaluation the latent at a place is a function of that place alone: the same for pictures of
+    every size, for each picture of a batch, and in a file of `irae.models.export`.
 
     Args:
         width: of the networks inside the blocks.
@@ -145,8 +174,7 @@ class InvDN(Baseline):
             random = generator(_LATENT_SEED, int(self.calls), device=like.device)
             self.calls += 1
             return torch.randn(like.shape, generator=random, device=like.device, dtype=like.dtype)
-        drawn = torch.randn(like.shape[1:], generator=generator(_LATENT_SEED))
-        return drawn.to(like).expand_as(like)
+        return _normal_by_place(_LATENT_SEED, like).to(like).expand_as(like)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Noisy ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""

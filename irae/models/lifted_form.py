@@ -58,7 +58,10 @@ class LiftedForm(nn.Module):
         for number, weights in enumerate(self.weights):
             source = streams[1 - number % 2][:, : weights[0].shape[1]]
             changed = streams[number % 2][:, : weights[2].shape[0]]
-            changed += self._shift(source, *weights)
+            shift = self._shift(source, *weights)
+            # In a traced graph a change in place would become copies of the whole stream.
+            traced = torch.compiler.is_compiling()
+            streams[number % 2] = changed + shift if traced else changed.add_(shift)
         return picture_of(*streams)
 
     def _shift(self, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:

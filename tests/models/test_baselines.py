@@ -308,6 +308,21 @@ def test_invdn_is_invertible_but_for_its_latent() -> None:
         assert torch.allclose(network(x)[1], network(x[1:])[0], atol=1e-4)
 
 
+def test_invdn_restores_with_a_latent_that_depends_on_the_place_alone() -> None:
+    network = make("invdn", SMALL["invdn"][0]).eval()
+    assert isinstance(network, InvDN)
+    drawn = network.draw_latent(torch.zeros(2, 45, 96, 80))
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[:1, :, :7, :9], network.draw_latent(torch.zeros(1, 45, 7, 9)))
+    # Of N(0, 1): its moments, and no place that tells of its neighbour.
+    drawn = drawn[0]
+    assert abs(float(drawn.mean())) < 0.01
+    assert float(drawn.std()) == pytest.approx(1, abs=0.01)
+    assert float((drawn**4).mean()) == pytest.approx(3, abs=0.1)
+    for axis in range(3):
+        assert abs(float((drawn * drawn.roll(1, axis)).mean())) < 0.01
+
+
 def test_invdn_draws_a_new_latent_each_training_call_and_can_be_resumed() -> None:
     network = make("invdn", SMALL["invdn"][0]).train()
     assert isinstance(network, InvDN)
