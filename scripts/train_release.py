@@ -2,7 +2,7 @@
 
     scripts/train-release --minutes 60 --data DIR [--task denoise] [--set KEY=VALUE]
 
-DIR holds the folders that ``configs/base.yaml`` and ``scripts/package_weights.py`` name. Every task
+DIR holds the folders that ``configs/release`` and ``scripts/package_weights.py`` name. Every task
 is trained in rounds, each a cosine schedule of its share of the minutes that starts from the best
 weights there are: those of the round before, else the packaged ones, else (for a network of another
 shape) the denoiser's, else the identity. Stopped in the middle, the same command goes on exactly

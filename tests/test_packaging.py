@@ -76,11 +76,21 @@ def test_the_wheel_works_in_a_clean_environment_outside_the_checkout(
     done = run("restore", "noisy.png")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "noisy.restored.png").is_file()
-    # The shipped configs are found; the pictures they train on are not, which is said in a line.
+    # The shipped configs are found; pictures to train on are not, and one line says what to do.
     done = run("train", "--config", "denoise.yaml", "-o", "run")
-    assert done.returncode == 1
-    assert "photos/objects" in done.stderr
+    assert done.returncode == 2
+    assert "--data DIR" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+    (tmp_path / "pictures").mkdir()
+    for index in range(4):
+        noise = Image.effect_noise((40, 30), 60).convert("RGB")
+        noise.save(tmp_path / "pictures" / f"{index}.png")
+    small = ("--set", "data.patch=16", "--set", "training.batch=1", "--max-steps", "1")
+    done = run("train", "--config", "denoise.yaml", "--data", "pictures", *small, "-o", "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].endswith("irae restore FILE --model run")
+    assert run("restore", "noisy.png", "--model", "run", "-o", "again.png").returncode == 0
 
 
 def test_everything_imported_is_declared() -> None:

@@ -32,6 +32,19 @@ def exact_range(dtype: torch.dtype) -> float:
     return 2 * GRID / torch.finfo(dtype).eps
 
 
+@torch.no_grad()
+def check_range(x: Tensor, limit: float, what: str) -> None:
+    """Make sure that all of ``x`` lies within ±``limit``.
+
+    Raises:
+        ModelError: it does not, or is not a number; says ``what`` it is.
+    """
+    if not float(x.abs().amax()) < limit:
+        raise ModelError(
+            f"{what} has left ±{limit:g}, where additions are exact; use exact=False, or float64"
+        )
+
+
 class LiftedNetwork(CouplingNetwork):
     """Conv 3×3, ReLU, conv 3×3 (zero-initialised), with biases.
 
@@ -181,12 +194,7 @@ class LiftedFlow(TwoStreams):
         shift = self.couplings[number](source, wanted)
         if exact:
             changed = changed + sign * to_grid(shift)
-            limit = exact_range(changed.dtype)
-            if not float(changed.abs().amax()) < limit:
-                raise ModelError(
-                    f"the state after coupling {number} has left ±{limit:g}, where additions are "
-                    "exact; use exact=False, or float64"
-                )
+            check_range(changed, exact_range(changed.dtype), f"the state after coupling {number}")
         else:
             changed = changed + sign * shift
         return (changed, b) if number % 2 == 0 else (a, changed)

@@ -8,6 +8,7 @@ Peak memory is then that of one step, whatever the depth, for one more run of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -97,9 +98,13 @@ def _run_reversibly(chain: Chain, x: Tensor, condition: Tensor | None, inverse: 
 def _run_streams_reversibly(
     flow: TwoStreams, numbers: range, a: Tensor, b: Tensor
 ) -> tuple[Tensor, Tensor]:
-    networks = [flow.couplings[number] for number in numbers]
-    parameters = [p for network in networks for p in _trainable(network)]
-    result: tuple[Tensor, Tensor] = _ReversibleStreams.apply((networks, numbers), a, b, *parameters)
+    streams, baton = [a, b], _StreamBaton()
+    for number in numbers:
+        network, changed = flow.couplings[number], number % 2
+        streams[changed] = _ReversibleShift.apply(
+            (network, number, baton), streams[changed], streams[1 - changed], *_trainable(network)
+        )
+    result: tuple[Tensor, Tensor] = _KeptStreams.apply(baton, *streams)
     return result
 
 
@@ -158,7 +163,7 @@ class _ReversibleStep(torch.autograd.Function):
         return (None, grad_x, grad_condition, *grads[: len(parameters)])
 
 
-def _check_same(parameters: list[nn.Parameter], saved: list[Tensor]) -> None:
+def _check_same(parameters: list[nn.Parameter], saved: Sequence[Tensor]) -> None:
     if [id(p) for p in parameters] != [id(p) for p in saved]:
         raise RuntimeError("parameters were replaced between a reversible flow and its backward")
 
@@ -168,39 +173,52 @@ def _side_by_side(parts: Any) -> Tensor:
     return joined
 
 
-class _ReversibleStreams(torch.autograd.Function):
-    """Additive couplings of two streams; only the streams that leave them are kept."""
+class _StreamBaton:
+    """Hands both streams from one coupling's backward to that of the coupling before it."""
+
+    streams: list[Tensor]
+
+
+class _KeptStreams(torch.autograd.Function):
+    """The end of a run of couplings: the only place where the streams are kept."""
 
     @staticmethod
-    def forward(
-        ctx: Any, how: tuple[Any, ...], a: Tensor, b: Tensor, *parameters: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        ctx.networks, ctx.numbers = how
-        streams = [a, b]
-        for network, number in zip(ctx.networks, ctx.numbers, strict=True):
-            streams[number % 2] = streams[number % 2] + network(streams[1 - number % 2])
-        # The parameters are saved only for autograd to notice if they change before the backward.
-        ctx.save_for_backward(*streams, *parameters)
-        return streams[0], streams[1]
+    def forward(ctx: Any, baton: _StreamBaton, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.baton = baton
+        ctx.save_for_backward(a, b)
+        return a.view_as(a), b.view_as(b)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        a, b, *saved = ctx.saved_tensors
-        _check_same([p for network in ctx.networks for p in _trainable(network)], saved)
-        streams, gradients = [a.detach(), b.detach()], list(grads)
-        found: list[tuple[Tensor | None, ...]] = []
-        steps = list(zip(ctx.networks, ctx.numbers, strict=True))
-        for network, number in reversed(steps):
-            changed, source = number % 2, 1 - number % 2
-            given = streams[source].detach().requires_grad_()
-            with torch.enable_grad():
-                shift = network(given)
-            inward, *of_weights = torch.autograd.grad(
-                shift, [given, *_trainable(network)], gradients[changed], allow_unused=True
-            )
-            streams[changed] = streams[changed] - shift.detach()
-            if inward is not None:
-                gradients[source] = gradients[source] + inward
-            found.append(tuple(of_weights))
-        return (None, *gradients, *(g for part in reversed(found) for g in part))
+        ctx.baton.streams = [kept.detach() for kept in ctx.saved_tensors]
+        return (None, *grads)
+
+
+class _ReversibleShift(torch.autograd.Function):
+    """One additive coupling: stream ``number % 2`` is shifted by what the other one gives."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, how: tuple[Any, ...], changed: Tensor, source: Tensor, *parameters: Tensor
+    ) -> Tensor:
+        ctx.network, ctx.number, ctx.baton = how
+        # The parameters are saved only for autograd to notice if they change before the backward.
+        ctx.save_for_backward(*parameters)
+        result: Tensor = changed + ctx.network(source)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        parameters = _trainable(ctx.network)
+        _check_same(parameters, ctx.saved_tensors)
+        streams, changed = ctx.baton.streams, ctx.number % 2
+        source = streams[1 - changed].detach().requires_grad_()
+        with torch.enable_grad():
+            shift = ctx.network(source)
+        grad_source, *grads = torch.autograd.grad(
+            shift, [source, *parameters], grad, allow_unused=True
+        )
+        streams[changed] = streams[changed] - shift.detach()
+        return (None, grad, grad_source, *grads)

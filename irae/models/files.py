@@ -162,6 +162,11 @@ class LoadedModel:
     def _run(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """The network on a prepared batch, in its restoring form, which is made at first use."""
         if self._form is None:
+            if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
+                # A fused ReLU takes what is not a number for zero.
+                raise ModelError(
+                    f"model {self.name!r} has weights that are not finite; use another"
+                )
             dtype = network_dtype(self.precision)
             self._form = restoring_form(self.network, self.device, dtype)
         return self._form(x, condition)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.errors import ModelError
-from irae.flow.lifted import LiftedFlow, to_grid
+from irae.flow.lifted import LiftedFlow, check_range, exact_range, to_grid
 
 PICTURE_CHANNELS = 12
 """Channels of a picture squeezed 2×2."""
@@ -163,6 +163,11 @@ class LiftedIRAE(nn.Module):
         a, b = self.flow(u, u, exact=exact)
         restored = picture_of(a, b)
         of_picture = a[:, :PICTURE_CHANNELS] - b[:, :PICTURE_CHANNELS]
+        if exact:
+            # Twice as large as the streams at most, and so the first to leave the range; the
+            # picture, half a sum, is moved by one half besides.
+            check_range(of_picture, exact_range(x.dtype), "the difference of the streams")
+            check_range(2 * restored, exact_range(x.dtype) - 1, "the sum of the streams")
         latent = torch.cat([of_picture, a[:, PICTURE_CHANNELS:], b[:, PICTURE_CHANNELS:]], 1)
         bottom, right = restored[:, :, height:, :width], restored[..., width:]
         return restored[..., :height, :width], Remainder(latent, bottom, right, exact)

@@ -20,7 +20,7 @@ datasets:
   {more}
 tasks: {{denoise: {{levels: [25]}}}}
 models:
-  irae: {{network: irae, options: {{width: 8, depth: 1, levels: 1}}}}
+  irae: {{network: irae, options: {{width: 12, couplings: 2, hidden: 4}}}}
   given: {{checkpoint: {given}}}
 budget: {{steps: 2}}
 training: {{batch: 2, threads: 1, precision: fp32}}
@@ -148,4 +148,4 @@ def test_two_processes_train_each_cell_together(
     assert rows["small/denoise-25/irae"]["trained"]["processes"] == 2
     assert rows["small/denoise-25/irae"]["trained"]["steps"] == 2
     assert done.stderr.count("irae: failed: corrupt/denoise-25/irae: ") == 1
-    assert "0.png cannot be read" in done.stderr
+    assert "0.png: cannot be read" in done.stderr

@@ -58,7 +58,7 @@ def test_a_model_that_does_not_come_back_fails_its_self_test(
     def spoilt(name: str) -> Any:
         model = load_model("denoise")
         for key, parameter in model.network.named_parameters():
-            if key.endswith("conv3.weight"):
+            if key.endswith("conv2.weight"):
                 parameter.mul_(40)
         return model
 

@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an identity model of each task and two pictures in ``photos``."""
     folder = tmp_path_factory.mktemp("a place")
     torch.manual_seed(0)
-    options = resolve_options("irae", "default", {"width": 8, "depth": 1, "levels": 1})
+    options = resolve_options("irae", "default", {"width": 12, "couplings": 2, "hidden": 4})
     for task in TASKS:
         path = folder / f"{task}.safetensors"
         save_model(path, build_network("irae", options), ModelSpec("irae", options, task))

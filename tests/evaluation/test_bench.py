@@ -11,7 +11,14 @@ import torch
 
 from irae.errors import ModelError
 from irae.evaluation import bench
-from irae.evaluation.bench import REFERENCE, bench_restore, bench_train, macs_per_pixel, named_model
+from irae.evaluation.bench import (
+    PEAK,
+    REFERENCE,
+    bench_restore,
+    bench_train,
+    macs_per_pixel,
+    named_model,
+)
 from irae.evaluation.rendition import published_form
 from irae.models.authors import read_authors_checkpoint
 from irae.models.irae import IRAE, PRESETS
@@ -45,10 +52,9 @@ def test_macs_of_networks_that_can_be_counted_by_hand() -> None:
     # Half resolution: 13 to 96, ten of 96 to 96, 96 to 12 channels, 3x3 each.
     by_hand = 9 * (13 * 96 + 10 * 96 * 96 + 96 * 12) / 4
     assert macs_per_pixel(named_model("ffdnet")) == pytest.approx(by_hand)
-    # At half resolution eight couplings and mixings each way, Haar, and what shrinks. A bounded
-    # coupling puts out a scale beside each shift; every fourth has a middle convolution of 3x3.
-    couplings = 16 * (9 * 6 * 96 + 96 * 96 + 9 * 96 * 12) + 4 * 8 * 96 * 96
-    by_hand = (couplings + (16 + 2 + 1) * 12 * 12) / 4
+    # At half resolution twelve couplings of two 3x3 convolutions between 48 and 64 channels. Of the
+    # first stream 12 channels are known to differ from zero; of the last 12 are wanted.
+    by_hand = 9 * (12 * 2 * 48 * 64 - 2 * 36 * 64) / 4
     assert macs_per_pixel(named_model("irae:default")) == pytest.approx(by_hand)
 
 
@@ -75,11 +81,15 @@ def test_restoring_is_compared_at_equal_terms() -> None:
         ("irae:paper", "published layers"),
         ("inpaint", "restoring"),
         (REFERENCE, "layers"),
+        (PEAK, "one layer"),
     ]
+    assert rows[4].peak_share == 1
     for row in rows:
         assert row.fastest <= row.seconds <= row.slowest
         assert row.rate == pytest.approx(32 * 48 / 1e6 / row.seconds)
         assert row.speed == pytest.approx(rows[3].seconds / row.seconds)
+        share = row.macs / row.seconds / (rows[4].macs / rows[4].seconds)
+        assert row.peak_share == pytest.approx(share)
     assert rows[0].speedup == pytest.approx(rows[1].seconds / rows[0].seconds)
     assert rows[3].speed == 1 and rows[3].speedup is None
 
@@ -97,7 +107,7 @@ def test_tables_and_json() -> None:
         [REFERENCE], height=16, width=16, rounds=1, precisions=["fp32"], device=CPU
     )
     lines = bench.table(rows, "megapixels/s").splitlines()
-    assert len(lines) == 3 and len({line.count("|") for line in lines}) == 1
+    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
     assert re.match(r"\| ffdnet \| layers \| fp32 \| 85\d,\d{3} \| 213 k \|", lines[2])
     content = json.loads(json.dumps(bench.as_json(rows, CPU)))
     assert content["machine"]["torch"] == torch.__version__

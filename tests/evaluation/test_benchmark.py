@@ -27,7 +27,7 @@ from irae.models.files import load_model
 from irae.training.checkpoint import load_state
 
 CPU = torch.device("cpu")
-SMALL = {"width": 8, "depth": 1, "levels": 1}
+SMALL = {"width": 12, "couplings": 2, "hidden": 4}
 FFDNET = {"network": "ffdnet", "options": {"width": 8, "layers": 3}, "tasks": ["denoise"]}
 
 

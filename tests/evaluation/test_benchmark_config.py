@@ -101,7 +101,7 @@ def test_a_preset_that_has_changed_makes_another_cell(monkeypatch: pytest.Monkey
         return {cell.name: cell.hash() for cell in plan(load_benchmark("first.yaml"), "celeba/*")}
 
     before = hashes()
-    monkeypatch.setitem(PRESETS["default"], "depth", 7)
+    monkeypatch.setitem(PRESETS["default"], "couplings", 7)
     after = hashes()
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"celeba/denoise-25/irae", "celeba/jpeg-10/irae"}

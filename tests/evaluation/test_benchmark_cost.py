@@ -16,7 +16,7 @@ CONFIG = """
 datasets: {a: {}, b: {}}
 tasks: {denoise: {levels: [15, 25]}}
 models:
-  irae: {network: irae, options: {width: 8, depth: 1, levels: 1}}
+  irae: {network: irae, options: {width: 12, couplings: 2, hidden: 4}}
   unet: {network: unet, options: {width: 8}}
   gone: {checkpoint: gone.safetensors}
 budget: {steps: 2}
@@ -59,7 +59,7 @@ def test_a_preset_that_changed_is_measured_anew(
 ) -> None:
     before = cost_key(cells[0])
     options = cells[0].config.models["irae"].options
-    cells[0].config.models["irae"].options = {**options, "coupling": "bounded"}
+    cells[0].config.models["irae"].options = {**options, "form": "lifted"}
     assert cost_key(cells[0]) == before  # The preset's own, said.
-    monkeypatch.setitem(NETWORKS["irae"].presets["default"], "shrinking", 2.0)
+    monkeypatch.setitem(NETWORKS["irae"].presets["default"], "takes_sigma", True)
     assert cost_key(cells[0]) != before

@@ -25,7 +25,7 @@ from irae.models.registry import build_network, resolve_options
 def identity(task: str) -> LoadedModel:
     """An untrained model, which by its identity start returns what it is given."""
     torch.manual_seed(0)
-    options = resolve_options("irae", "default", {"width": 8, "depth": 1, "levels": 1})
+    options = resolve_options("irae", "default", {"width": 12, "couplings": 2, "hidden": 4})
     return LoadedModel(build_network("irae", options), ModelSpec("irae", options, task), "identity")
 
 

@@ -26,7 +26,7 @@ from irae.models.files import LoadedModel, ModelSpec
 from irae.models.registry import NETWORKS, build_network, resolve_options
 
 SMALL: dict[str, dict[str, Any]] = {
-    "irae": {"width": 8, "depth": 2},
+    "irae": {"form": "lifted", "width": 12, "couplings": 4, "hidden": 8},
     "dncnn": {"width": 8, "layers": 6},
     "ffdnet": {"width": 8, "layers": 6},
     "rednet": {"width": 8, "layers": 6},
@@ -98,7 +98,8 @@ def test_every_network_has_stages(name: str) -> None:
         heights = [part.shape[2] for part in stage.parts]
         assert stage.recover is not None or heights[0] == max(heights)
     if NETWORKS[name].invertible:
-        assert all(stage.recover is not None for stage in stages)
+        # The restored picture alone gives its input back for no denoiser.
+        assert all(stage.recover is not None for stage in stages[:-1])
     # The hooks are gone.
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
@@ -130,8 +131,11 @@ def test_skips_are_what_the_rest_of_a_unet_still_needs() -> None:
     assert [part.shape[2] for part in stages["up 3"]] == [32]
 
 
-@pytest.mark.parametrize("form", ["default", "paper", "condition", "holes"])
-def test_the_exact_inverse_recovers_the_input_from_every_stage_of_a_flow(form: str) -> None:
+@pytest.mark.parametrize("form", ["bounded", "paper", "condition", "holes"])
+def test_the_exact_inverse_recovers_the_input_from_every_stage_of_a_flow(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SMALL, "irae", {"width": 8, "depth": 2})
     options: dict[str, Any] = {"levels": 3}
     if form == "paper":
         options |= {**NETWORKS["irae"].presets["paper"], "width": 8, "depth": 2}
@@ -153,6 +157,24 @@ def test_the_exact_inverse_recovers_the_input_from_every_stage_of_a_flow(form: s
         assert stage.recover is not None
         with torch.no_grad():
             assert recovery_psnr(stage.recover(), x) > 80, stage.name
+
+
+def test_a_lifted_network_keeps_all_of_its_input_until_the_remainder_is_dropped() -> None:
+    network, x = small("irae"), torch.rand(2, 3, 16, 16)
+    *streams, output = run_stages(network, x, None)
+    assert [stage.name for stage in streams] == [
+        "after coupling 1",
+        "after coupling 2",
+        "after coupling 3",
+        "restored and remainder",
+    ]
+    for stage in streams:
+        assert stage.recover is not None
+        with torch.no_grad():
+            assert recovery_psnr(stage.recover(), x) > 80, stage.name
+    assert output.recover is None
+    with torch.no_grad():
+        assert torch.allclose(output.parts[0], network(x), atol=1e-6)
 
 
 def test_invdn_is_exact_until_it_drops_its_latent() -> None:
@@ -231,9 +253,11 @@ def test_a_measurement_says_what_was_done(textured: PictureSet, quick: Settings)
     assert content["noise"] == 0.3 and content["sigma"] == 25 and content["budget"] == 2
     assert set(content["validation"][0]) == {"true", "ksg", "mine", "dimension", "rho"}
     assert [m["model"] for m in content["models"]] == ["irae", "unet", "dncnn", "ffdnet"]
-    for stage in content["models"][0]["stages"]:
+    *streams, output = content["models"][0]["stages"]
+    for stage in streams:
         assert stage["probe"] == "exact inverse" and stage["probe_psnr"] > 80
-        assert stage["values"] == 1 or stage["stage"] == OUTPUT
+        assert stage["values"] == 2
+    assert output["stage"] == OUTPUT and output["probe"] == "trained decoder"
     for stage in content["models"][1]["stages"]:
         assert stage["probe"] == "trained decoder" and 5 < stage["probe_psnr"] < 80
     told = found.describe()

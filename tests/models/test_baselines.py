@@ -125,7 +125,7 @@ def test_a_few_steps_of_training_lower_the_loss(name: str) -> None:
     small: dict[str, dict[str, Any]] = {
         "unet": {"width": 8},
         "pconv": {"width": 8},
-        "irae": {"width": 16, "depth": 2},
+        "irae": {"width": 16, "couplings": 6, "hidden": 16},
         "rdn": {"width": 16, "growth": 8},
         "invdn": {"width": 16, "blocks": 3},
     }

@@ -19,7 +19,7 @@ from irae.models.files import LoadedModel, ModelSpec, load_model
 from irae.models.registry import build_network, resolve_options
 from irae.runtime import generator
 
-SMALL = {"width": 8, "depth": 2, "levels": 2}
+SMALL = {"width": 16, "couplings": 3, "hidden": 8}
 
 
 def model(task: str = "denoise", network: str = "irae", **options: object) -> LoadedModel:

@@ -20,9 +20,10 @@ from irae.models.files import (
     packaged_models,
     save_model,
 )
+from irae.models.irae import IRAE
 from irae.models.registry import build_network, resolve_options
 
-SMALL = {"width": 8, "depth": 2, "levels": 2}
+SMALL = {"width": 16, "couplings": 4, "hidden": 8}
 
 
 def small(task: str = "denoise", **options: object) -> LoadedModel:
@@ -33,6 +34,28 @@ def small(task: str = "denoise", **options: object) -> LoadedModel:
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
     return LoadedModel(network, ModelSpec("irae", resolved, task), "small")
+
+
+def strict() -> LoadedModel:
+    """A network of the other form, with the options of a file from before there were two."""
+    options = {"width": 8, "depth": 2, "levels": 2}
+    torch.manual_seed(0)
+    network = build_network("irae", resolve_options("irae", None, options))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return LoadedModel(network, ModelSpec("irae", options, "denoise"), "small")
+
+
+def test_a_file_without_a_form_is_strict(tmp_path: Path) -> None:
+    model = strict()
+    assert "form" not in model.spec.options
+    save_model(tmp_path / "m.safetensors", model.network, model.spec)
+    loaded, x = load_model(tmp_path / "m.safetensors"), torch.rand(1, 3, 16, 16)
+    assert isinstance(loaded.network, IRAE)
+    assert torch.equal(loaded.restore(x), model.restore(x))
+    with pytest.raises(ModelError, match=r"form 'loose' is unknown; there are: strict, lifted"):
+        resolve_options("irae", "default", {"form": "loose"})
 
 
 def test_a_model_file_gives_the_same_numbers(tmp_path: Path) -> None:
@@ -47,13 +70,14 @@ def test_a_model_file_gives_the_same_numbers(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o044
 
 
-def test_half_precision_halves_networks_and_leaves_mixing_exact(tmp_path: Path) -> None:
-    model = small()
+@pytest.mark.parametrize("form", ["lifted", "strict"])
+def test_half_precision_halves_networks_and_leaves_mixing_exact(form: str, tmp_path: Path) -> None:
+    model = small() if form == "lifted" else strict()
     path = tmp_path / "m.safetensors"
     save_model(path, model.network, model.spec, half=True)
     stored = load_file(path)
     for key, value in stored.items():
-        assert value.dtype == (torch.float16 if ".network." in key else torch.float32), key
+        assert value.dtype == (torch.float16 if ".conv" in key else torch.float32), key
     x = torch.rand(1, 3, 16, 16)
     loaded = load_model(path)
     assert (loaded.restore(x) - model.restore(x)).abs().max() < 5e-3
@@ -113,7 +137,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(good.read_bytes()[:-100])
     other = tmp_path / "other.safetensors"
-    save_model(other, small(width=4).network, model.spec)
+    save_model(other, small(width=20).network, model.spec)
     for path, reason in [
         (plain, "holds no irae model"),
         (broken, "cannot be read"),

@@ -77,7 +77,7 @@ def test_the_restoring_form_is_the_network(dtype: torch.dtype) -> None:
 def test_every_bit_comes_back(
     height: int, width: int, batch: int, bits: int, precision: str, seed: int
 ) -> None:
-    network = perturbed(seed=seed % 7)
+    network = perturbed(0.05, seed=seed % 7)
     top = 2**bits - 1
     x = torch.randint(0, top + 1, (batch, 3, height, width), generator=generator(seed)) / top
     if precision == "fp64":
@@ -111,11 +111,11 @@ def test_without_the_grid_bf16_networks_err_and_with_it_they_do_not() -> None:
 def test_a_condition_lies_in_channels_that_would_be_zero(condition: str) -> None:
     x = eight_bits(2, 3, 7, 9)
     if condition == "sigma":
-        network = perturbed(takes_sigma=True)
+        network = perturbed(0.05, takes_sigma=True)
         given, other = torch.full((2, 1, 1, 1), 0.1), torch.full((2, 1, 1, 1), 0.3)
     else:
         count = 1 if condition == "mask" else 4
-        network = perturbed(condition_channels=count, width=28)
+        network = perturbed(0.05, condition_channels=count, width=28)
         given, other = torch.zeros(2, count, 7, 9), torch.ones(2, count, 7, 9)
     restored, remainder = network.split(x, given)
     assert not torch.equal(restored, network.split(x, other)[0])
@@ -140,6 +140,15 @@ def test_a_remainder_of_another_picture_is_refused() -> None:
 def test_a_state_out_of_the_exact_range_is_an_error_not_a_wrong_picture() -> None:
     network = perturbed(amount=3.0)
     with pytest.raises(ModelError, match="left ±16"):
+        network.split(eight_bits(1, 3, 8, 8))
+
+
+def test_streams_whose_difference_is_out_of_range_are_an_error_too() -> None:
+    network = perturbed(0.01)
+    with torch.no_grad():  # The streams end near 9 and -9.
+        for number, value in ((3, -9.0), (4, 9.0)):
+            network.flow.networks()[number].conv2.bias.fill_(value)
+    with pytest.raises(ModelError, match="the difference of the streams has left ±16"):
         network.split(eight_bits(1, 3, 8, 8))
 
 

@@ -29,9 +29,9 @@ sys.exit(code)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_24_megapixels_in_one_and_a_half_gigabytes(tmp_path: Path) -> None:
-    # Thin, so that it takes seconds: the activations inside a network are bounded by the strips,
-    # whatever its width, and what grows with the picture is the same for every network.
-    resolved = resolve_options("irae", "default", {"width": 8, "depth": 1})
+    # Few couplings of narrow streams, so that it takes seconds; a network's activations are those
+    # of a tile, and what grows with the picture is the same for every network.
+    resolved = resolve_options("irae", "default", {"width": 12, "couplings": 2, "hidden": 64})
     save_model(
         tmp_path / "thin.safetensors",
         build_network("irae", resolved),

@@ -222,8 +222,8 @@ def test_a_mask_is_wanted_by_inpainting_alone(restorer: Restorer, filler: Restor
 
 
 def test_options_are_checked(denoiser: LoadedModel) -> None:
-    with pytest.raises(UsageError, match="tile 2 is too small"):
-        Restorer(denoiser, tile=2)
+    with pytest.raises(UsageError, match="tile 1 is too small"):
+        Restorer(denoiser, tile=1)
     with pytest.raises(UsageError, match="overlap"):
         Restorer(denoiser, overlap=-1)
     with pytest.raises(UsageError, match="precision"):
