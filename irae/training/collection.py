@@ -140,8 +140,9 @@ def open_collection(data: DataSection, patch: int | None = None) -> Collection:
         patch: side of the patches in pixels; ``data.patch`` if None.
 
     Raises:
-        DataError: a source is missing, empty, or has no picture that can be used.
-        UsageError: there are no sources, or too few pictures to keep some apart.
+        DataError: a source has no picture that can be used.
+        UsageError: a source is missing or empty, there is none, or there are too few pictures to
+            keep some apart.
     """
     patch = patch or data.patch
     root = None if data.root is None else Path(data.root)
@@ -149,7 +150,10 @@ def open_collection(data: DataSection, patch: int | None = None) -> Collection:
     sets, pixels, left_out = [], [], []
     seen: set[str] = set()
     for source in sources:
-        pictures = open_data(source.source, root=root, split="train", protocol=data.protocol)
+        try:
+            pictures = open_data(source.source, root=root, split="train", protocol=data.protocol)
+        except DataError as error:
+            raise UsageError(f"{error}; or name other pictures with --data DIR") from None
         if pictures.working_size is not None:
             sets.append(pictures)
             pixels.append(len(pictures) * pictures.working_size.side**2)
