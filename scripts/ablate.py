@@ -2,13 +2,13 @@
 
     scripts/ablate --minutes 2 --steps 100 --data DIR [--only GLOB] [--init denoise] [--seed 0]
 
-Every variant is ``configs/denoise.yaml`` with the overrides below, trained at a constant rate on
-the same patches in the same order, and scored on pictures of ``photos_val`` (never on a test set)
-with its averaged weights, at two marks of one training: after so many steps, and after so many
-minutes (of processor time on a CPU, so that other work does not count). A row is kept in
+Every variant is ``ablate.yaml`` beside this file with the overrides below, trained at a constant
+rate on the same patches in the same order, and scored on pictures of ``photos_val`` (never on a
+test set) with its averaged weights, at two marks of one training: after so many steps, and after so
+many minutes (of processor time on a CPU, so that other work does not count). A row is kept in
 ``docs/ablation.jsonl`` as soon as it is there; variants that have theirs are not trained again; the
-tables and the plot of ``docs/ablation.md`` are made of them. With ``--init`` the variants that can
-do so go on from those weights instead of starting as the identity (`irae.models.growing`).
+tables of ``docs/ablation.md`` are made of them. With ``--init`` the variants whose networks fit go
+on from those weights instead of starting as the identity.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ from irae.training.run import Run, begin
 from irae.training.validation import Validation
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-ROWS, PAGE, PLOT = DOCS / "ablation.jsonl", DOCS / "ablation.md", DOCS / "ablation.png"
-BEGIN, END = "<!-- table -->", "<!-- end -->"
+ROWS, PAGE = DOCS / "ablation.jsonl", DOCS / "ablation.md"
+MARKS = ("<!-- table -->", "<!-- end -->")
+HISTORY_MARKS = ("<!-- history -->", "<!-- end of history -->")
 
 OPTIONS = "model.options."
 VARIANTS: dict[str, list[str]] = {
@@ -95,21 +96,10 @@ def middle_score(run: Run, validation: Validation) -> float | None:
 
 def config_of(name: str, seed: int, arguments: argparse.Namespace) -> RunConfig:
     """The config of a variant."""
-    overrides = [
-        f"data.root={arguments.data}",
-        f"seed={seed}",
-        "training.optimizer=muon",
-        "training.bias_pace=0.1",
-        "training.warmup=200",
-        "training.ema=0.998",
-        "training.learning_rate=0.001",
-        "training.final_learning_rate=0.001",
-        "training.steps=1000000",
-        "training.threads=1",
-        *([f"model.init={arguments.init}"] if arguments.init else []),
-        *arguments.set,
-    ]
-    return load_config("denoise.yaml", [*overrides, *VARIANTS[name]])
+    overrides = [f"data.root={arguments.data}", f"seed={seed}", *arguments.set]
+    if arguments.init:
+        overrides.append(f"model.init={arguments.init}")
+    return load_config(Path(__file__).with_suffix(".yaml"), [*overrides, *VARIANTS[name]])
 
 
 def trained_to_marks(
@@ -179,67 +169,50 @@ def rows() -> list[dict[str, Any]]:
 
 
 def table(measured: list[dict[str, Any]]) -> str:
-    """Rows of one budget, start and machine together, the best first."""
+    """Rows of one budget, start, machine and commit together, the best first."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in measured:
-        key = (row["budget"], row["start"], " ".join(row["changes"]), row["machine"])
+        # Rows of now are of the tree they lie in; older ones name theirs.
+        commit = row.get("commit", "")
+        key = (row["budget"], row["start"], " ".join(row["changes"]), row["machine"], commit)
         groups.setdefault(key, []).append(row)
     parts = []
-    for (budget_, start, changes, machine), group in groups.items():
+    for (budget_, start, changes, machine, commit), group in groups.items():
         title = f"{budget_} each, from {start or 'the start of each'}"
+        title += f", commit {commit}" if commit else ""
         parts.append(f"### {title}\n\n{machine}{'; ' + changes if changes else ''}\n")
         names = list(group[0]["levels"])
         parts.append(
             f"| variant | seed | parameters | MACs/pixel | steps | seconds "
-            f"| {' | '.join(names)} | mean | round trip |\n"
-            f"|---|---:|---:|---:|---:|---:|{'---:|' * len(names)}---:|---:|"
+            f"| {' | '.join(names)} | mean | middle | dead | round trip |\n"
+            f"|---|---:|---:|---:|---:|---:|{'---:|' * len(names)}---:|---:|---:|---:|"
         )
         for row in sorted(group, key=lambda r: -sum(r["levels"].values())):
             values = [row["levels"][level] for level in names]
             trip = "" if row["round_trip"] is None else f"{row['round_trip']:.4f}/255"
+            middle = "" if row.get("middle") is None else f"{row['middle']:.3f}"
+            dead = "" if row.get("dead") is None else f"{row['dead']:.1%}"
             parts.append(
                 f"| {row['name']} | {row['seed']} | {row['parameters']:,} | {row['macs']:,} | "
                 f"{row['steps']:,} | {row['seconds']:.0f} | "
                 f"{' | '.join(f'{v:.2f}' for v in values)} | "
-                f"{sum(values) / len(values):.3f} | {trip} |"
+                f"{sum(values) / len(values):.3f} | {middle} | {dead} | {trip} |"
             )
         parts.append("")
     return "\n".join(parts)
 
 
-def plot(measured: list[dict[str, Any]], minutes: str) -> None:
-    """PSNR against the round trip, of the rows of one budget that start as the identity."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 5))
-    for row in measured:
-        if row["budget"] != minutes or row["start"] or not row["round_trip"]:
-            continue
-        mean = sum(row["levels"].values()) / len(row["levels"])
-        axes.plot(row["round_trip"], mean, "o", color="tab:blue", markersize=4)
-        axes.annotate(
-            row["name"], (row["round_trip"], mean), (4, 2), textcoords="offset points", fontsize=6
-        )
-    axes.axvline(0.5, color="tab:red", linewidth=0.8)
-    axes.set_xscale("log")
-    axes.set_xlabel("largest error of the float32 round trip, in 1/255 (red: the limit)")
-    axes.set_ylabel(f"PSNR after {minutes}, dB, mean over noise levels")
-    figure.tight_layout()
-    figure.savefig(PLOT, dpi=110, metadata={"Software": None})
-
-
 def write_page(measured: list[dict[str, Any]]) -> None:
-    """Put the table into the page, between its marks."""
+    """Put the tables into the page, between their marks."""
     page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(measured)}{END}{after}", encoding="utf-8")
-    budgets = [row["budget"] for row in measured if row["budget"].endswith(" minutes")]
-    if budgets:
-        plot(measured, budgets[0])
+    for (begin_mark, end_mark), wanted in (
+        (MARKS, [row for row in measured if "commit" not in row]),
+        (HISTORY_MARKS, [row for row in measured if "commit" in row]),
+    ):
+        before, rest = page.split(begin_mark)
+        _, after = rest.split(end_mark)
+        page = f"{before}{begin_mark}\n{table(wanted)}{end_mark}{after}"
+    PAGE.write_text(page, encoding="utf-8")
 
 
 def main() -> None:

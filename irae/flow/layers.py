@@ -306,8 +306,7 @@ class AffineCoupling(Bijection):
 class BoundedCoupling(AffineCoupling):
     """An affine coupling with ``s = exp(bound * tanh(r / bound))``.
 
-    A zero-initialised network gives s = 1: the coupling starts as the identity, and an additive
-    one becomes this without a change of its function (`irae.models.growing`). What an additive
+    A zero-initialised network gives s = 1: the coupling starts as the identity. What an additive
     coupling cannot, it can: shrink what it takes for noise by an amount that depends on the place.
     No step can shrink or stretch by more than ``exp(bound)``, so float32 finds the way back.
     """
