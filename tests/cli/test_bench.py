@@ -15,7 +15,8 @@ SMALL = ("--device", "cpu", "--precision", "fp32", "--rounds", "1")
 def test_restore_prints_a_table(irae: Program) -> None:
     done = irae("bench", "restore", *SMALL, "--size", "32x48", "--model", "ffdnet")
     assert done.returncode == 0
-    head, _, row = done.stdout.splitlines()
+    head, _, row, peak = done.stdout.splitlines()
+    assert "100%" in peak
     assert "megapixels/s" in head and row.startswith("| ffdnet | layers | fp32 |")
     assert "device cpu" in done.stderr
 

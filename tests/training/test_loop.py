@@ -162,7 +162,9 @@ def test_the_last_step_of_a_budget_is_validated(
     # The schedule is reckoned too long, as if the machine had become slower since.
     monkeypatch.setattr(budget, "_RECKONINGS", (0.05, 1.0))
     monkeypatch.setattr(budget, "round", lambda steps: 1000, raising=False)
-    config = load_config("denoise.yaml", overrides(pictures, "training.validate_every=100000"))
+    config = load_config(
+        "denoise.yaml", overrides(pictures, "training={validate_every: 100000, steps: 100000}")
+    )
     run = train_minutes(config, tmp_path / "run", CPU, 0.02)
     assert 0 < run.step < run.config.training.steps
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
