@@ -27,7 +27,8 @@ from irae.evaluation.evaluate import evaluate
 from irae.evaluation.guard import guard_figures
 from irae.imaging.degrade import add_noise, irregular_mask, jpeg_compress
 from irae.models.checksums import write_checksums
-from irae.models.files import LoadedModel, load_model, save_model
+from irae.models.files import load_model, save_model
+from irae.models.loaded import LoadedModel
 from irae.runtime import generator
 from irae.training.validation import Validation
 

@@ -25,7 +25,8 @@ import package_weights
 
 from irae.config import RunConfig, load_config
 from irae.errors import IraeError, ModelError
-from irae.models.files import LoadedModel, load_model
+from irae.models.files import load_model
+from irae.models.loaded import LoadedModel
 from irae.models.registry import build_network, resolve_options
 from irae.models.warm_start import start_from
 from irae.runtime import select_device, use_device

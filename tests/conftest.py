@@ -13,7 +13,8 @@ import pytest
 import torch
 from torchvision.utils import save_image
 
-from irae.models.files import ModelSpec, save_model
+from irae.models.files import save_model
+from irae.models.loaded import ModelSpec
 from irae.models.registry import build_network, resolve_options
 
 REPOSITORY = Path(__file__).resolve().parent.parent

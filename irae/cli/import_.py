@@ -28,7 +28,8 @@ def import_(
 
     Example: irae import ffdnet_color.pth -o ffdnet.safetensors
     """
-    from irae.models.files import ModelSpec, save_model
+    from irae.models.files import save_model
+    from irae.models.loaded import ModelSpec
     from irae.models.peers import load_foreign
     from irae.models.registry import NETWORKS, TASKS
 

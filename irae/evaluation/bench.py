@@ -22,8 +22,9 @@ from irae.flow.bijection import Chain
 from irae.flow.networks import ActNormNetwork, set_network_dtype
 from irae.flow.reversible import TwoStreams, set_reversible
 from irae.models.adapting import condition_for
-from irae.models.files import LoadedModel, ModelSpec, load_model
+from irae.models.files import load_model
 from irae.models.irae import IRAE
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import NETWORKS, build_network, resolve_options
 from irae.models.restoring_form import has_restoring_form
 from irae.runtime import generator, network_dtype

@@ -17,7 +17,7 @@ from irae.evaluation.benchmark_config import CostSection
 from irae.evaluation.benchmark_measure import load_given
 from irae.evaluation.cells import Cell
 from irae.evaluation.memory import peak_memory
-from irae.models.files import LoadedModel
+from irae.models.loaded import LoadedModel
 from irae.models.registry import CLASSICAL
 from irae.runtime import generator
 from irae.writing import write_atomically

@@ -18,7 +18,8 @@ from irae.evaluation.cells import Cell
 from irae.evaluation.evaluate import evaluate
 from irae.evaluation.results import Evaluation, Scores
 from irae.imaging.metrics import rgb_to_y
-from irae.models.files import LoadedModel, ModelSpec, load_model
+from irae.models.files import load_model
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.peers import load_foreign
 from irae.writing import write_atomically
 

@@ -38,7 +38,7 @@ from irae.evaluation.results import (
     markdown_table,
 )
 from irae.imaging.metrics import psnr, psnr_b, rgb_to_y
-from irae.models.files import LoadedModel
+from irae.models.loaded import LoadedModel
 
 __all__ = [
     "MEASURES",

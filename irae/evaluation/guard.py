@@ -14,7 +14,7 @@ from torch import Tensor
 from irae.errors import ModelError
 from irae.imaging.degrade import add_noise, apply_mask, irregular_mask, jpeg_compress
 from irae.imaging.metrics import psnr
-from irae.models.files import LoadedModel
+from irae.models.loaded import LoadedModel
 from irae.runtime import generator
 
 CROPS = {"chelsea": (60, 100), "coffee": (150, 200), "astronaut": (20, 150)}

@@ -46,7 +46,7 @@ from irae.evaluation.probes import probe_psnr, recovery_psnr, train_decoder
 from irae.evaluation.stages import patches, run_stages
 from irae.imaging.degrade import add_noise
 from irae.models.adapting import condition_for
-from irae.models.files import LoadedModel
+from irae.models.loaded import LoadedModel
 from irae.runtime import generator
 
 __all__ = ["Information", "ModelResult", "Settings", "StageResult", "measure", "validate"]

@@ -1,6 +1,6 @@
 """Handing a network what it takes: its condition, its number of channels, its precision.
 
-The one place that knows this, for the training loop, `irae.models.files.LoadedModel` and the
+The one place that knows this, for the training loop, `irae.models.loaded.LoadedModel` and the
 evaluation alike.
 """
 

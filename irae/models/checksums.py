@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from irae.errors import ModelError
-from irae.models.files import LoadedModel, packaged_models
+from irae.models.files import packaged_models
+from irae.models.loaded import LoadedModel
 from irae.writing import write_atomically
 
 CHECKSUMS = "checksums.txt"

@@ -21,7 +21,7 @@ from irae.models.adapting import (
     to_network_channels,
 )
 from irae.models.exportable import exportable
-from irae.models.files import LoadedModel
+from irae.models.loaded import LoadedModel
 from irae.models.registry import CLASSICAL
 from irae.writing import write_atomically
 

@@ -14,9 +14,9 @@ from irae.errors import ModelError
 from irae.flow.bijection import Chain
 from irae.flow.glow import Glow
 from irae.flow.networks import set_network_dtype
-from irae.models.files import LoadedModel
 from irae.models.irae import IRAE
 from irae.models.lifted import LiftedIRAE
+from irae.models.loaded import LoadedModel
 
 PRECISIONS = ("fp64", "fp32", "bf16")
 """``fp64``: all of it. ``fp32``: all of it. ``bf16``: the coupling networks; the state is fp32."""

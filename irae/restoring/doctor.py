@@ -19,7 +19,8 @@ from torch import Tensor
 from irae.errors import IraeError
 from irae.imaging.degrade import add_noise, irregular_mask
 from irae.models.checksums import check_packaged_weights
-from irae.models.files import BFLOAT16_COST, LoadedModel, load_model, packaged_models
+from irae.models.files import load_model, packaged_models
+from irae.models.loaded import BFLOAT16_COST, LoadedModel
 from irae.runtime import bfloat16_is_faster, generator, resolve_precision, select_device, versions
 
 ROUND_TRIP = 0.5

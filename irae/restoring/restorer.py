@@ -16,7 +16,8 @@ from torch import Tensor
 from irae.errors import UsageError
 from irae.imaging.files import Picture, picture_from_pil, picture_to_pil
 from irae.imaging.tiling import DEFAULT_OVERLAP, RestoreFunction, restore_within_memory
-from irae.models.files import LoadedModel, load_model
+from irae.models.files import load_model
+from irae.models.loaded import LoadedModel
 from irae.restoring.images import unpack_array, unpack_mask, unpack_tensor
 from irae.runtime import select_device
 

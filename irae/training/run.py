@@ -19,7 +19,8 @@ from irae.flow.bijection import Chain
 from irae.flow.networks import set_network_dtype
 from irae.flow.reversible import TwoStreams, set_reversible
 from irae.models.adapting import condition_for
-from irae.models.files import LoadedModel, ModelSpec, load_model, save_model
+from irae.models.files import load_model, save_model
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import NETWORKS, build_network, resolve_options
 from irae.models.warm_start import start_from
 from irae.runtime import network_dtype, resolve_precision, versions

@@ -12,7 +12,7 @@ from irae.config import RunConfig
 from irae.data.protocols import Noise, get_protocol
 from irae.imaging.degrade import add_noise, apply_mask, center_mask, irregular_mask, jpeg_compress
 from irae.imaging.metrics import psnr
-from irae.models.files import LoadedModel
+from irae.models.loaded import LoadedModel
 from irae.runtime import generator
 from irae.training.collection import Collection, open_collection
 from irae.training.dead_units import Firing, either, watch_units

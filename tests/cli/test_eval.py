@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from irae.cli.app import main
-from irae.models.files import ModelSpec, save_model
+from irae.models.files import save_model
+from irae.models.loaded import ModelSpec
 from irae.models.registry import build_network, resolve_options
 
 TASKS = ("denoise", "jpeg", "inpaint")

@@ -18,7 +18,8 @@ from irae.errors import DataError, ModelError, UsageError
 from irae.evaluation.evaluate import evaluate, markdown_table
 from irae.imaging.filling import fill_holes
 from irae.imaging.metrics import psnr, rgb_to_y
-from irae.models.files import LoadedModel, ModelSpec, load_model
+from irae.models.files import load_model
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import build_network, resolve_options
 
 

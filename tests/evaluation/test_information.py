@@ -22,7 +22,7 @@ from irae.evaluation.probes import probe_psnr, recovery_psnr, train_decoder
 from irae.evaluation.stages import OUTPUT, patches, run_stages
 from irae.models.adapting import condition_for
 from irae.models.classical import NonLocalMeans
-from irae.models.files import LoadedModel, ModelSpec
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import NETWORKS, build_network, resolve_options
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -14,7 +14,7 @@ import torch
 from irae.data.folder import open_folder
 from irae.data.protocols import Jpeg, Noise
 from irae.evaluation.evaluate import Evaluation, evaluate
-from irae.models.files import LoadedModel, ModelSpec
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.peers import read_foreign
 from irae.models.registry import build_network
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from irae.errors import ModelError
 from irae.models.adapting import condition_for, takes_sigma
-from irae.models.files import LoadedModel, ModelSpec, load_model, save_model
+from irae.models.files import load_model, save_model
 from irae.models.invdn import InvDN, haar_merge, haar_split
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.pconv import PartialConv2d, PConvUNet
 from irae.models.registry import NETWORKS, build_network, resolve_options
 

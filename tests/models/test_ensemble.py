@@ -15,7 +15,8 @@ from irae.imaging.degrade import add_noise
 from irae.imaging.metrics import psnr
 from irae.imaging.picture import TURNS, to_stored, to_upright
 from irae.models.ensemble import mean_over_orientations
-from irae.models.files import LoadedModel, ModelSpec, load_model
+from irae.models.files import load_model
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import build_network, resolve_options
 from irae.runtime import generator
 

@@ -13,7 +13,8 @@ from irae.errors import ModelError, UsageError
 from irae.models import export as module
 from irae.models.export import export_onnx
 from irae.models.exportable import exportable
-from irae.models.files import LoadedModel, ModelSpec, load_model
+from irae.models.files import load_model
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import NETWORKS, build_network, resolve_options
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")

@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from irae.errors import ModelError
-from irae.models.files import (
-    LoadedModel,
-    ModelSpec,
-    load_model,
-    packaged_models,
-    save_model,
-)
+from irae.models.files import load_model, packaged_models, save_model
 from irae.models.irae import IRAE
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import build_network, resolve_options
 
 SMALL = {"width": 16, "couplings": 4, "hidden": 8}

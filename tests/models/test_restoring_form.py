@@ -8,10 +8,10 @@ from torch import Tensor
 
 from irae.flow.bijection import Bijection
 from irae.flow.layers import AdditiveCoupling
-from irae.models.files import LoadedModel, ModelSpec
 from irae.models.folding import can_fold, fold
 from irae.models.irae import IRAE
 from irae.models.lifted import LiftedIRAE
+from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import NETWORKS, build_network, resolve_options
 from irae.models.restoring_form import has_restoring_form
 from irae.runtime import generator

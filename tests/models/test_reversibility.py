@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from irae.errors import ModelError
-from irae.models.files import ModelSpec, load_model
+from irae.models.files import load_model
+from irae.models.loaded import ModelSpec
 from irae.models.registry import build_network, resolve_options
 from irae.models.reversibility import PRECISIONS, measure_reversibility
 
@@ -54,7 +55,7 @@ def test_a_way_back_that_overflows_is_infinite(model_files: dict[str, Path], tas
 
 
 def test_a_network_without_levels_is_refused(tmp_path: Path) -> None:
-    from irae.models.files import LoadedModel
+    from irae.models.loaded import LoadedModel
 
     options = resolve_options("dncnn", None, {})
     model = LoadedModel(

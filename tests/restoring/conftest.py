@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from irae.models.files import LoadedModel, load_model
+from irae.models.files import load_model
+from irae.models.loaded import LoadedModel
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irae.models.files import ModelSpec, save_model
+from irae.models.files import save_model
+from irae.models.loaded import ModelSpec
 from irae.models.registry import build_network, resolve_options
 
 PROGRAM = """

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from irae.errors import IraeError, ModelError, UsageError
 from irae.imaging.files import picture_from_pil
-from irae.models.files import LoadedModel
+from irae.models.loaded import LoadedModel
 from irae.restoring.restorer import Restorer
 
 

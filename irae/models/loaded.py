@@ -1,0 +1,312 @@
+"""A network ready to restore, with the description that its file carries."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irae.errors import ModelError
+from irae.flow.networks import set_network_dtype
+from irae.imaging.filling import fill_holes
+from irae.models.adapting import (
+    condition_for,
+    from_network_channels,
+    network_autocast,
+    repeat_for_channels,
+    takes_sigma,
+    to_network_channels,
+)
+from irae.models.ensemble import mean_over_orientations
+from irae.models.lifted import LiftedIRAE
+from irae.models.registry import NETWORKS
+from irae.models.restoring_form import Form, restoring_form
+from irae.runtime import network_dtype, resolve_precision
+
+BFLOAT16_COST = 0.02
+"""dB that coupling networks in bfloat16 may cost before ``auto`` prefers float32."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the header of a model file says.
+
+    Attributes:
+        network: a name of `irae.models.registry.NETWORKS`.
+        options: the keyword options it is built with.
+        task: ``denoise``, ``jpeg`` or ``inpaint``.
+        card: how it was trained and what it was measured at; free-form, JSON.
+    """
+
+    network: str
+    options: dict[str, Any]
+    task: str
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+class LoadedModel:
+    """A network ready to restore, with its spec.
+
+    Attributes:
+        ensemble: whether `restore` takes the mean over the picture's eight orientations, each
+            restored by itself (`irae.models.ensemble`). It takes eight times as long.
+    """
+
+    def __init__(self, network: nn.Module, spec: ModelSpec, name: str) -> None:
+        self.network = network.eval().requires_grad_(False)
+        # Convolutions of many channels are up to twice as fast in this order, on CPUs too.
+        self.network.to(memory_format=torch.channels_last)
+        self.spec = spec
+        self.name = name
+        self.device = torch.device("cpu")
+        self.precision = "fp32"
+        self.ensemble = False
+        self._form: Form | None = None
+
+    @property
+    def task(self) -> str:
+        """What the model was trained for."""
+        return self.spec.task
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether `restore` needs the mask of the holes."""
+        return self.task == "inpaint"
+
+    @property
+    def takes_sigma(self) -> bool:
+        """Whether `restore` needs the noise level."""
+        return takes_sigma(self.network)
+
+    @property
+    def channels(self) -> int | None:
+        """Of the pictures the network was made for: 3, 1 (gray), or None for either."""
+        channels: int | None = getattr(self.network, "channels", 3)
+        return channels
+
+    @property
+    def size_multiple(self) -> int:
+        """The network's heights and widths are multiples of this; `restore` pads by itself."""
+        return int(getattr(self.network, "size_multiple", 1))
+
+    @property
+    def invertible(self) -> bool:
+        """Whether `round_trip` is possible."""
+        kind = NETWORKS.get(self.spec.network)
+        return kind is not None and kind.invertible
+
+    @property
+    def exact(self) -> bool:
+        """Whether `round_trip` gives back every bit."""
+        return isinstance(self.network, LiftedIRAE)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    def to(self, device: torch.device | str, precision: str = "fp32") -> LoadedModel:
+        """Move to a device and choose the coupling networks' precision, in place.
+
+        Args:
+            device: where to.
+            precision: ``fp32``, ``bf16``, or ``auto``: bf16 if the device is measured faster at
+                it and the model's card says that it costs at most `BFLOAT16_COST`.
+
+        Raises:
+            UsageError: another precision, or bf16 on a device without it.
+        """
+        self.device = torch.device(device)
+        if precision == "auto":
+            cost = self.spec.card.get("bfloat16_cost", math.inf)
+            precision = "fp32" if cost > BFLOAT16_COST else precision
+        self.precision = resolve_precision(precision, self.device)
+        self.network.to(self.device)
+        set_network_dtype(self.network, network_dtype(self.precision))
+        self._form = None
+        return self
+
+    @torch.inference_mode()
+    def run_network(
+        self,
+        degraded: Tensor,
+        mask: Tensor | None = None,
+        *,
+        sigma: float | Tensor | None = None,
+    ) -> Tensor:
+        """What the network itself gives for ``B C H W``, not its restoring form.
+
+        Returns:
+            Its own channels and its padded size, not clipped; known pixels are not put back.
+        """
+        x, condition = self.network_inputs(degraded, mask, sigma=sigma)
+        with network_autocast(self.network, self.device, self.precision):
+            output: Tensor = self.network(x, condition)
+        return output
+
+    def _run(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """The network on a prepared batch, in its restoring form, which is made at first use."""
+        if self._form is None:
+            if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
+                # A fused ReLU takes what is not a number for zero.
+                raise ModelError(
+                    f"model {self.name!r} has weights that are not finite; use another"
+                )
+            dtype = network_dtype(self.precision)
+            self._form = restoring_form(self.network, self.device, dtype)
+        return self._form(x, condition)
+
+    def fill(self, degraded: Tensor, mask: Tensor) -> Tensor:
+        """Fill the holes of ``B C H W`` (mask ``B 1 H W``) as the network expects them."""
+        return fill_holes(degraded, mask, getattr(self.network, "hole_fill", None))
+
+    def network_inputs(
+        self,
+        degraded: Tensor,
+        mask: Tensor | None,
+        filled: bool = False,
+        sigma: float | Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the network is given: picture and condition with its channels and its sizes.
+
+        Args:
+            degraded: ``B C H W`` in [0, 1].
+            mask: ``B 1 H W``, True in the holes; for inpainting models, and only for those.
+            filled: the holes went through `fill` already.
+            sigma: as for `restore`.
+
+        Raises:
+            ModelError: a mask is missing or superfluous, or the sigma is missing.
+        """
+        if self.takes_mask != (mask is not None):
+            wants = "needs a mask" if self.takes_mask else "takes no mask"
+            raise ModelError(f"model {self.name!r} ({self.task}) {wants}")
+        x = degraded.to(self.device, torch.float32)
+        hole = None
+        if mask is not None:
+            hole = mask.to(self.device).expand(x.shape[0], 1, *x.shape[2:])
+            x = x if filled else self.fill(x, hole)
+        try:
+            condition = condition_for(self.network, mask=hole, sigma=sigma, filled=x)
+        except ModelError as error:
+            raise ModelError(f"model {self.name!r} {error}") from None
+        if condition is not None:
+            condition = condition.to(self.device).expand(x.shape[0], *condition.shape[1:])
+            condition = repeat_for_channels(self.network, condition, x.shape[1])
+        x = to_network_channels(self.network, x)
+        height, width = x.shape[2:]
+        multiple = self.size_multiple
+        padding = (0, -width % multiple, 0, -height % multiple)
+        # Reflecting does not repeat the noise of the border pixel, but needs more than one pixel.
+        fits = padding[1] < width and padding[3] < height
+        mode = "reflect" if fits else "replicate"
+        # One number for a whole picture needs no border.
+        if condition is not None and condition.shape[2:] == x.shape[2:]:
+            condition = F.pad(condition, padding, mode=mode)
+        return F.pad(x, padding, mode=mode), condition
+
+    @torch.inference_mode()
+    def restore(
+        self,
+        degraded: Tensor,
+        mask: Tensor | None = None,
+        *,
+        sigma: float | Tensor | None = None,
+        filled: bool = False,
+    ) -> Tensor:
+        """Restore a batch.
+
+        A gray network restores each channel of an RGB picture by itself; a gray picture goes
+        through a colour network as three equal channels, whose results are averaged.
+
+        Args:
+            degraded: float32 ``B C H W`` in [0, 1] (noise may pass it), C 3 or 1, any H and W
+                from 1.
+            mask: bool ``B 1 H W``, True in the holes; for inpainting models, and only for those.
+            sigma: the noise level in 8-bit units, one number, one per picture (``B``) or a map
+                ``B 1 H W``; needed where ``takes_sigma``, and not looked at elsewhere.
+            filled: the holes went through `fill` already. A tile cannot do so by itself:
+                what is known about a hole may lie outside it.
+
+        Returns:
+            ``B C H W`` on the model's device, not clipped. Known pixels of an inpainted picture
+            are bit-equal to the input's.
+
+        Raises:
+            ModelError: a mask is missing or superfluous, the sigma is missing, or the output is
+                not finite.
+        """
+        if not self.ensemble:
+            return self._restore(degraded, mask, sigma, filled=filled)
+        given = degraded
+        if mask is not None and not filled:
+            mask = mask.to(self.device).expand(len(given), -1, -1, -1)
+            given = self.fill(given.to(self.device, torch.float32), mask)
+        once = partial(self._restore, filled=mask is not None)
+        return _with_known(mean_over_orientations(once, given, mask, sigma), degraded, mask)
+
+    def _restore(
+        self,
+        degraded: Tensor,
+        mask: Tensor | None,
+        sigma: float | Tensor | None,
+        *,
+        filled: bool,
+    ) -> Tensor:
+        x, condition = self.network_inputs(degraded, mask, filled, sigma)
+        height, width = degraded.shape[2:]
+        with network_autocast(self.network, self.device, self.precision):
+            restored = self._run(x, condition)[..., :height, :width]
+        restored = from_network_channels(self.network, restored.float(), degraded.shape[1])
+        if not torch.isfinite(restored).all():
+            raise ModelError(f"model {self.name!r} gave numbers that are not finite; use fp32")
+        return _with_known(restored, degraded, mask)
+
+    @torch.inference_mode()
+    def round_trip(
+        self, degraded: Tensor, mask: Tensor | None = None, *, exact: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Restore, and undo the restoration by running the network backward.
+
+        A lifted network is given its restored picture and the remainder; a strict one only its
+        restored picture.
+
+        Args:
+            degraded: float32 ``B C H W`` in [0, 1].
+            mask: bool ``B 1 H W``, for an inpainting model.
+            exact: of a lifted network, see `irae.models.lifted.LiftedIRAE.split`.
+
+        Returns:
+            What the network was given (holes filled), its output before known pixels are put
+            back, and the input recovered from that output; each ``B 3 H W``.
+
+        Raises:
+            ModelError: the network is not invertible.
+        """
+        if not self.invertible:
+            raise ModelError(f"model {self.name!r} ({self.spec.network}) is not invertible")
+        given, condition = self.network_inputs(degraded, mask)
+        if isinstance(self.network, LiftedIRAE):
+            restored, remainder = self.network.split(given, condition, exact=exact)
+            recovered = self.network.join(restored, remainder, condition)
+        else:
+            restored = self.network(given, condition)
+            inverse = getattr(self.network, "inverse")  # noqa: B009
+            recovered = inverse(restored, condition)
+        height, width = degraded.shape[2:]
+        return (
+            given[..., :height, :width],
+            restored[..., :height, :width],
+            recovered[..., :height, :width],
+        )
+
+
+def _with_known(restored: Tensor, degraded: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return restored
+    return torch.where(mask.to(restored.device), restored, degraded.to(restored))
