@@ -112,7 +112,7 @@ def _advance(run: Run, until: float, deadline: float) -> None:
     while run.step < run.config.training.steps and (seconds := _seconds(run)) < until:
         start, step = time.monotonic(), run.step
         length = max(0.0, min(STRETCH, until - seconds, deadline - start))
-        train(run, max_minutes=length / 60)
+        train(run, max_minutes=length / 60, estimate=False)
         now = time.monotonic()
         interrupted = run.step < run.config.training.steps and now < start + length
         # What is left may be too short for a step.

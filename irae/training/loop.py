@@ -57,8 +57,8 @@ def duration(seconds: float) -> str:
 class _Diary:
     """What a run tells, in its first process: a bar, ``metrics.jsonl`` and TensorBoard."""
 
-    def __init__(self, run: Run, stack: ExitStack) -> None:
-        self._run = run
+    def __init__(self, run: Run, stack: ExitStack, estimate: bool = False) -> None:
+        self._run, self._estimate = run, estimate
         steps, step = run.config.training.steps, run.step
         silent = not run.ranks.main
         self._bar = stack.enter_context(
@@ -72,17 +72,15 @@ class _Diary:
             self._log = stack.enter_context(log)
         self._since = step
         self._waited = self._worked = 0.0
-        self._taken, self._spent, self._estimated = 0, 0.0, False
 
     def step(self, waited: float, spent: float) -> None:
         """Count one step: seconds it waited for its batch, and took in all."""
         self._waited, self._worked = self._waited + waited, self._worked + spent
         self._bar.update()
-        self._taken, self._spent = self._taken + 1, self._spent + spent
-        if not self._estimated and self._spent >= ESTIMATE_AFTER:
-            self._estimated = True
-            left = self._run.config.training.steps - self._run.step
-            self._say(f"about {duration(left * self._spent / self._taken)} to go, at this speed")
+        run = self._run
+        if self._estimate and run.seconds - spent < ESTIMATE_AFTER <= run.seconds:
+            left = (run.config.training.steps - run.step) * run.seconds / run.step
+            self._say(f"about {duration(left)} to go, at this speed")
 
     def begun(self) -> None:
         """Say what pictures were found."""
@@ -145,7 +143,13 @@ class _Diary:
                 self._writer.add_scalar(key, value, self._run.step)
 
 
-def train(run: Run, *, max_steps: int | None = None, max_minutes: float | None = None) -> None:
+def train(
+    run: Run,
+    *,
+    max_steps: int | None = None,
+    max_minutes: float | None = None,
+    estimate: bool = True,
+) -> None:
     """Train until the schedule ends, a limit is reached, or Ctrl-C; always leaves a checkpoint.
 
     All processes of the run call this; a limit or a signal that reaches one stops all of them at
@@ -155,6 +159,7 @@ def train(run: Run, *, max_steps: int | None = None, max_minutes: float | None =
         run: from `begin` or `resume`.
         max_steps: stop when the run has taken this many steps in all.
         max_minutes: stop after this time of this call.
+        estimate: after the first minute, say how long the schedule will take.
 
     Raises:
         TrainingError: a loss or gradient is not finite, or another process is gone.
@@ -168,7 +173,7 @@ def train(run: Run, *, max_steps: int | None = None, max_minutes: float | None =
     check_every = CHECK_EVERY if run.device.type == "cuda" else 1
 
     with _stop_requests() as stop, ExitStack() as stack:
-        diary = ranks.together(lambda: _Diary(run, stack))
+        diary = ranks.together(lambda: _Diary(run, stack, estimate))
         if run.step == 0 and run.seconds == 0:
             diary.begun()
         batches = run.batches.prefetched(run.step)

@@ -18,7 +18,7 @@ from torch import Tensor
 from irae.config import load_config
 from irae.errors import TrainingError
 from irae.models.files import load_model
-from irae.training import budget
+from irae.training import budget, loop
 from irae.training.budget import train_minutes
 from irae.training.checkpoint import load_state
 from irae.training.loop import train
@@ -197,6 +197,27 @@ def test_training_starts_from_a_given_model(tmp_path: Path, pictures: Path) -> N
     start = load_model(given).network.state_dict()
     for key, value in second.network.state_dict().items():
         assert torch.equal(value, start[key]), key
+
+
+def test_the_first_minute_tells_how_long_it_will_take(
+    tmp_path: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(loop, "ESTIMATE_AFTER", 1e-3)
+    run = new_run(tmp_path / "run", pictures)
+    train(run, max_steps=3)
+    assert capsys.readouterr().err.count(" to go, at this speed") == 1
+    train(resume(tmp_path / "run", CPU), max_steps=6)
+    assert " to go" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(12.4, "12 s"), (89, "89 s"), (90, "2 min"), (3660, "1 h 1 min")]
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert loop.duration(seconds) == said
 
 
 def test_learning_rate_warms_up_and_falls_to_its_end() -> None:
