@@ -47,9 +47,7 @@ class LiftedForm(nn.Module):
                 second.bias[:wanted],
             )
             self.weights.append(tuple(_prepared(part, device, dtype) for part in parts))
-        self._fused = torch.device(device).type == "cpu" and hasattr(
-            torch.ops.mkldnn, "_convolution_pointwise"
-        )
+        self._fused = torch.device(device).type == "cpu" and _fuses(dtype)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """As `LiftedIRAE.forward`: ``B 3 H W`` in [0, 1] (H and W even) to restored."""
@@ -74,6 +72,14 @@ class LiftedForm(nn.Module):
         else:
             hidden = F.conv2d(given, w1, b1, padding=1).relu_()
         return F.conv2d(hidden, w2, b2, padding=1)
+
+
+def _fuses(dtype: torch.dtype) -> bool:
+    """Whether PyTorch has a convolution fused with its ReLU for this type on this processor."""
+    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return False
+    # Where bfloat16 is emulated, the fused operator refuses it.
+    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _prepared(value: Tensor, device: torch.device | str, dtype: torch.dtype) -> Tensor:
