@@ -213,6 +213,28 @@ def test_the_first_minute_tells_how_long_it_will_take(
     assert " to go" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("anew", [True, False])
+def test_dead_units_are_counted_told_and_started_anew(
+    anew: bool, tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restart = f"training.restart_dead={str(anew).lower()}"
+    run = new_run(tmp_path / "run", pictures, "denoise", restart)
+    layers = [n.flow.networks()[1] for n in (run.network, run.ema.network)]
+    with torch.no_grad():
+        for layer in layers:
+            layer.conv1.bias[:4] = -50.0
+    train(run, max_steps=4)
+    said = capsys.readouterr().err
+    assert "warning: 50% of the hidden units of flow.couplings.1 never fire" in said
+    assert f"{4 / 32:.1%} of hidden units never fire" in said
+    assert f"{4 / 32:.1%} of hidden units never fire; irae restore FILE" in run.describe()
+    line = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert line["dead_units"] == pytest.approx(4 / 32)
+    assert load_model(run.folder).spec.card["dead_units"] == pytest.approx(4 / 32)
+    for layer in layers:
+        assert (float(layer.conv1.bias[:4].detach().abs().max()) < 1) == anew
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [(12.4, "12 s"), (89, "89 s"), (90, "2 min"), (3660, "1 h 1 min")]
 )
