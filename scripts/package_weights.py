@@ -30,7 +30,7 @@ from irae.models.checksums import write_checksums
 from irae.models.files import load_model, save_model
 from irae.models.loaded import LoadedModel
 from irae.runtime import generator
-from irae.training.validation import Validation
+from irae.training.validation import Score, Validation
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "irae" / "weights"
 COSTED_IMAGES = 4
@@ -134,16 +134,22 @@ def _command(arguments: list[str]) -> str:
         "DIR" if before == "--data" else re.sub(r"^data\.root=.*", "data.root=DIR", argument)
         for before, argument in zip(["", *arguments], arguments, strict=False)
     ]
-    return " ".join(Path(word).name if word.startswith("/") else word for word in hidden)
+    named = [Path(word).name if word.startswith("/") else word for word in hidden]
+    return " ".join([Path(named[0]).name, *named[1:]])
 
 
-def history(model: LoadedModel, start: str | None) -> list[dict[str, Any]]:
+def validated(model: LoadedModel) -> Score:
+    """The score of a run's weights on the run's validation pictures, in float32."""
+    config = check_config(model.spec.card["config"], "the card")
+    return Validation(config).score(model.to("cpu", "fp32"))
+
+
+def history(model: LoadedModel, start: str | None, score: Score) -> list[dict[str, Any]]:
     """The trainings that led to a run's weights: those of its start, and its own."""
     before: list[dict[str, Any]] = []
     if start is not None:
         before = load_model(start).spec.card.get("history", [])
     config = check_config(model.spec.card["config"], "the card")
-    score = Validation(config).score(model.to("cpu", "fp32"))
     own = {
         "machine": f"{processor()}, {config.training.threads or 'all'} threads, networks in "
         f"{config.training.precision}",
@@ -184,7 +190,7 @@ def package(
     measured = evaluate(halved, pictures, degradations, max_images=max_images, progress=True)
     sources = ", ".join(f"{s['source']} ({s['weight']:g})" for s in config["data"]["train"])
     run = json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
-    trained = best.spec.card
+    trained, score = best.spec.card, validated(best)
     start = config["model"]["init"]
     card = {
         "data": sources
@@ -200,8 +206,8 @@ def package(
         "command": _command(run["command"]),
         "measured": measured.describe().splitlines(),
         **round_trips(halved, data, max_images),
-        **({"dead_units": trained["dead_units"]} if "dead_units" in trained else {}),
-        "history": history(best, start),
+        "dead_units": round(score.dead, 4),
+        "history": history(best, start, score),
         "bfloat16_cost": round(bfloat16_cost(halved, pictures, degradations), 4),
         "guard": guard_figures(halved.to("cpu", "fp32")),
         "config": config,
