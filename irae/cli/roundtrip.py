@@ -156,8 +156,9 @@ def roundtrip(
             )
             for part in parts:
                 where = f"{part.part} level {part.level}" if part.level else "there and back"
+                where += ", exactly" if part.part == "exact" else ""
                 typer.echo(
-                    f"  {part.precision}  {where:<16}  largest {part.largest:.2e}/255"
+                    f"  {part.precision}  {where:<23}  largest {part.largest:.2e}/255"
                     f"  RMS {part.rms:.2e}/255"
                 )
     if json_:
