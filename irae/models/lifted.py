@@ -97,14 +97,19 @@ class LiftedIRAE(nn.Module):
 
     def lift(self, x: Tensor, condition: Tensor | None = None, *, exact: bool = False) -> Tensor:
         """Degraded ``B 3 H W`` (H and W even) to a stream ``B width H/2 W/2``."""
+        u = self.content(x, condition)
+        u = F.pad(to_grid(u) if exact else u, (0, 0, 0, 0, 0, self.width - self.filled))
+        return u.contiguous(memory_format=torch.channels_last)
+
+    def content(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The channels of `lift` that are not zero, ``B filled H/2 W/2``."""
         u = F.pixel_unshuffle(x - 0.5, 2)
         if self.filled > PICTURE_CHANNELS:
             if condition is None:
                 raise ModelError("needs its condition, the mask or the noise level")
             spread = condition.to(u).expand(len(u), -1, *x.shape[2:])
             u = torch.cat([u, F.pixel_unshuffle(spread, 2)], 1)
-        u = F.pad(to_grid(u) if exact else u, (0, 0, 0, 0, 0, self.width - self.filled))
-        return u.contiguous(memory_format=torch.channels_last)
+        return u
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Degraded ``B 3 H W`` in [0, 1] (H and W even) to restored, not clipped."""

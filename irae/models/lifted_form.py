@@ -32,7 +32,7 @@ class LiftedForm(nn.Module):
     ) -> None:
         super().__init__()
         self.dtype, self.filled, self.width = dtype, network.filled, network.width
-        self.lift = network.lift
+        self.lift, self.content = network.lift, network.content
         self.weights: list[tuple[Tensor, ...]] = []
         couplings = network.flow.networks()[:stop]
         for number, coupling in enumerate(couplings):
@@ -51,8 +51,7 @@ class LiftedForm(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """As `LiftedIRAE.forward`: ``B 3 H W`` in [0, 1] (H and W even) to restored."""
-        u = self.lift(x, condition)
-        streams = [u.clone(memory_format=torch.channels_last), u]
+        streams = self._streams(x, condition)
         for number, weights in enumerate(self.weights):
             source = streams[1 - number % 2][:, : weights[0].shape[1]]
             changed = streams[number % 2][:, : weights[2].shape[0]]
@@ -61,6 +60,23 @@ class LiftedForm(nn.Module):
             traced = torch.compiler.is_compiling()
             streams[number % 2] = changed + shift if traced else changed.add_(shift)
         return picture_of(*streams)
+
+    def _streams(self, x: Tensor, condition: Tensor | None) -> list[Tensor]:
+        """Both streams at the start."""
+        if torch.compiler.is_compiling():
+            u = self.lift(x, condition)
+            return [u, u]
+        # Not by `lift`, which would hold two more streams for a moment.
+        content = self.content(x, condition)
+        size = (len(content), self.width, *content.shape[2:])
+        streams = []
+        for _ in range(2):
+            stream = torch.empty(
+                size, dtype=content.dtype, device=content.device, memory_format=torch.channels_last
+            ).zero_()
+            stream[:, : self.filled] = content
+            streams.append(stream)
+        return streams
 
     def _shift(self, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
         given = x.to(self.dtype)

@@ -21,8 +21,9 @@ from irae.models.loaded import LoadedModel
 from irae.restoring.images import unpack_array, unpack_mask, unpack_tensor
 from irae.runtime import select_device
 
-AUTOMATIC_TILE = 1024
-"""Pixels: pictures with more than the square of this are restored in tiles of this side."""
+AUTOMATIC_TILE = 640
+"""Pixels: pictures with more than the square of this are restored in tiles of this side. The
+packaged denoiser then restores 24 megapixels in less than 1.5 GB; at 1024 it took 0.1 GB more."""
 
 ImageT = TypeVar("ImageT", Image.Image, np.ndarray[Any, Any], Tensor)
 
