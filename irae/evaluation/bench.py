@@ -18,9 +18,8 @@ from irae.config import ModelSection, TrainingSection
 from irae.errors import UsageError
 from irae.evaluation.memory import peak_memory
 from irae.evaluation.rendition import published_form
-from irae.flow.bijection import Chain
 from irae.flow.networks import ActNormNetwork, set_network_dtype
-from irae.flow.reversible import TwoStreams, set_reversible
+from irae.flow.reversible import can_recompute, set_reversible
 from irae.models.adapting import condition_for
 from irae.models.files import load_model
 from irae.models.irae import IRAE
@@ -192,9 +191,7 @@ def _trainers(
 ) -> list[_Subject]:
     subjects = []
     model = named_model(name)
-    parts = model.network.modules()
-    flows = any(isinstance(part, (Chain, TwoStreams)) for part in parts)
-    for reversible in (False, True) if flows else (False,):
+    for reversible in (False, True) if can_recompute(model.network) else (False,):
         model = named_model(name).to(device)
         macs = macs_per_pixel(model)
         network = model.network.train().requires_grad_(True)

@@ -154,15 +154,11 @@ class LiftedFlow(TwoStreams):
         recomputed = None if exact else run_streams(self, numbers, a, b)
         if recomputed is not None:
             return recomputed
-        if filled is not None and numbers and filled < self.width:
-            # All but the first coupling find every channel filled.
-            source = (b if start % 2 == 0 else a)[:, :filled]
-            last = wanted if len(numbers) == 1 else None
-            a, b = self._shift(start, a, b, source, last, 1, exact)
-            numbers = numbers[1:]
         for number in numbers:
+            # All but the first coupling find every channel filled.
+            given = filled if number == start else None
             last = wanted if number == numbers[-1] else None
-            a, b = self._shift(number, a, b, b if number % 2 == 0 else a, last, 1, exact)
+            a, b = self._shift(number, a, b, 1, exact, given, last)
         return a, b
 
     def inverse(
@@ -176,7 +172,7 @@ class LiftedFlow(TwoStreams):
     ) -> tuple[Tensor, Tensor]:
         """Undo ``forward`` with the same ``start``, ``stop`` and ``exact``."""
         for number in reversed(range(start, len(self.couplings) if stop is None else stop)):
-            a, b = self._shift(number, a, b, b if number % 2 == 0 else a, None, -1, exact)
+            a, b = self._shift(number, a, b, -1, exact)
         return a, b
 
     def _shift(
@@ -184,14 +180,15 @@ class LiftedFlow(TwoStreams):
         number: int,
         a: Tensor,
         b: Tensor,
-        source: Tensor,
-        wanted: int | None,
         sign: int,
         exact: bool,
+        filled: int | None = None,
+        wanted: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One coupling, forward or (with ``sign`` -1) backward."""
-        changed = (a if number % 2 == 0 else b)[:, :wanted]
-        shift = self.couplings[number](source, wanted)
+        changed, source = (a, b) if number % 2 == 0 else (b, a)
+        changed = changed[:, :wanted]
+        shift = self.couplings[number](source[:, :filled], wanted)
         if exact:
             changed = changed + sign * to_grid(shift)
             check_range(changed, exact_range(changed.dtype), f"the state after coupling {number}")

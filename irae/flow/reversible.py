@@ -35,6 +35,11 @@ def set_reversible(network: nn.Module, on: bool) -> None:
                 _hide_from_the_compiler()
 
 
+def can_recompute(network: nn.Module) -> bool:
+    """Whether any part of a network is a flow that `set_reversible` concerns."""
+    return any(isinstance(module, (Chain, TwoStreams)) for module in network.modules())
+
+
 class TwoStreams(nn.Module):
     """Base of flows of two streams, of which each of ``couplings`` shifts one by the other.
 

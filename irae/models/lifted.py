@@ -160,11 +160,7 @@ class LiftedIRAE(nn.Module):
             ModelError: the condition is missing, or a number has left the exact range.
         """
         height, width = x.shape[2:]
-        padding = (0, width % 2, 0, height % 2)
-        x = F.pad(x, padding, mode="replicate")
-        if condition is not None and condition.shape[2:] == (height, width):
-            condition = F.pad(condition.to(x), padding, mode="replicate")
-        u = self.lift(x, condition, exact=exact)
+        u = self.lift(_evened(x), _evened_condition(condition, x), exact=exact)
         a, b = self.flow(u, u, exact=exact)
         restored = picture_of(a, b)
         of_picture = a[:, :PICTURE_CHANNELS] - b[:, :PICTURE_CHANNELS]
@@ -216,18 +212,25 @@ class LiftedIRAE(nn.Module):
         a, b = self.flow.inverse(a, b, exact=remainder.exact)
         degraded = F.pixel_shuffle(a[:, :PICTURE_CHANNELS], 2) + 0.5
         if remainder.exact:
-            padded = condition
-            if condition is not None and condition.shape[2:] == (height, width):
-                padded = F.pad(
-                    condition.to(restored), (0, width % 2, 0, height % 2), mode="replicate"
-                )
-            lifted = self.lift(degraded, padded, exact=True)
+            lifted = self.lift(degraded, _evened_condition(condition, restored), exact=True)
             if not (torch.equal(a, lifted) and torch.equal(b, lifted)):
                 raise ModelError(
                     "the remainder is not of this picture, or was made by another model, machine, "
                     "device or number of threads"
                 )
         return degraded[..., :height, :width]
+
+
+def _evened(x: Tensor) -> Tensor:
+    """Repeat the last row and column where a height or width is odd."""
+    return F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
+
+
+def _evened_condition(condition: Tensor | None, x: Tensor) -> Tensor | None:
+    """The condition of the picture ``x``; one number for a whole picture needs no border."""
+    if condition is None or condition.shape[2:] != x.shape[2:]:
+        return condition
+    return _evened(condition.to(x))
 
 
 def picture_of(a: Tensor, b: Tensor) -> Tensor:

@@ -127,7 +127,7 @@ def _outside(paths: Iterable[Path], folders: list[Path]) -> Iterator[Path]:
     return (p for p in paths if not any(p.is_relative_to(folder) for folder in folders))
 
 
-def open_collection(data: DataSection, patch: int | None = None) -> Collection:
+def open_collection(data: DataSection) -> Collection:
     """Find the pictures of a run, by a look at the headers of all that lie in folders.
 
     Without ``data.validation.source``, data sets known by name are validated on their own
@@ -137,14 +137,12 @@ def open_collection(data: DataSection, patch: int | None = None) -> Collection:
 
     Args:
         data: of the run's config.
-        patch: side of the patches in pixels; ``data.patch`` if None.
 
     Raises:
         DataError: a source has no picture that can be used.
         UsageError: a source is missing or empty, there is none, or there are too few pictures to
             keep some apart.
     """
-    patch = patch or data.patch
     root = None if data.root is None else Path(data.root)
     sources = data.train or _sources_below(data_root(root).resolve())
     sets, pixels, left_out = [], [], []
@@ -162,7 +160,7 @@ def open_collection(data: DataSection, patch: int | None = None) -> Collection:
         # A folder inside another one: its pictures count once.
         own = [path for path in paths if os.path.realpath(path) not in seen]
         seen.update(os.path.realpath(path) for path in own)
-        usable, area, bad = _usable(own, patch)
+        usable, area, bad = _usable(own, data.patch)
         if own and not usable:
             raise DataError(
                 f"{source.source}: none of its {len(own):,} pictures can be used "

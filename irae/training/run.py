@@ -15,9 +15,8 @@ from torchvision.utils import save_image
 
 from irae.config import RunConfig, check_config, dump_config
 from irae.errors import ModelError, TrainingError
-from irae.flow.bijection import Chain
 from irae.flow.networks import set_network_dtype
-from irae.flow.reversible import TwoStreams, set_reversible
+from irae.flow.reversible import can_recompute, set_reversible
 from irae.models.adapting import condition_for
 from irae.models.files import load_model, save_model
 from irae.models.loaded import LoadedModel, ModelSpec
@@ -130,7 +129,7 @@ class Run:
             initialise(*network_inputs(self.network, self.batches.batch(0, whole=True)))
 
     def _needs_reversing(self) -> bool:
-        if not any(isinstance(part, (Chain, TwoStreams)) for part in self.network.modules()):
+        if not can_recompute(self.network):
             return False
         side = self.config.data.patch
         x = torch.full((1, 3, side, side), 0.5, device=self.device)
