@@ -24,6 +24,7 @@ from irae import config
 from irae.config import RunConfig
 from irae.evaluation import benchmark_config
 from irae.evaluation.benchmark_config import BenchmarkConfig
+from irae.tasks import all_tasks, schema
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -74,8 +75,16 @@ def _whole_summaries(text: str) -> str:
 
 
 def run_config() -> str:
-    """The keys of a run's config."""
-    return "\n".join(_sections(RunConfig, "", _comments(config)))
+    """The keys of a run's config, and of the two sections that depend on its task."""
+    known = _comments(config) | _comments(schema)
+    lines = list(_sections(RunConfig, "", known))
+    for task in all_tasks():
+        known |= _comments(sys.modules[type(task).__module__])
+        sections = {"degradation": task.section, "data.validation": task.validation_section}
+        for path, part in sections.items():
+            title = f"`{path}` of task `{task.name}`"
+            lines += _sections(part, "", known, title=title)
+    return "\n".join(lines)
 
 
 def benchmark_keys() -> str:
@@ -101,14 +110,15 @@ def _sections(
     prefix: str,
     comments: Mapping[str, Mapping[str, str]],
     skip: frozenset[str] = frozenset(),
+    title: str = "Top level",
 ) -> Iterator[str]:
     """A table of a model's keys, then the same for each section in it."""
-    schema = model.model_json_schema()
-    parts = schema.get("$defs", {})
-    waiting: list[tuple[str, str, Mapping[str, Any]]] = [(prefix, model.__name__, schema)]
+    found = model.model_json_schema()
+    parts = found.get("$defs", {})
+    waiting: list[tuple[str, str, Mapping[str, Any]]] = [(prefix, model.__name__, found)]
     while waiting:
         path, name, section = waiting.pop(0)
-        yield f"### {f'`{path}`' if path else 'Top level'}\n"
+        yield f"### {f'`{path}`' if path else title}\n"
         yield f"{section['description']}\n"
         yield "| key | values | default | |\n|---|---|---|---|"
         for key, value in section["properties"].items():
@@ -121,10 +131,18 @@ def _sections(
             default = f"`{_plain(value['default'])}`" if "default" in value else "needed"
             if inner is not None and isinstance(value.get("default"), dict):
                 default = ""
-            meaning = comments.get(name, {}).get(key, "")
+            meaning = _meaning(comments, name, model, key)
             cells = (f"`{key}`", _values(value), default, meaning)
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         yield ""
+
+
+def _meaning(
+    comments: Mapping[str, Mapping[str, str]], name: str, model: type[BaseModel], key: str
+) -> str:
+    """What is said of a key where it is declared, or where a base of its section declares it."""
+    names = [name, *(base.__name__ for base in model.__mro__ if base.__name__ != name)]
+    return next((comments[each][key] for each in names if key in comments.get(each, {})), "")
 
 
 def _section_of(value: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import InitErrorDetails
 
-from irae.errors import ConfigError
+from irae.errors import ConfigError, UsageError
+from irae.tasks import all_tasks, get_task
+from irae.tasks.schema import DegradationSection, Section, Share, ValidationSection
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Schema = TypeVar("Schema", bound=BaseModel)
-
-
-class Section(BaseModel):
-    """Unknown keys are errors: a misspelt option must not silently keep its default."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True)
 
 
 class ModelSection(Section):
@@ -28,35 +31,6 @@ class ModelSection(Section):
     preset: str | None = "default"
     options: dict[str, Any] = {}
     init: str | None = None  # a packaged name or model file whose weights training starts from
-
-
-class DegradationSection(Section):
-    """What is done to the clean picture. One number is fixed, a pair is a range (blind)."""
-
-    sigma: float | tuple[float, float] = (0.0, 55.0)
-    clipped: Share = 0.5  # share of samples whose noise is clipped and rounded as in a file
-    quality: int | tuple[int, int] = (5, 95)
-    quality_distribution: Literal["uniform", "log"] = "uniform"  # log: as often 5-10 as 10-20
-    subsampling: list[Literal["4:2:0", "4:4:4"]] = Field(default=["4:2:0", "4:4:4"], min_length=1)
-    aligned: Share = 0.5  # share of samples whose JPEG blocks start at the patch's corner
-    holes: dict[Literal["irregular", "center", "box"], float] = {
-        "irregular": 0.7,
-        "center": 0.1,
-        "box": 0.2,
-    }
-    box_side: tuple[Share, Share] = (0.125, 0.5)  # of center and box, as a share of the patch
-    masks: str | None = None  # a folder of mask files in place of drawn irregular masks
-
-    @model_validator(mode="after")
-    def _ranges(self) -> DegradationSection:
-        for key, low, high in (("sigma", 0.0, 255.0), ("quality", 1, 100)):
-            value = getattr(self, key)
-            first, last = value if isinstance(value, tuple) else (value, value)
-            if not low <= first <= last <= high:
-                raise ValueError(f"{key} must lie in [{low}, {high}] and rise, not {value}")
-        if not self.holes or min(self.holes.values()) < 0 or sum(self.holes.values()) <= 0:
-            raise ValueError("holes needs at least one kind with a positive share")
-        return self
 
 
 class SourceSection(Section):
@@ -76,25 +50,13 @@ class AugmentSection(Section):
     shrink: Share = 0.2  # twice the area at half the scale
 
 
-class ValidationSection(Section):
-    """What decides which weights are the best. Never a test set."""
-
-    source: str | None = None  # a data set or folder; default: some of the training pictures
-    images: int = Field(default=32, ge=1)
-    crop: int = Field(default=256, ge=16)
-    sigma: list[float] = Field(default=[15.0, 25.0, 50.0], min_length=1)
-    clipped: bool = False  # each sigma also clipped and rounded as in a file
-    quality: list[int] = Field(default=[10, 20, 40], min_length=1)
-    max_round_trip: float = Field(default=0.5, gt=0)  # in 8-bit units; beyond it, never the best
-
-
 class DataSection(Section):
     """Where clean pictures come from."""
 
     root: str | None = None  # default: $IRAE_DATA, else ./data
     train: list[SourceSection] = []  # default: the pictures below the root
     protocol: Literal["standard", "authors"] = "standard"  # what a clean patch is
-    validation: ValidationSection = ValidationSection()
+    validation: SerializeAsAny[ValidationSection] = ValidationSection()  # the task's
     patch: int = Field(default=64, ge=16)  # a multiple of the network's size_multiple
     augment: AugmentSection = AugmentSection()
     # Decoded pictures kept, on the device that trains as far as there is room, else on the host.
@@ -138,14 +100,76 @@ class TrainingSection(Section):
 
 
 class RunConfig(Section):
-    """A whole run."""
+    """A whole run. What ``degradation`` and ``data.validation`` may hold, its task says."""
 
-    task: Literal["denoise", "jpeg", "inpaint"]
+    task: str
     seed: int = Field(default=0, ge=0)
     model: ModelSection = ModelSection()
-    degradation: DegradationSection = DegradationSection()
+    degradation: SerializeAsAny[DegradationSection] = DegradationSection()
     data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
+
+    @field_validator("task")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        try:
+            get_task(name)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+    @field_validator("degradation", mode="before")
+    @classmethod
+    def _of_task(cls, value: object, info: ValidationInfo) -> object:
+        if "task" not in info.data:  # That is the fault to report.
+            return DegradationSection()
+        schema = get_task(info.data["task"]).section
+        return schema.model_validate(_own_keys(_plain(value), schema, "section"))
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _validation_of_task(cls, value: object, info: ValidationInfo) -> object:
+        content = _plain(value)
+        if "task" not in info.data or not isinstance(content, dict):
+            return value
+        schema = get_task(info.data["task"]).validation_section
+        kept = _own_keys(content.get("validation", {}), schema, "validation_section")
+        return DataSection.model_validate({**content, "validation": _checked(kept, schema)})
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value
+
+
+def _checked(content: object, schema: type[ValidationSection]) -> ValidationSection:
+    """``data.validation`` checked; errors say where in ``data`` they are."""
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        found = [
+            InitErrorDetails(
+                type=each["type"],
+                loc=("validation", *each["loc"]),
+                input=each["input"],
+                ctx=each.get("ctx", {}),
+            )
+            for each in error.errors()
+        ]
+        raise ValidationError.from_exception_data("data", found) from None
+
+
+def _own_keys(content: object, schema: type[Section], kind: str) -> object:
+    """A section without the defaults of other tasks, all of which irae 0.1 wrote down."""
+    if not isinstance(content, dict):
+        return content
+    others: dict[str, Any] = {}
+    for task in all_tasks():
+        others |= getattr(task, kind)().model_dump(mode="json")
+    return {
+        key: value
+        for key, value in content.items()
+        if key in schema.model_fields or key not in others or others[key] != value
+    }
 
 
 def find_config(name: str | Path) -> Path:
@@ -222,8 +246,17 @@ def check_schema(schema: type[Schema], content: dict[str, Any], origin: str) -> 
         return schema.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "(top level)"
-        reason = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        where = list(first["loc"])
+        # A section that its task checked carries the error of that check.
+        while isinstance(inner := first.get("ctx", {}).get("error"), ValidationError):
+            first = inner.errors()[0]
+            where += first["loc"]
+        key = ".".join(str(part) for part in where) or "(top level)"
+        reason = (
+            "unknown key"
+            if first["type"] == "extra_forbidden"
+            else first["msg"].removeprefix("Value error, ")
+        )
         raise ConfigError(f"{origin}: {key}: {reason}") from None
 
 

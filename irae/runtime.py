@@ -147,3 +147,10 @@ def versions() -> dict[str, str]:
     packages = ("irae", "torch", "torchvision", "pillow", "numpy", "safetensors")
     found = {name: version(name) for name in packages}
     return {**found, "python": platform.python_version(), "machine": platform.platform()}
+
+
+def upload(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor from the host, on ``device``, without making the host wait for it."""
+    if device.type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)

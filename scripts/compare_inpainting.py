@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from irae.data.protocols import MaskFolder, get_protocol
 from irae.data.registry import open_data
 from irae.evaluation.evaluate import markdown_table
 from irae.imaging.metrics import psnr
 from irae.models.files import load_model
+from irae.tasks.inpaint import MaskFolder
+from irae.tasks.protocols import get_protocol
 
 SHARES = ((1, 10), (10, 20), (20, 30), (30, 40), (40, 50), (50, 60))
 """Per cent of the mask that is hole, from and below."""

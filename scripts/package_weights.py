@@ -18,23 +18,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from regression_scores import regression_scores
 
 from irae.config import check_config
 from irae.data.folder import PictureSet
-from irae.data.protocols import Degradation, Jpeg, MaskFolder, Noise
 from irae.data.registry import open_data
 from irae.evaluation.evaluate import evaluate
-from irae.evaluation.guard import guard_figures
-from irae.imaging.degrade import add_noise, irregular_mask, jpeg_compress
 from irae.models.checksums import write_checksums
 from irae.models.files import load_model, save_model
 from irae.models.loaded import LoadedModel
-from irae.runtime import generator
+from irae.tasks.base import Degradation
+from irae.tasks.denoise import Noise
+from irae.tasks.inpaint import MaskFolder, Strokes
+from irae.tasks.jpeg import Jpeg
 from irae.training.validation import Score, Validation
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "irae" / "weights"
 COSTED_IMAGES = 4
 LARGEST_SHIFT = 0.005  # dB that storing in half precision may cost
+
+
+ROUND_TRIPS: dict[str, list[Degradation]] = {
+    "denoise": [Noise((15, 25, 50)[i % 3], clipped=i % 2 == 1) for i in range(6)],
+    "jpeg": [Jpeg(10), Jpeg(20), Jpeg(40)],
+    "inpaint": [Strokes()],
+}
+"""What is done to the pictures in turn whose way back is measured."""
 
 
 def levels(task: str, data: Path) -> tuple[str, list[Degradation]]:
@@ -58,13 +67,10 @@ def round_trips(model: LoadedModel, data: Path, count: int | None) -> dict[str, 
     worst, exact, trips = 0.0, 0, 0
     for index in range(min(len(pictures), count or len(pictures))):
         clean = pictures.load(index).float() / 255
-        rng, mask = generator(index), None
-        if model.task == "denoise":
-            degraded = add_noise(clean, (15, 25, 50)[index % 3], rng, clip=index % 2 == 1)
-        elif model.task == "jpeg":
-            degraded = jpeg_compress(clean, (10, 20, 40)[index % 3])
-        else:
-            degraded, mask = clean, irregular_mask(*clean.shape[1:], rng)[None]
+        damages = ROUND_TRIPS[model.task]
+        damaged = damages[index % len(damages)].degrade(clean, (index,))
+        degraded = damaged.pixels
+        mask = None if damaged.mask is None else damaged.mask[None]
         given, _, recovered = model.round_trip(degraded[None], mask, exact=False)
         worst = max(worst, float((given - recovered).abs().max()) * 255)
         for precision in ("fp32", "bf16") if model.exact else ():
@@ -209,7 +215,7 @@ def package(
         "dead_units": round(score.dead, 4),
         "history": history(best, start, score),
         "bfloat16_cost": round(bfloat16_cost(halved, pictures, degradations), 4),
-        "guard": guard_figures(halved.to("cpu", "fp32")),
+        "guard": regression_scores(halved.to("cpu", "fp32")),
         "config": config,
         "versions": trained["versions"],
     }
@@ -224,10 +230,10 @@ def package(
     print(page)
 
 
-def state_guard_anew(name: str, note: str = "") -> None:
-    """Measure the guard figures of a packaged model again; its weights stay as they are."""
+def state_scores_anew(name: str, note: str = "") -> None:
+    """Measure the regression scores of a packaged model again; its weights stay as they are."""
     model = load_model(WEIGHTS / f"{name}.safetensors")
-    card = {**model.spec.card, "guard": guard_figures(model)}
+    card = {**model.spec.card, "guard": regression_scores(model)}
     if note:
         card["data"] += f"; {note}"
         page = markdown(name, card, model.parameters)
@@ -241,14 +247,14 @@ def state_guard_anew(name: str, note: str = "") -> None:
 def main() -> None:
     """Package one run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="Or 'guard': only measure NAME's guard figures.")
+    parser.add_argument("run", type=Path, help="Or 'guard': only measure NAME's regression scores.")
     parser.add_argument("name")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--max-images", type=int, help="Measure fewer; the card says so.")
     parser.add_argument("--note", default="", help="Said after the data in the card.")
     arguments = parser.parse_args()
     if str(arguments.run) == "guard":
-        state_guard_anew(arguments.name, arguments.note)
+        state_scores_anew(arguments.name, arguments.note)
         return
     package(
         arguments.run,

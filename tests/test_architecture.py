@@ -19,15 +19,16 @@ ALLOWED = {
     "errors": set(),
     "runtime": set(),
     "writing": set(),
-    "config": set(),
+    "config": {"tasks"},
     "flow": set(),
     "imaging": set(),
     "models": {"flow", "imaging"},
     "data": {"imaging"},
-    "training": {"config", "data", "imaging", "models", "flow"},
-    "evaluation": {"config", "training", "data", "imaging", "models", "flow"},
-    "restoring": {"imaging", "models"},
-    "ui": {"restoring", "imaging", "models"},
+    "tasks": {"models", "data", "imaging", "flow"},
+    "training": {"config", "tasks", "data", "imaging", "models", "flow"},
+    "evaluation": {"config", "training", "tasks", "data", "imaging", "models", "flow"},
+    "restoring": {"tasks", "imaging", "models"},
+    "ui": {"restoring", "tasks", "imaging", "models"},
 }
 
 
@@ -58,6 +59,15 @@ def test_every_part_has_its_rule() -> None:
         if (path.suffix == ".py" or (path / "__init__.py").is_file())
     }
     assert parts - {"__init__", "__main__", "cli"} == set(ALLOWED)
+
+
+def test_configs_ask_the_light_half_of_tasks_only() -> None:
+    tree = ast.parse((PACKAGE / "config.py").read_text(encoding="utf-8"))
+    found = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in found if name and name.startswith("irae.tasks")} == {
+        "irae.tasks",
+        "irae.tasks.schema",
+    }
 
 
 COMMANDS = [

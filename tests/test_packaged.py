@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from skimage import data
 from torch import Tensor
 
 from irae import Restorer, load_model
-from irae.evaluation.guard import LEVELS, guard_damage, guard_figures, guard_pictures
 from irae.imaging.degrade import add_noise, apply_mask, irregular_mask, jpeg_compress
 from irae.imaging.files import read_picture
 from irae.imaging.metrics import psnr
 from irae.models.files import packaged_models
 from irae.runtime import generator
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+from regression_scores import LEVELS, regression_pictures, regression_scores  # noqa: E402
 
 # Damage, and the least gain in dB that the weights must bring on this photograph.
 CASES = {
@@ -69,19 +72,20 @@ def test_a_photograph_gets_better_and_comes_back(
 def test_the_figures_are_those_of_the_card(task: str, precision: str) -> None:
     model = load_model(task)
     stated = model.spec.card["guard"]
-    measured = guard_figures(model.to("cpu", precision))
+    measured = regression_scores(model.to("cpu", precision))
     assert measured.keys() == stated.keys()
     for level, figure in measured.items():
         assert abs(figure - stated[level]) <= 0.02, level
 
 
 @pytest.mark.parametrize("task", CASES)
-def test_guard_pictures_come_back(task: str) -> None:
+def test_regression_pictures_come_back(task: str) -> None:
     model = load_model(task)
-    for index, picture in enumerate(guard_pictures()):
-        for level in LEVELS[task]:
-            degraded, mask = guard_damage(picture, level, index)
-            given, _, recovered = model.round_trip(degraded, mask)
+    for index, picture in enumerate(regression_pictures()):
+        for level in LEVELS[task].values():
+            damaged = level.degrade(picture[0], (index,))
+            mask = None if damaged.mask is None else damaged.mask[None]
+            given, _, recovered = model.round_trip(damaged.pixels[None], mask)
             assert (given - recovered).abs().max().item() * 255 <= 0.5
 
 

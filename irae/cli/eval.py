@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irae.cli.options import Device, Ensemble
+from irae.cli.options import Device, Ensemble, known_task
 from irae.errors import UsageError
+from irae.tasks import get_task, task_names
 
 if TYPE_CHECKING:
-    from irae.data.protocols import Degradation, Hole, Jpeg
-    from irae.evaluation.evaluate import Evaluation
+    from irae.evaluation.results import Evaluation
+    from irae.tasks.base import Degradation, Task
 
-DEFAULT_SIGMAS = "15,25,50"
-DEFAULT_QUALITIES = "10,20,30,40"
-
-# Which task each option of the damage belongs to.
+# Which task each option of the damage belongs to; --levels and --task are of any.
 _OPTIONS = {
     "--sigma": "denoise",
     "--clipped": "denoise",
@@ -40,16 +38,25 @@ def eval_(
         str, typer.Option("--data", help="celeba, flowers, birds (their test part), or a folder.")
     ],
     task: Annotated[
-        str | None, typer.Option("--task", help="denoise, jpeg or inpaint. Default: the model's.")
+        str | None,
+        typer.Option(
+            "--task",
+            callback=known_task,
+            help=f"{', '.join(task_names())}. Default: the model's.",
+        ),
+    ] = None,
+    levels: Annotated[
+        str | None,
+        typer.Option("--levels", help="How much damage, as --sigma, --quality or --hole say it."),
     ] = None,
     sigma: Annotated[
-        str | None, typer.Option("--sigma", help=f"Noise, 0 to 255. Default: {DEFAULT_SIGMAS}.")
+        str | None, typer.Option("--sigma", help="Noise, 0 to 255. Default: 15,25,50.")
     ] = None,
     clipped: Annotated[
         bool, typer.Option("--clipped", help="Noisy pictures in 8 bits, as in a real file.")
     ] = False,
     quality: Annotated[
-        str | None, typer.Option("--quality", help=f"JPEG, 1 to 100. Default: {DEFAULT_QUALITIES}.")
+        str | None, typer.Option("--quality", help="JPEG, 1 to 100. Default: 10,20,30,40.")
     ] = None,
     subsampling: Annotated[
         str | None, typer.Option("--subsampling", help="4:2:0 or 4:4:4. Default: 4:2:0.")
@@ -102,43 +109,42 @@ def eval_(
     """
     # What can be refused at once is refused before anything slow is imported.
     given = {
-        "--sigma": sigma is not None,
-        "--clipped": clipped,
-        "--quality": quality is not None,
-        "--subsampling": subsampling is not None,
-        "--mask": mask is not None,
-        "--hole": hole is not None,
+        "--sigma": sigma,
+        "--clipped": clipped or None,
+        "--quality": quality,
+        "--subsampling": subsampling,
+        "--mask": mask,
+        "--hole": hole,
     }
     if max_images is not None and max_images < 1:
         raise UsageError(f"--max-images is {max_images}; use at least 1")
     if threads is not None and threads < 1:
         raise UsageError(f"--threads is {threads}; use at least 1")
-    if task not in (None, *_OPTIONS.values()):
-        raise UsageError(f"--task {task!r} is unknown; use denoise, jpeg or inpaint")
+    asked = None if task is None else get_task(task)
     _check_csv(csv, overwrite)
 
     import torch
 
-    from irae.data.protocols import get_protocol
     from irae.data.registry import open_data
     from irae.evaluation.evaluate import evaluate
     from irae.models.files import load_model
     from irae.runtime import network_dtype, select_device
+    from irae.tasks.matching import suits, task_of
+    from irae.tasks.protocols import get_protocol
 
     network_dtype(precision)
     rules = get_protocol(protocol)
     where = select_device(device)
     loaded = load_model(model)
-    if task not in (None, loaded.task):
-        raise UsageError(f"model {model!r} is for {loaded.task}, not for --task {task}")
-    for option, present in given.items():
-        if present and _OPTIONS[option] != loaded.task:
+    chosen = asked or task_of(loaded)
+    if not suits(loaded, chosen):
+        raise UsageError(f"model {model!r} is for {task_of(loaded).name}, not for --task {task}")
+    for option, value in given.items():
+        if value is not None and _OPTIONS[option] != chosen.name:
             raise UsageError(
-                f"{option} is for {_OPTIONS[option]}; model {model!r} is for {loaded.task}"
+                f"{option} is for {_OPTIONS[option]}; model {model!r} is for {chosen.name}"
             )
-    degradations = _degradations(
-        loaded.task, sigma, clipped, quality, subsampling or "4:2:0", mask, hole
-    )
+    degradations = _levels(chosen, given, levels)
     pictures = open_data(data, root=root, split="test", protocol=rules.name)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -164,72 +170,20 @@ def eval_(
         _write_csv(csv, evaluation)
 
 
-def _degradations(
-    task: str,
-    sigma: str | None,
-    clipped: bool,
-    quality: str | None,
-    subsampling: str,
-    mask: Path | None,
-    hole: str | None,
-) -> list[Degradation]:
-    from irae.data.protocols import MaskFolder, Noise
-
-    if task == "denoise":
-        text = DEFAULT_SIGMAS if sigma is None else sigma
-        return [Noise(level, clipped) for level in _numbers("--sigma", text, 0, 255)]
-    if task == "jpeg":
-        text = DEFAULT_QUALITIES if quality is None else quality
-        return [_jpeg(level, subsampling) for level in _numbers("--quality", text, 1, 100)]
-    if mask is not None and hole is not None:
-        raise UsageError("--mask and --hole exclude each other; give one")
-    if mask is not None:
-        return [MaskFolder.open(mask)]
-    if hole is None:
-        raise UsageError("an inpainting model needs holes; give --mask FOLDER or --hole center:N")
-    return [_hole(hole)]
-
-
-def _numbers(option: str, text: str, low: int, high: int) -> list[float]:
-    """Numbers from low to high, parted by commas."""
-    numbers = []
-    for word in text.split(","):
-        try:
-            number = float(word)
-        except ValueError:
-            raise UsageError(
-                f"{option} {text!r}: {word.strip()!r} is no number; write them as in 10,20"
-            ) from None
-        # Written so that "nan" fails too.
-        if not low <= number <= high:
-            raise UsageError(f"{option} {text!r}: {word.strip()} is not from {low} to {high}")
-        numbers.append(number)
-    return numbers
-
-
-def _jpeg(quality: float, subsampling: str) -> Jpeg:
-    from irae.data.protocols import Jpeg
-
-    if not quality.is_integer():
-        raise UsageError(f"--quality {quality:g} is no whole number")
-    if subsampling == "4:2:0":
-        return Jpeg(int(quality), "4:2:0")
-    if subsampling == "4:4:4":
-        return Jpeg(int(quality), "4:4:4")
-    raise UsageError(f"--subsampling {subsampling!r} is unknown; use 4:2:0 or 4:4:4")
-
-
-def _hole(text: str) -> Hole:
-    from irae.data.protocols import Hole
-
-    place, _, side = text.partition(":")
-    # Nine digits: Python refuses to read numbers of thousands.
-    if side.isascii() and side.isdigit() and len(side) <= 9 and int(side) >= 1:
-        if place == "center":
-            return Hole("center", int(side))
-        if place == "box":
-            return Hole("box", int(side))
-    raise UsageError(f"--hole {text!r} is malformed; write center:N or box:N, N pixels from 1")
+def _levels(task: Task, given: dict[str, Any], levels: str | None) -> list[Degradation]:
+    """The levels of damage that the options ask for."""
+    option = f"--{task.level_option}"
+    text = given.get(option)
+    if text is not None and levels is not None:
+        raise UsageError(f"{option} and --levels are the same thing; give one")
+    option, text = (option, text) if levels is None else ("--levels", levels)
+    said = {name: given.get(f"--{name}") for name in task.variants}
+    try:
+        return task.levels(text, **{name: value for name, value in said.items() if value})
+    except UsageError as error:
+        raise UsageError(
+            f"{option} {text!r}: {error}" if text is not None else str(error)
+        ) from None
 
 
 def _check_csv(path: Path | None, overwrite: bool) -> None:

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from irae.cli.options import known_task
 from irae.errors import UsageError
+from irae.tasks import get_task, task_names
 
 
 def import_(
@@ -20,7 +22,10 @@ def import_(
     output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
     task: Annotated[
         str | None,
-        typer.Option(help="denoise, jpeg or inpaint. Default: jpeg for .npz, else denoise."),
+        typer.Option(
+            callback=known_task,
+            help=f"{', '.join(task_names())}. Default: jpeg for .npz, else denoise.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the output if it exists.")] = False,
 ) -> None:
@@ -31,20 +36,20 @@ def import_(
     from irae.models.files import save_model
     from irae.models.loaded import ModelSpec
     from irae.models.peers import load_foreign
-    from irae.models.registry import NETWORKS, TASKS
+    from irae.tasks.matching import missing_input, tasks_for
 
-    if task not in (None, *TASKS):
-        raise UsageError(f"--task {task!r} is unknown; there are: {', '.join(TASKS)}")
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: a model file ends in .safetensors")
     if output.exists() and not overwrite:
         raise UsageError(f"{output}: exists already; use --overwrite")
     network, found = load_foreign(checkpoint)
     task = task or found.task
-    if task not in NETWORKS[found.network].tasks:
+    missing = missing_input(get_task(task), network)
+    if missing is not None:
+        does = ", ".join(each.name for each in tasks_for(network))
         raise UsageError(
-            f"--task {task}: {checkpoint} holds {found.network}, which does "
-            f"{', '.join(NETWORKS[found.network].tasks)}"
+            f"--task {task}: {checkpoint} holds {found.network}, which takes {missing}; "
+            f"it does {does}"
         )
     card = {"imported_from": checkpoint.name}
     save_model(output, network, ModelSpec(found.network, found.options, task, card))

@@ -6,6 +6,18 @@ from typing import Annotated, Literal
 
 import typer
 
+from irae.tasks import get_task
+
+
+def known_task(name: str | None) -> str | None:
+    """A name of a task as it was given; a callback of options.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    return None if name is None else get_task(name).name
+
+
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from irae.cli.options import Device, Ensemble, Precision
+from irae.cli.options import Device, Ensemble, Precision, known_task
 from irae.errors import UsageError
+from irae.tasks import get_task, task_names
 
 
 def restore(
@@ -27,10 +28,11 @@ def restore(
         ),
     ] = None,
     task: Annotated[
-        Literal["denoise", "jpeg", "inpaint"] | None,
+        str | None,
         typer.Option(
-            help="What to undo. Default: inpaint with --mask, else what irae inspect finds; a clean"
-            " picture is left as it is."
+            callback=known_task,
+            help=f"What to undo: {', '.join(task_names())}. Default: inpaint with --mask, else what"
+            " irae inspect finds; a clean picture is left as it is.",
         ),
     ] = None,
     mask: Annotated[
@@ -155,7 +157,7 @@ def restore(
     )
     restorers = Restorers(settings, Talk.note)
     # Before anything is done: an option that does not fit is an error of the whole command.
-    first = restorers.restorer_for(task or ("denoise" if mask is None else "inpaint"))
+    first = restorers.restorer_for(task or restorers.default_task(masked=mask is not None))
     _check_mask(first.task, mask)
 
     def tell(outcome: Outcome) -> None:
@@ -180,7 +182,7 @@ def restore(
 
 def _check_mask(task: str, mask: Path | None) -> None:
     """Holes need a mask, and nothing else takes one."""
-    if task == "inpaint" and mask is None:
+    if get_task(task).needs_mask and mask is None:
         raise UsageError("inpainting needs --mask, a picture that is white in the holes")
-    if task != "inpaint" and mask is not None:
+    if not get_task(task).needs_mask and mask is not None:
         raise UsageError(f"--mask is for inpainting, not for {task}; drop --mask or --task/--model")

@@ -70,10 +70,12 @@ def roundtrip(
     from irae.models.files import load_model
     from irae.models.reversibility import measure_reversibility
     from irae.runtime import generator, select_device
+    from irae.tasks.matching import task_of
 
     loaded = load_model(model).to(select_device(device), "fp32")
-    if mask is not None and not loaded.takes_mask:
-        raise UsageError(f"model {model!r} ({loaded.task}) takes no --mask")
+    task = task_of(loaded)
+    if mask is not None and not task.needs_mask:
+        raise UsageError(f"model {model!r} ({task.name}) takes no --mask")
     rows: list[dict[str, Any]] = []
     failed = False
 
@@ -103,7 +105,7 @@ def roundtrip(
                 hole = read_mask(mask, height=height, width=width, orientation=source.orientation)[
                     None
                 ]
-            elif loaded.takes_mask:
+            elif task.needs_mask:
                 hole = irregular_mask(height, width, generator(index))[None]
             exact = None
             if loaded.exact:

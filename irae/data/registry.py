@@ -95,7 +95,7 @@ REGISTRY: dict[str, DataSource] = {
 }
 
 
-def data_root(root: Path | None = None) -> Path:
+def data_root(root: Path | str | None = None) -> Path:
     """The folder data sets lie in: ``root``, else ``$IRAE_DATA``, else ``./data``."""
     if root is not None:
         return Path(root).expanduser()

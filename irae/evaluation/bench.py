@@ -27,7 +27,7 @@ from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import NETWORKS, build_network, resolve_options
 from irae.models.restoring_form import has_restoring_form
 from irae.runtime import generator, network_dtype
-from irae.training.batches import Batch
+from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
 from irae.training.optimisation import Optimisation
 
@@ -120,7 +120,7 @@ def named_model(name: str) -> LoadedModel:
     presets = NETWORKS[network].presets
     chosen = preset or ("default" if "default" in presets else next(iter(presets), None))
     section = ModelSection(network=network, preset=chosen)
-    return untrained(section, NETWORKS[network].tasks[0], name)
+    return untrained(section, "", name)
 
 
 def untrained(section: ModelSection, task: str, name: str) -> LoadedModel:

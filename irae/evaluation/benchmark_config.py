@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from irae.config import (
     AugmentSection,
-    Section,
     SourceSection,
     TrainingSection,
     check_schema,
@@ -22,6 +21,8 @@ from irae.config import (
     shipped_configs,
 )
 from irae.errors import ConfigError
+from irae.tasks import task_names
+from irae.tasks.schema import Level, Section
 
 FOLDER = "benchmark/"
 """Where benchmarks lie among the shipped configs."""
@@ -47,14 +48,22 @@ class DatasetSection(Section):
 class TaskSection(Section):
     """One kind of damage at several levels."""
 
-    task: Literal["denoise", "jpeg", "inpaint"] | None = None  # default: the section's name
-    # Sigma, quality, or holes: center:N, box:N (pixels) and irregular (the files of masks).
-    levels: list[int | float | str] = Field(min_length=1)
+    task: str | None = None  # default: the section's name
+    # As the task reads them: sigma, quality, or holes: center:N, box:N (pixels) and irregular (the
+    # files of masks).
+    levels: list[Level] = Field(min_length=1)
     clipped: bool = False  # noisy pictures in 8 bits, as in a real file
     subsampling: Literal["4:2:0", "4:4:4"] = "4:2:0"
     masks: str | None = None  # for irregular: a folder of test masks, here or below the data root
     luma: bool = False  # measured on Y, from gray pictures
     degradation: dict[str, Any] = {}  # of the training, over what follows from the level
+
+    @field_validator("task")
+    @classmethod
+    def _registered(cls, name: str | None) -> str | None:
+        if name is not None and name not in task_names():
+            raise ValueError(f"{name!r} is unknown; there are: {', '.join(task_names())}")
+        return name
 
 
 class BenchmarkModelSection(Section):

@@ -11,7 +11,6 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from irae.data.folder import PictureSet
-from irae.data.protocols import Damaged, get_protocol
 from irae.data.registry import open_data
 from irae.errors import ConfigError, ModelError
 from irae.evaluation.cells import Cell
@@ -21,6 +20,10 @@ from irae.imaging.metrics import rgb_to_y
 from irae.models.files import load_model
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.peers import load_foreign
+from irae.tasks import get_task
+from irae.tasks.base import Damaged
+from irae.tasks.matching import suits, task_of
+from irae.tasks.protocols import get_protocol
 from irae.writing import write_atomically
 
 SAMPLES = "samples"
@@ -42,9 +45,10 @@ def load_given(cell: Cell) -> LoadedModel:
             places = cell.config.checkpoints or "the folder that --set checkpoints=DIR would name"
             raise ModelError(f"{name}: no such checkpoint, here or in {places}")
         model = load_model(name if path is None else path)
-    if model.task != cell.task:
+    if not suits(model, get_task(cell.task)):
         raise ModelError(
-            f"checkpoint {name!r} is for {model.task}, not for {cell.task}; limit the tasks of "
+            f"checkpoint {name!r} is for {task_of(model).name}, not for {cell.task}; "
+            f"limit the tasks of "
             f"models.{cell.model}"
         )
     return model
@@ -114,7 +118,7 @@ def _samples(
         if cell.task_section.luma:
             clean = (rgb_to_y(clean) * 255).round() / 255
         damaged = rules.damage(clean, cell.degradation(), seed, index)
-        restored = _restore(cell, model, damaged)
+        restored = _restore(model, damaged)
         name = pictures.paths[index].stem
         where = Path(SAMPLES) / cell.dataset / cell.damage / f"{index}-{name}"
         files = {
@@ -129,8 +133,7 @@ def _samples(
     return written
 
 
-def _restore(cell: Cell, model: LoadedModel, damaged: Damaged) -> Tensor:
+def _restore(model: LoadedModel, damaged: Damaged) -> Tensor:
     mask = None if damaged.mask is None else damaged.mask[None]
-    sigma = float(cell.level) if cell.task == "denoise" else None
     with torch.inference_mode():
-        return model.restore(damaged.pixels[None], mask, sigma=sigma)[0].float().cpu()
+        return model.restore(damaged.pixels[None], mask, sigma=damaged.sigma)[0].float().cpu()

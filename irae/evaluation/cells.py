@@ -9,33 +9,31 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from irae.config import (
-    DataSection,
-    DegradationSection,
     ModelSection,
     RunConfig,
     SourceSection,
     TrainingSection,
-    ValidationSection,
     check_schema,
 )
-from irae.data.protocols import Degradation, Hole, Jpeg, MaskFolder, Noise
 from irae.data.registry import data_root
-from irae.errors import ConfigError
+from irae.errors import ConfigError, UsageError
 from irae.evaluation.benchmark_config import (
     BenchmarkConfig,
     BenchmarkModelSection,
     DatasetSection,
     TaskSection,
 )
-from irae.models.registry import Task, resolve_options
+from irae.models.registry import resolve_options
+from irae.tasks import get_task, task_names
+from irae.tasks.base import Degradation
+from irae.tasks.inpaint import IRREGULAR, MaskFolder
+from irae.tasks.schema import DegradationSection, Level
 
 # Steps of a schedule whose end is set by the clock, until the speed is known.
 ENDLESS = 10**8
-
-Level = int | float | str
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,15 @@ class Cell:
         config: of the whole benchmark.
         dataset: name in the config.
         task_name: name in the config.
-        task: ``denoise``, ``jpeg`` or ``inpaint``.
-        level: sigma, quality, or the words for a hole.
+        task: its name.
+        level: as its task reads it: sigma, quality, the words for a hole.
         model: name in the config.
     """
 
     config: BenchmarkConfig
     dataset: str
     task_name: str
-    task: Task
+    task: str
     level: Level
     model: str
 
@@ -128,22 +126,27 @@ class Cell:
                 return path
         return None
 
+    @property
+    def _planned(self) -> Degradation:
+        """The damage, without a look at the mask files that it may need."""
+        masks = self.task_section.masks
+        return (
+            MaskFolder(Path(masks), ()) if masks and self.level == IRREGULAR else self.degradation()
+        )
+
     def degradation(self) -> Degradation:
         """The damage to the test pictures.
 
         Raises:
             DataError: a folder of masks is missing or empty.
         """
-        if self.task == "denoise":
-            return Noise(float(self.level), self.task_section.clipped)
-        if self.task == "jpeg":
-            return Jpeg(int(self.level), self.task_section.subsampling)
-        if self.level == "irregular":
-            masks = Path(str(self.task_section.masks)).expanduser()
+        section, task = self.task_section, get_task(self.task)
+        said: dict[str, Any] = {"clipped": section.clipped, "subsampling": section.subsampling}
+        if section.masks is not None:
+            masks = Path(section.masks).expanduser()
             below = data_root(self.root) / masks
-            return MaskFolder.open(below if below.is_dir() and not masks.is_dir() else masks)
-        place, _, side = str(self.level).partition(":")
-        return Hole("center" if place == "center" else "box", int(side))
+            said["mask"] = below if below.is_dir() and not masks.is_dir() else masks
+        return task.level(self.level, **{k: v for k, v in said.items() if k in task.variants})
 
     @cached_property
     def run_config(self) -> RunConfig:
@@ -160,30 +163,31 @@ class Cell:
         if "validate_every" not in said:
             # Nothing is chosen by a validation here; there is one, at the end.
             changed["validate_every"] = ENDLESS
-        level: dict[str, list[Level]] = {"sigma": [self.level]} if self.task == "denoise" else {}
-        level = {"quality": [self.level]} if self.task == "jpeg" else level
         validation = {
             "source": data.validation or self.dataset,
             "images": 4,
             "crop": data.patch,
             "max_round_trip": 1e30,
-            **level,
+            **self._planned.validation(),
         }
-        return RunConfig(
-            task=self.task,
-            seed=config.seed,
-            model=ModelSection(network=model.network, preset=model.preset, options=model.options),
-            degradation=self._training_degradation(),
-            data=DataSection(
-                root=config.root,
-                train=data.train or [SourceSection(source=self.dataset)],
-                protocol=config.protocol,
-                validation=ValidationSection.model_validate(validation),
-                patch=data.patch,
-                augment=config.augment,
+        content = {
+            "task": self.task,
+            "seed": config.seed,
+            "model": ModelSection(
+                network=model.network, preset=model.preset, options=model.options
             ),
-            training=training.model_copy(update=changed),
-        )
+            "degradation": self._training_degradation(),
+            "data": {
+                "root": config.root,
+                "train": data.train or [SourceSection(source=self.dataset)],
+                "protocol": config.protocol,
+                "validation": validation,
+                "patch": data.patch,
+                "augment": config.augment,
+            },
+            "training": training.model_copy(update=changed),
+        }
+        return RunConfig.model_validate(content)
 
     @property
     def steps(self) -> int | None:
@@ -196,24 +200,10 @@ class Cell:
 
     def _training_degradation(self) -> DegradationSection:
         """That of the test, so that every model is trained for the cell it is tested in."""
-        said: dict[str, Any]
-        if self.task == "denoise":
-            said = {"sigma": self.level, "clipped": float(self.task_section.clipped)}
-        elif self.task == "jpeg":
-            kinds = [self.task_section.subsampling]
-            said = {"quality": self.level, "subsampling": kinds, "aligned": 1}
-        elif self.level == "irregular":
-            said = {"holes": {"irregular": 1}}
-        else:
-            place, _, side = str(self.level).partition(":")
-            share = int(side) / self.dataset_section.patch
-            # The authors' hole called "center" is a box anywhere, each side moved in by up to 1/8.
-            if self.config.protocol == "authors":
-                said = {"holes": {"box": 1}, "box_side": [0.75 * share, share]}
-            else:
-                said = {"holes": {place: 1}, "box_side": [share, share]}
+        said = self._planned.training(self.dataset_section.patch, self.config.protocol)
         said = {**said, **self.task_section.degradation}
-        return check_schema(DegradationSection, said, f"tasks.{self.task_name}.degradation")
+        schema = get_task(self.task).section
+        return check_schema(schema, said, f"tasks.{self.task_name}.degradation")
 
     def network_options(self) -> dict[str, Any]:
         """All options of the network to train: what a preset stands for may change with a version.
@@ -300,29 +290,22 @@ def plan(config: BenchmarkConfig, pattern: str | None = None) -> list[Cell]:
     return cells
 
 
-def _task(name: str, section: TaskSection) -> Task:
+def _task(name: str, section: TaskSection) -> str:
+    """The task of a section: what it says, or what it is called."""
     if section.task is not None:
         return section.task
-    found: dict[str, Task] = {task: task for task in get_args(Task)}
-    if name not in found:
-        raise ConfigError(f"tasks.{name}.task: is missing; give {', '.join(found)}")
-    return found[name]
+    if name not in task_names():
+        raise ConfigError(f"tasks.{name}.task: is missing; give {', '.join(task_names())}")
+    return name
 
 
 def _levels(name: str, section: TaskSection) -> list[Level]:
-    task = _task(name, section)
+    task = get_task(_task(name, section))
     for level in section.levels:
-        if task == "inpaint":
-            place, _, side = str(level).partition(":")
-            fits = place in ("center", "box") and side.isascii() and side.isdigit() and int(side)
-            if level == "irregular" and section.masks is None:
-                raise ConfigError(f"tasks.{name}.masks: irregular holes need a folder of masks")
-            if not fits and level != "irregular":
-                raise ConfigError(
-                    f"tasks.{name}.levels: {level!r} is none of center:N, box:N, irregular"
-                )
-        elif isinstance(level, str) or not 0 <= level <= 255:
-            raise ConfigError(f"tasks.{name}.levels: {level!r} is not a number from 0 to 255")
-        elif task == "jpeg" and (level != int(level) or not 1 <= level <= 100):
-            raise ConfigError(f"tasks.{name}.levels: {level!r} is not a quality from 1 to 100")
+        if level == IRREGULAR and section.masks is not None:
+            continue  # The folder is looked at when the cell is run.
+        try:
+            task.level(level)
+        except UsageError as error:
+            raise ConfigError(f"tasks.{name}.levels: {level!r}: {error}") from None
     return section.levels

@@ -26,10 +26,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from irae.data.folder import PictureSet
-from irae.data.protocols import Damaged, Degradation, Noise, Protocol, get_protocol
 from irae.errors import ModelError, UsageError
 from irae.evaluation.results import (
-    MEASURES,
     Evaluation,
     LevelResult,
     PictureResult,
@@ -37,11 +35,14 @@ from irae.evaluation.results import (
     format_score,
     markdown_table,
 )
-from irae.imaging.metrics import psnr, psnr_b, rgb_to_y
+from irae.imaging.metrics import rgb_to_y
 from irae.models.loaded import LoadedModel
+from irae.tasks import get_task
+from irae.tasks.base import Damaged, Degradation, Task
+from irae.tasks.matching import suits, task_of
+from irae.tasks.protocols import Protocol, get_protocol
 
 __all__ = [
-    "MEASURES",
     "Evaluation",
     "LevelResult",
     "PictureResult",
@@ -86,7 +87,8 @@ def evaluate(
     rules = get_protocol(protocol)
     luma = model.channels == 1 if luma is None else luma
     _check(model, degradations, rules, luma)
-    size = rules.batch_size(model.task)
+    task = get_task(degradations[0].task)
+    size = rules.batch_size(task)
     wanted, count = _counts(pictures, max_images, size, rules)
     levels = []
     with tqdm(
@@ -104,7 +106,7 @@ def evaluate(
         model=model.name,
         network=model.spec.network,
         parameters=model.parameters,
-        task=model.task,
+        task=task.name,
         data=pictures.name,
         count=count,
         dropped=wanted - count,
@@ -129,9 +131,11 @@ def _check(
             " use protocol standard"
         )
     for degradation in degradations:
-        if degradation.task != model.task:
+        if degradation.task != degradations[0].task:
+            raise UsageError(f"levels of {degradation.task} and {degradations[0].task} together")
+        if not suits(model, get_task(degradation.task)):
             raise UsageError(
-                f"model {model.name!r} is for {model.task}, not for {degradation.task};"
+                f"model {model.name!r} is for {task_of(model).name}, not for {degradation.task};"
                 " choose a model and levels for the same task"
             )
         rules.check(degradation)
@@ -162,6 +166,7 @@ def _evaluate_batch(
     seed: int,
     luma: bool,
 ) -> Iterator[PictureResult]:
+    task = get_task(degradation.task)
     targets: list[Tensor] = []
     inputs: list[Damaged] = []
     for index in batch:
@@ -183,9 +188,10 @@ def _evaluate_batch(
     clean = torch.stack(targets)
     damaged = torch.stack([each.pixels for each in inputs])
     masks = [each.mask for each in inputs if each.mask is not None]
-    sigma = degradation.sigma if isinstance(degradation, Noise) else None
     try:
-        restored = model.restore(damaged, torch.stack(masks) if masks else None, sigma=sigma)
+        restored = model.restore(
+            damaged, torch.stack(masks) if masks else None, sigma=inputs[0].sigma
+        )
     except ModelError as error:
         raise ModelError(f"{pictures.paths[batch[0]]}: {error}") from None
     except torch.OutOfMemoryError:
@@ -195,8 +201,8 @@ def _evaluate_batch(
         ) from None
     # Compared on the CPU, so that the device changes a score only through the network.
     restored = restored.float().cpu().clamp(0, 1)
-    before = _scores(damaged, clean, model.task, rules)
-    after = _scores(restored, clean, model.task, rules)
+    before = _scores(damaged, clean, task, rules)
+    after = _scores(restored, clean, task, rules)
     for place, index in enumerate(batch):
         mask = inputs[place].mask
         yield PictureResult(
@@ -210,14 +216,10 @@ def _evaluate_batch(
         )
 
 
-def _scores(pixels: Tensor, clean: Tensor, task: str, rules: Protocol) -> list[Scores]:
+def _scores(pixels: Tensor, clean: Tensor, task: Task, rules: Protocol) -> list[Scores]:
     """One entry per picture of a batch ``B 3 H W``, or ``B 1 H W`` of luma."""
     columns: dict[str, list[float] | list[None]] = {"psnr": rules.psnr(pixels, clean).tolist()}
     fits = min(clean.shape[-2:]) >= rules.ssim_side
     columns["ssim"] = rules.ssim(pixels, clean).tolist() if fits else [None] * len(clean)
-    if task == "jpeg":
-        if pixels.shape[1] == 3:
-            pixels, clean = rgb_to_y(pixels), rgb_to_y(clean)
-        columns["psnr_y"] = psnr(pixels, clean).tolist()
-        columns["psnr_b"] = psnr_b(pixels, clean).tolist()
+    columns |= task.measure(pixels, clean)
     return [{key: column[place] for key, column in columns.items()} for place in range(len(clean))]

@@ -25,7 +25,7 @@ from irae.evaluation.report_tables import (
     training_text,
     verdict_row,
 )
-from irae.evaluation.results import MEASURES, format_score
+from irae.evaluation.results import format_score, heading
 from irae.evaluation.statistics import METHOD
 
 NO_PLOTS = "There are no plots, since matplotlib is not installed: pip install 'irae[report]'"
@@ -190,7 +190,7 @@ def _verdicts(found: Sequence[Section], plots: bool) -> Html | None:
             row = _row(verdict_row(verdict))
             row[-1] = tag("td", tag("span", verdict.word, class_=f"word {verdict.word}"))
             rows.append(row)
-        parts.append(_table(VERDICT_HEADER, rows, MEASURES[measure][0]))
+        parts.append(_table(VERDICT_HEADER, rows, heading(measure)))
         parts.append(_figure(report_plots.verdict_plot(found, measure)) if plots else None)
     if not parts:
         return None
@@ -199,8 +199,8 @@ def _verdicts(found: Sequence[Section], plots: bool) -> Html | None:
         " mean there. Difference: entry less baseline, with its interval; p corrected over the"
         " table. A tie is a difference that does not count."
     )
-    heading = tag("h2", "Entries of irae against the best baseline")
-    return tag("section", heading, tag("p", explained), *parts, id="verdicts")
+    head = tag("h2", "Entries of irae against the best baseline")
+    return tag("section", head, tag("p", explained), *parts, id="verdicts")
 
 
 def _section(section: Section, place: int, plots: bool) -> Html:
@@ -233,7 +233,7 @@ def _scores(section: Section, measure: str) -> Html:
             ends = tag("small", interval_text(measure, standing.score))
             row.append(tag("td", number, mark, ends))
         rows.append(row)
-    name = MEASURES[measure][0] + ("" if measure == "ssim" else " (dB)")
+    name = heading(measure) + ("" if measure == "ssim" else " (dB)")
     header = ["model", *(level.title for level in section.levels)]
     return _table(header, rows, f"{name}, mean over the pictures and its interval")
 

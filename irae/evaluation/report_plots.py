@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from irae.evaluation.report_summary import Section, standings, verdicts
-from irae.evaluation.results import MEASURES
+from irae.evaluation.results import heading
+from irae.tasks import get_task
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the first is for irae.
 _OURS = "#e8590c"
 _COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5fd0", "#808080")
 _MARKERS = "osD^vPX<>h"
-_AXIS = {"denoise": "noise, sigma of 255", "jpeg": "JPEG quality", "inpaint": "holes"}
 _PAGES = {"light": ("#1c2024", "#d0d5da"), "dark": ("#e3e6e9", "#454b52")}
 
 
@@ -64,7 +64,7 @@ def verdict_plot(found: Sequence[Section], measure: str) -> Plot | None:
     judged = verdicts(found, measure)
     if not judged:
         return None
-    label = MEASURES[measure][0]
+    label = heading(measure)
 
     def draw(plt: Any, ink: str) -> Any:
         figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.34 * len(judged)))
@@ -173,12 +173,12 @@ def _curves(section: Section) -> Plot:
                 if known:
                     axes.plot(*zip(*known, strict=True), lw=1.6, **styles[model])
             axes.set_xticks(where, [f"{x.level}" for x in section.levels])
-            axes.set_xlabel(_AXIS.get(section.task, "level"))
-            axes.set_ylabel(MEASURES[measure][0] + ("" if measure == "ssim" else " (dB)"))
+            axes.set_xlabel(get_task(section.task).axis)
+            axes.set_ylabel(heading(measure) + ("" if measure == "ssim" else " (dB)"))
         _legend(figure, grid)
         return figure
 
-    names = ", ".join(MEASURES[measure][0] for measure in measures)
+    names = ", ".join(heading(measure) for measure in measures)
     return _both(f"{names} against the level of damage", draw, "The same means as in the tables.")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from irae.evaluation.results import MEASURES
+from irae.evaluation.results import measures
 from irae.evaluation.statistics import Comparison, Interval, bootstrap_interval, compare, holm
 
 Cell = dict[str, Any]
@@ -74,9 +74,9 @@ class Section:
 
     @property
     def measures(self) -> list[str]:
-        """Those that any cell has, in the order of `MEASURES`."""
+        """Those that any cell has, in the order of `irae.evaluation.results.measures`."""
         cells = [cell for level in self.levels for cell in level.cells]
-        return [m for m in MEASURES if any(scores(cell, m) is not None for cell in cells)]
+        return [m for m in measures() if any(scores(cell, m) is not None for cell in cells)]
 
 
 @dataclass(frozen=True)

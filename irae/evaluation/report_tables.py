@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from irae.data.protocols import PROTOCOLS
 from irae.evaluation.report_summary import (
     JUDGED,
     Cell,
@@ -21,8 +20,9 @@ from irae.evaluation.report_summary import (
     standings,
     verdicts,
 )
-from irae.evaluation.results import MEASURES, format_score, markdown_table
+from irae.evaluation.results import decimals, format_score, heading, markdown_table
 from irae.evaluation.statistics import METHOD, Interval
+from irae.tasks.protocols import PROTOCOLS
 
 TIED = "≈"
 READING = (
@@ -52,7 +52,7 @@ def interval_text(measure: str, interval: Interval) -> str:
 
 def difference_text(measure: str, interval: Interval) -> str:
     """``+0.31 (+0.20 to +0.42)``."""
-    places = MEASURES[measure][1]
+    places = decimals(measure)
     if math.isnan(interval.low):
         return f"{interval.mean:+.{places}f}"
     ends = f"{interval.low:+.{places}f} to {interval.high:+.{places}f}"
@@ -194,13 +194,13 @@ def markdown_report(found: Sequence[Section], settings: Sequence[str]) -> str:
     lines += [READING, ""]
     for measure in JUDGED:
         if judged := verdicts(found, measure):
-            heading = f"## Entries of irae against the best baseline, {MEASURES[measure][0]}"
+            title = f"## Entries of irae against the best baseline, {heading(measure)}"
             body = [[_markdown(text) for text in verdict_row(each)] for each in judged]
-            lines += [heading, "", markdown_table(VERDICT_HEADER, body), ""]
+            lines += [title, "", markdown_table(VERDICT_HEADER, body), ""]
     for section in found:
         lines += [f"## {_markdown(section.title)}", "", protocol_text(section), ""]
         for measure in section.measures:
-            header = [MEASURES[measure][0], *(_markdown(x.title) for x in section.levels)]
+            header = [heading(measure), *(_markdown(x.title) for x in section.levels)]
             lines += [markdown_table(header, _body(section, measure, _MARKDOWN)), ""]
         body = [
             [_markdown(text) for text in (*cost_row(cell), training_text(cell))]
@@ -221,7 +221,7 @@ def latex_report(found: Sequence[Section]) -> str:
             columns = [f"{_latex(x.name)} ($n={len(x.pictures)}$)" for x in section.levels]
             body = _body(section, measure, _LATEX)
             caption = (
-                f"{MEASURES[measure][0]}, {section.title}. Mean over $n$ pictures with its 95"
+                f"{heading(measure)}, {section.title}. Mean over $n$ pictures with its 95"
                 " % bootstrap interval; bold: best; ≈: tied with the best (Wilcoxon"
                 " signed-rank, Holm-corrected)."
             )

@@ -8,15 +8,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from irae.data.protocols import Degradation, get_protocol
+from irae.tasks import all_tasks
+from irae.tasks.base import Degradation
+from irae.tasks.protocols import get_protocol
 
 # What is measured: its heading in a table, and the decimals that mean something.
-MEASURES: dict[str, tuple[str, int]] = {
-    "psnr": ("PSNR", 2),
-    "ssim": ("SSIM", 4),
-    "psnr_y": ("PSNR-Y", 2),
-    "psnr_b": ("PSNR-B", 2),
-}
+_MEASURES: dict[str, tuple[str, int]] = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 4)}
 
 # What replaces "over RGB" for gray networks.
 _ON_LUMA = (
@@ -26,6 +23,24 @@ _ON_LUMA = (
 
 # One number per measure; None is an SSIM of a picture smaller than its window.
 Scores = dict[str, float | None]
+
+
+def measures() -> dict[str, tuple[str, int]]:
+    """All that is measured of any task: its heading in a table, and the decimals that count."""
+    found = dict(_MEASURES)
+    for task in all_tasks():
+        found |= task.measures
+    return found
+
+
+def heading(measure: str) -> str:
+    """What a measure is called in a table."""
+    return measures()[measure][0]
+
+
+def decimals(measure: str) -> int:
+    """How many decimals of a measure mean something."""
+    return measures()[measure][1]
 
 
 @dataclass(frozen=True)
@@ -181,7 +196,7 @@ class Evaluation:
             )
         measures = list(self.levels[0].output)
         header = ["level"] + [
-            f"{MEASURES[measure][0]} {side}" for measure in measures for side in ("in", "out")
+            f"{heading(measure)} {side}" for measure in measures for side in ("in", "out")
         ]
         body = [
             [level.degradation.describe()]
@@ -221,7 +236,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def format_score(measure: str, value: float | None) -> str:
     """A score with the decimals that mean something; ``-`` where it is not defined."""
-    return "-" if value is None else f"{value:.{MEASURES[measure][1]}f}"
+    return "-" if value is None else f"{value:.{decimals(measure)}f}"
 
 
 def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:

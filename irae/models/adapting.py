@@ -20,6 +20,13 @@ def takes_sigma(network: nn.Module) -> bool:
     return bool(getattr(network, "takes_sigma", False))
 
 
+def inputs_besides_picture(network: nn.Module) -> frozenset[str]:
+    """What a network must be given besides the picture: ``"sigma"``, ``"mask"``, or neither."""
+    if takes_sigma(network):
+        return frozenset({"sigma"})
+    return frozenset({"mask"} if getattr(network, "condition_channels", 0) else ())
+
+
 def condition_for(
     network: nn.Module,
     *,
@@ -44,15 +51,17 @@ def condition_for(
         else None.
 
     Raises:
-        ModelError: the network needs a sigma and there is none.
+        ModelError: the network needs a sigma or a mask, and there is none.
     """
     if takes_sigma(network):
         if sigma is None:
             raise ModelError("needs the noise level; give sigma (0 to 255)")
         level = torch.as_tensor(sigma, dtype=torch.float32) / 255
         return level if level.ndim == 4 else level.reshape(-1, 1, 1, 1)
-    if mask is None or not getattr(network, "condition_channels", 0):
+    if not getattr(network, "condition_channels", 0):
         return None
+    if mask is None:
+        raise ModelError("needs a mask of the holes")
     if network.condition_channels == 1 or filled is None:
         return mask.float()
     return torch.cat([mask.to(filled), filled.expand(-1, 3, -1, -1)], 1)

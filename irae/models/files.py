@@ -15,7 +15,7 @@ from irae.errors import ModelError
 from irae.flow.networks import CouplingNetwork
 from irae.models.bounds import build_described, misfit
 from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.registry import CLASSICAL, TASKS
+from irae.models.registry import CLASSICAL
 from irae.writing import write_atomically
 
 FORMAT = 1
@@ -110,10 +110,6 @@ def _parse_spec(path: Path, header: str) -> ModelSpec:
         json.dumps(asdict(parsed))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{path}: its irae header is damaged; train or import it again") from None
-    if parsed.task not in TASKS:
-        raise ModelError(
-            f"{path}: its task {parsed.task[:40]!r} is unknown; there are: {', '.join(TASKS)}"
-        )
     return parsed
 
 
@@ -151,7 +147,7 @@ def load_model(name: str | Path) -> LoadedModel:
     """
     if str(name) in CLASSICAL:
         kind = CLASSICAL[str(name)]
-        return LoadedModel(kind.build(), ModelSpec(str(name), {}, kind.tasks[0]), str(name))
+        return LoadedModel(kind.build(), ModelSpec(str(name), {}, ""), str(name))
     path = _find(name)
     spec, network = _read(path)
     return LoadedModel(network, spec, str(name))

@@ -17,6 +17,7 @@ from irae.imaging.filling import fill_holes
 from irae.models.adapting import (
     condition_for,
     from_network_channels,
+    inputs_besides_picture,
     network_autocast,
     repeat_for_channels,
     takes_sigma,
@@ -39,7 +40,8 @@ class ModelSpec:
     Attributes:
         network: a name of `irae.models.registry.NETWORKS`.
         options: the keyword options it is built with.
-        task: ``denoise``, ``jpeg`` or ``inpaint``.
+        task: what it was trained for, a name of `irae.tasks`; empty for methods that are not
+            trained.
         card: how it was trained and what it was measured at; free-form, JSON.
     """
 
@@ -75,8 +77,8 @@ class LoadedModel:
 
     @property
     def takes_mask(self) -> bool:
-        """Whether `restore` needs the mask of the holes."""
-        return self.task == "inpaint"
+        """Whether the network sees the mask of the holes."""
+        return "mask" in inputs_besides_picture(self.network)
 
     @property
     def takes_sigma(self) -> bool:
@@ -176,16 +178,13 @@ class LoadedModel:
 
         Args:
             degraded: ``B C H W`` in [0, 1].
-            mask: ``B 1 H W``, True in the holes; for inpainting models, and only for those.
+            mask: ``B 1 H W``, True in the holes.
             filled: the holes went through `fill` already.
             sigma: as for `restore`.
 
         Raises:
-            ModelError: a mask is missing or superfluous, or the sigma is missing.
+            ModelError: the mask or the sigma is missing.
         """
-        if self.takes_mask != (mask is not None):
-            wants = "needs a mask" if self.takes_mask else "takes no mask"
-            raise ModelError(f"model {self.name!r} ({self.task}) {wants}")
         x = degraded.to(self.device, torch.float32)
         hole = None
         if mask is not None:
@@ -227,7 +226,8 @@ class LoadedModel:
         Args:
             degraded: float32 ``B C H W`` in [0, 1] (noise may pass it), C 3 or 1, any H and W
                 from 1.
-            mask: bool ``B 1 H W``, True in the holes; for inpainting models, and only for those.
+            mask: bool ``B 1 H W``, True in the holes, which are filled smoothly before the network
+                runs; known pixels are put back afterwards. Needed where ``takes_mask``.
             sigma: the noise level in 8-bit units, one number, one per picture (``B``) or a map
                 ``B 1 H W``; needed where ``takes_sigma``, and not looked at elsewhere.
             filled: the holes went through `fill` already. A tile cannot do so by itself:
@@ -238,8 +238,7 @@ class LoadedModel:
             are bit-equal to the input's.
 
         Raises:
-            ModelError: a mask is missing or superfluous, the sigma is missing, or the output is
-                not finite.
+            ModelError: the mask or the sigma is missing, or the output is not finite.
         """
         if not self.ensemble:
             return self._restore(degraded, mask, sigma, filled=filled)

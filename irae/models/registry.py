@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 from torch import nn
 
@@ -24,9 +24,6 @@ from irae.models import (
     unet,
 )
 
-Task = Literal["denoise", "jpeg", "inpaint"]
-TASKS: tuple[str, ...] = get_args(Task)
-
 
 @dataclass(frozen=True)
 class NetworkKind:
@@ -34,18 +31,17 @@ class NetworkKind:
 
     Attributes:
         build: makes the network from keyword options.
-        tasks: what it can be trained for.
         presets: named sets of options.
         invertible: whether a degraded picture comes back from what the network makes of it.
         forms: what builds it in place of ``build`` when the option ``form`` has another value than
             the first, by that value; empty where there is but one form.
 
     How many channels a network has and what its ``condition`` is, the network itself says (it may
-    depend on its options); see `irae.models.baseline.Baseline`.
+    depend on its options); see `irae.models.baseline.Baseline`. With that, `irae.tasks.matching`
+    finds which tasks it can be trained for.
     """
 
     build: Callable[..., nn.Module]
-    tasks: tuple[str, ...] = TASKS
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     invertible: bool = False
     forms: dict[str, Callable[..., nn.Module]] = field(default_factory=dict)
@@ -72,22 +68,22 @@ NETWORKS: dict[str, NetworkKind] = {
         invertible=True,
         forms={"strict": irae.IRAE, "lifted": lifted.LiftedIRAE},
     ),
-    "dncnn": NetworkKind(dncnn.DnCNN, ("denoise", "jpeg"), dncnn.PRESETS),
-    "ffdnet": NetworkKind(ffdnet.FFDNet, ("denoise",), ffdnet.PRESETS),
-    "rednet": NetworkKind(rednet.REDNet, ("denoise", "jpeg"), rednet.PRESETS),
-    "arcnn": NetworkKind(arcnn.ARCNN, ("jpeg",), arcnn.PRESETS),
-    "unet": NetworkKind(unet.UNet, TASKS, unet.PRESETS),
-    "rdn": NetworkKind(rdn.RDN, ("denoise", "jpeg"), rdn.PRESETS),
-    "pconv": NetworkKind(pconv.PConvUNet, ("inpaint",), pconv.PRESETS),
-    "invdn": NetworkKind(invdn.InvDN, ("denoise",), invdn.PRESETS),
+    "dncnn": NetworkKind(dncnn.DnCNN, dncnn.PRESETS),
+    "ffdnet": NetworkKind(ffdnet.FFDNet, ffdnet.PRESETS),
+    "rednet": NetworkKind(rednet.REDNet, rednet.PRESETS),
+    "arcnn": NetworkKind(arcnn.ARCNN, arcnn.PRESETS),
+    "unet": NetworkKind(unet.UNet, unet.PRESETS),
+    "rdn": NetworkKind(rdn.RDN, rdn.PRESETS),
+    "pconv": NetworkKind(pconv.PConvUNet, pconv.PRESETS),
+    "invdn": NetworkKind(invdn.InvDN, invdn.PRESETS),
 }
 
 # Methods without weights: models by name, but nothing to train or to keep in a file.
 CLASSICAL: dict[str, NetworkKind] = {
-    "bm3d": NetworkKind(classical.BM3D, ("denoise",)),
-    "nlm": NetworkKind(classical.NonLocalMeans, ("denoise",)),
-    "telea": NetworkKind(classical.Telea, ("inpaint",)),
-    "navier-stokes": NetworkKind(classical.NavierStokes, ("inpaint",)),
+    "bm3d": NetworkKind(classical.BM3D),
+    "nlm": NetworkKind(classical.NonLocalMeans),
+    "telea": NetworkKind(classical.Telea),
+    "navier-stokes": NetworkKind(classical.NavierStokes),
 }
 
 

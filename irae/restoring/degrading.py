@@ -4,114 +4,37 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from irae.errors import PictureError, UsageError
-from irae.imaging.degrade import (
-    Subsampling,
-    add_noise,
-    apply_mask,
-    box_mask,
-    center_mask,
-    jpeg_compress,
-)
+from irae.imaging.degrade import apply_mask
 from irae.imaging.files import read_mask, read_picture, write_picture
 from irae.imaging.picture import Layout, Picture, codes, to_upright
 from irae.restoring.outcome import Outcome
 from irae.restoring.planning import MASK_MARK, Job
-from irae.runtime import generator
+from irae.tasks.base import Degradation
 from irae.writing import write_atomically
 
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 
-@dataclass(frozen=True)
-class Noise:
-    """White Gaussian noise of deviation ``sigma`` in 8-bit units."""
-
-    sigma: float
-
-
-@dataclass(frozen=True)
-class Jpeg:
-    """JPEG at a quality of 1 to 100."""
-
-    quality: int
-    subsampling: Subsampling = "4:2:0"
-
-
-@dataclass(frozen=True)
-class Hole:
-    """A black square of ``side`` pixels, centred or anywhere."""
-
-    centred: bool
-    side: int
-
-
-@dataclass(frozen=True)
-class MaskFile:
-    """Black wherever the job's mask is white."""
-
-
-Degradation = Noise | Jpeg | Hole | MaskFile
-
-
-def choose_degradation(
-    *,
-    sigma: float | None = None,
-    quality: int | None = None,
-    hole: str | None = None,
-    mask: Path | None = None,
-    subsampling: Subsampling = "4:2:0",
-) -> Degradation:
-    """The one degradation that the options ask for.
-
-    Raises:
-        UsageError: none or several are asked for, or a value is out of range.
-    """
-    given = {"--sigma": sigma, "--quality": quality, "--hole": hole, "--mask": mask}
-    named = [name for name, value in given.items() if value is not None]
-    if len(named) != 1:
-        said = " and ".join(named) if named else "none"
-        raise UsageError(f"give exactly one of {', '.join(given)}; here: {said}")
-    if sigma is not None:
-        if not 0 <= sigma <= 255:
-            raise UsageError(f"--sigma {sigma:g} is out of range; it is in 8-bit units, 0 to 255")
-        return Noise(sigma)
-    if quality is not None:
-        if not 1 <= quality <= 100:
-            raise UsageError(f"--quality {quality} is out of range; it is 1 to 100")
-        return Jpeg(quality, subsampling)
-    if hole is not None:
-        kind, _, side = hole.partition(":")
-        # Nine digits: Python refuses to read numbers of thousands.
-        number = side.isascii() and side.isdecimal() and len(side) <= 9
-        if kind not in ("center", "box") or not number:
-            raise UsageError(f"--hole {hole!r} is unknown; use center:N or box:N, N in pixels")
-        return Hole(kind == "center", int(side))
-    if mask is not None and not mask.exists():
-        raise UsageError(f"{mask}: no such mask file or folder")
-    return MaskFile()
-
-
 def degrade_file(
     job: Job,
-    degradation: Degradation,
+    degradation: Degradation | None,
     seeds: tuple[int, ...],
     *,
     overwrite: bool = False,
     resize_mask: bool = False,
 ) -> Outcome:
-    """Read, degrade and write one picture; for a `Hole` its mask too.
+    """Read, degrade and write one picture; where holes are made, their mask too.
 
     Args:
-        job: the picture, its target, and for `MaskFile` its mask.
-        degradation: what to do to it.
+        job: the picture, its target, and its mask if any.
+        degradation: what to do to it; None: cut out what is white in the job's mask.
         seeds: what noise and boxes are drawn from.
         overwrite: whether existing files may be replaced.
         resize_mask: scale a mask file of another size instead of refusing it.
@@ -123,28 +46,17 @@ def degrade_file(
     begin = time.perf_counter()
     picture = read_picture(job.source)
     job.target.parent.mkdir(parents=True, exist_ok=True)
-    match degradation:
-        case Noise(sigma):
-            noisy = add_noise(picture.pixels, sigma, generator(*seeds))
-            write_picture(job.target, picture.with_pixels(noisy.clamp(0, 1)), overwrite=overwrite)
-        case Jpeg():
-            _write_compressed(job.target, picture, degradation, overwrite)
-        case Hole():
-            mask = _cut_hole(picture, degradation, seeds)
-            cut = picture.with_pixels(apply_mask(picture.pixels, mask))
-            _write_with_mask(job.target, cut, mask, overwrite)
-        case MaskFile():
-            if job.mask is None:
-                raise UsageError(f"{job.source}: no mask for it; give --mask")
-            mask = read_mask(
-                job.mask,
-                height=picture.height,
-                width=picture.width,
-                orientation=picture.orientation,
-                resize=resize_mask,
-            )
-            cut = picture.with_pixels(apply_mask(picture.pixels, mask))
-            write_picture(job.target, cut, overwrite=overwrite)
+    if degradation is None:
+        _cut_out(picture, job, overwrite, resize_mask)
+    elif degradation.jpeg_options and job.target.suffix.lower() in _JPEG_SUFFIXES:
+        _write_compressed(job.target, picture, degradation.jpeg_options, overwrite)
+    else:
+        damaged = degradation.degrade(picture.pixels, seeds)
+        spoilt = picture.with_pixels(damaged.pixels.clamp(0, 1))
+        if damaged.mask is None:
+            write_picture(job.target, spoilt, overwrite=overwrite)
+        else:
+            _write_with_mask(job.target, spoilt, damaged.mask, overwrite)
     return Outcome(
         input=str(job.source),
         output=str(job.target),
@@ -159,10 +71,19 @@ def mask_path(target: Path) -> Path:
     return target.with_name(f"{target.stem}{MASK_MARK}.png")
 
 
-def _cut_hole(picture: Picture, hole: Hole, seeds: tuple[int, ...]) -> Tensor:
-    if hole.centred:
-        return center_mask(picture.height, picture.width, hole.side)
-    return box_mask(picture.height, picture.width, hole.side, generator(*seeds))
+def _cut_out(picture: Picture, job: Job, overwrite: bool, resize_mask: bool) -> None:
+    """Write the picture with black where the job's mask is white."""
+    if job.mask is None:
+        raise UsageError(f"{job.source}: no mask for it; give --mask")
+    mask = read_mask(
+        job.mask,
+        height=picture.height,
+        width=picture.width,
+        orientation=picture.orientation,
+        resize=resize_mask,
+    )
+    cut = picture.with_pixels(apply_mask(picture.pixels, mask))
+    write_picture(job.target, cut, overwrite=overwrite)
 
 
 def _write_with_mask(target: Path, cut: Picture, mask: Tensor, overwrite: bool) -> None:
@@ -176,15 +97,10 @@ def _write_with_mask(target: Path, cut: Picture, mask: Tensor, overwrite: bool) 
         raise
 
 
-def _write_compressed(target: Path, picture: Picture, jpeg: Jpeg, overwrite: bool) -> None:
-    """A JPEG file keeps the very bytes of the encoder; any other holds the decoded pixels."""
-    if target.suffix.lower() not in _JPEG_SUFFIXES:
-        parts = [part for part in (picture.pixels[:3], picture.pixels[3:]) if len(part)]
-        decoded = [
-            jpeg_compress(part, jpeg.quality, subsampling=jpeg.subsampling) for part in parts
-        ]
-        write_picture(target, picture.with_pixels(torch.cat(decoded)), overwrite=overwrite)
-        return
+def _write_compressed(
+    target: Path, picture: Picture, jpeg: dict[str, Any], overwrite: bool
+) -> None:
+    """Write a JPEG file of the very bytes of the encoder, so that it is damaged but once."""
     if picture.alpha is not None:
         raise PictureError(f"{target}: JPEG cannot hold the transparency of the picture; use .png")
     if target.exists() and not overwrite:
@@ -193,7 +109,7 @@ def _write_compressed(target: Path, picture: Picture, jpeg: Jpeg, overwrite: boo
     write_atomically(target, lambda temporary: temporary.write_bytes(encoded))
 
 
-def _encode(picture: Picture, jpeg: Jpeg) -> bytes:
+def _encode(picture: Picture, jpeg: dict[str, Any]) -> bytes:
     levels = codes(picture.pixels, 8).movedim(0, 2).numpy()
     if levels.shape[2] == 4:
         image = Image.fromarray(255 - levels, "CMYK")
@@ -205,8 +121,7 @@ def _encode(picture: Picture, jpeg: Jpeg) -> bytes:
     image.save(
         buffer,
         "JPEG",
-        quality=jpeg.quality,
-        subsampling=jpeg.subsampling,
+        **jpeg,
         **{name: value for name, value in options.items() if value},
     )
     return buffer.getvalue()

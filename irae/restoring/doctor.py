@@ -22,6 +22,7 @@ from irae.models.checksums import check_packaged_weights
 from irae.models.files import load_model, packaged_models
 from irae.models.loaded import BFLOAT16_COST, LoadedModel
 from irae.runtime import bfloat16_is_faster, generator, resolve_precision, select_device, versions
+from irae.tasks.matching import task_of
 
 ROUND_TRIP = 0.5
 """Largest error of the way back, in 8-bit units, that a packaged model is promised to keep to."""
@@ -161,7 +162,7 @@ def _self_test_input(model: LoadedModel) -> tuple[Tensor, Tensor | None]:
         ((1, 2), (2, 1), (3, 2))
     ]  # fmt: skip
     picture = (torch.stack(waves) * 0.35 + 0.5)[None]
-    if model.takes_mask:
+    if task_of(model).needs_mask:
         return picture, irregular_mask(_SELF_TEST_SIDE, _SELF_TEST_SIDE, generator(0))[None]
     return add_noise(picture, 25, generator(0)), None
 

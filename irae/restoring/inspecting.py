@@ -13,6 +13,7 @@ from irae.imaging.files import PICTURE_SUFFIXES, Picture, read_picture
 from irae.imaging.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
 from irae.imaging.noise_level import estimate_colour_noise, estimate_noise
 from irae.restoring.planning import MASK_MARK
+from irae.tasks import DENOISE, JPEG
 
 NOISY = 3.0
 """Sigma from which a picture is denoised. Photographs without noise reach 2.7 by their texture."""
@@ -159,14 +160,14 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
     noise = f"noise sigma about {sigma or 0:.0f}"
     if jpeg is None or jpeg.quality > LOW_QUALITY:
         if (sigma or 0) >= NOISY:
-            return "denoise", noise
+            return DENOISE, noise
         return None, "looks clean; nothing to do"
     damage = f"JPEG {_describe_quality(jpeg)}"
     if (sigma or 0) < NOISY:
-        return "jpeg", damage
+        return JPEG, damage
     if _noise_is_heavier(inspection):
-        return "denoise", f"{noise}, heavier than {damage}"
-    return "jpeg", f"{damage}, heavier than {noise}"
+        return DENOISE, f"{noise}, heavier than {damage}"
+    return JPEG, f"{damage}, heavier than {noise}"
 
 
 def _noise_is_heavier(inspection: Inspection) -> bool:

@@ -20,6 +20,7 @@ from irae.models.files import load_model
 from irae.models.loaded import LoadedModel
 from irae.restoring.images import unpack_array, unpack_mask, unpack_tensor
 from irae.runtime import select_device
+from irae.tasks.matching import task_of
 
 AUTOMATIC_TILE = 640
 """Pixels: pictures with more than the square of this are restored in tiles of this side. The
@@ -81,6 +82,7 @@ class Restorer:
             raise UsageError(f"strength {strength} is out of range; it goes from 0 to 1")
         chosen = select_device(device)
         self.model = model if isinstance(model, LoadedModel) else load_model(model)
+        self._task = task_of(self.model)
         multiple = self.model.size_multiple
         if tile is not None and tile != 0 and tile < multiple:
             raise UsageError(f"tile {tile} is too small; use 0 (no tiles) or at least {multiple}")
@@ -91,7 +93,7 @@ class Restorer:
             raise UsageError(
                 f"model {self.model.name!r} {wants}; {'give' if sigma is None else 'drop'} --sigma"
             )
-        if strength < 1 and self.model.takes_mask:
+        if strength < 1 and self._task.needs_mask:
             raise UsageError(
                 f"--strength {strength:g}: model {self.model.name!r} fills holes, of which there"
                 " is nothing to blend with; drop --strength"
@@ -108,8 +110,8 @@ class Restorer:
 
     @property
     def task(self) -> str:
-        """What the model was trained for: ``denoise``, ``jpeg`` or ``inpaint``."""
-        return self.model.task
+        """What the model is for, a name of `irae.tasks`."""
+        return self._task.name
 
     def restore(self, image: ImageT, mask: object = None) -> ImageT:
         """Restore an image; the result is of the same kind, dtype, mode and size.
@@ -264,9 +266,9 @@ class Restorer:
         return None if mask is None else unpack_mask(mask, batch, height, width)
 
     def _check_mask_is_wanted(self, mask: object) -> None:
-        if self.model.takes_mask and mask is None:
+        if self._task.needs_mask and mask is None:
             raise UsageError(f"model {self.model.name!r} fills holes; give it their mask")
-        if mask is not None and not self.model.takes_mask:
+        if mask is not None and not self._task.needs_mask:
             raise UsageError(
                 f"model {self.model.name!r} ({self.task}) takes no mask; use an inpaint model"
             )

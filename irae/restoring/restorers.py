@@ -13,6 +13,7 @@ from irae.models.checksums import weights_checksum
 from irae.restoring.inspecting import choose_task, explain, inspect_read
 from irae.restoring.planning import Job
 from irae.restoring.restorer import Restorer
+from irae.tasks import filling_task, task_names
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,10 @@ class Restorers:
             self._loaded[name] = restorer
         return self._loaded[name]
 
+    def default_task(self, *, masked: bool) -> str:
+        """The task whose model shows whether the options fit, before a picture is looked at."""
+        return filling_task().name if masked else task_names()[0]
+
     def weights_of(self, task: str) -> str:
         """The checksum of the network and the weights that do a task."""
         restorer = self.restorer_for(task)
@@ -126,7 +131,7 @@ class Restorers:
         """
         task = job.task or self.settings.task
         if job.mask is not None:
-            return Choice("inpaint", why=self._doubt(job.source, job.mask))
+            return Choice(filling_task().name, why=self._doubt(job.source, job.mask))
         if task is not None:
             return Choice(task)
         if self.settings.model is not None:

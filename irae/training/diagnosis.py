@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from irae.training.batches import Batch
+from irae.tasks.base import Batch
 from irae.training.optimisation import Optimisation, network_inputs
 
 

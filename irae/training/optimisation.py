@@ -22,7 +22,7 @@ from irae.models.adapting import (
     repeat_for_channels,
     to_network_channels,
 )
-from irae.training.batches import Batch
+from irae.tasks.base import Batch
 from irae.training.distributed import Ranks
 from irae.training.muon import Muon
 

@@ -20,9 +20,11 @@ from irae.flow.reversible import can_recompute, set_reversible
 from irae.models.adapting import condition_for
 from irae.models.files import load_model, save_model
 from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.registry import NETWORKS, build_network, resolve_options
+from irae.models.registry import build_network, resolve_options
 from irae.models.warm_start import start_from
 from irae.runtime import network_dtype, resolve_precision, versions
+from irae.tasks import get_task
+from irae.tasks.matching import missing_input
 from irae.training.batches import BatchMaker
 from irae.training.checkpoint import (
     BEST_MODEL,
@@ -92,10 +94,6 @@ class Run:
         config = self.config
         rows = self.ranks.rows(config.training.batch)
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
-        if config.task not in NETWORKS[config.model.network].tasks:
-            raise TrainingError(
-                f"model.network {config.model.network!r} does not do task {config.task!r}"
-            )
         self.spec = ModelSpec(config.model.network, options, config.task)
         # A preset may change with a version; a run does not.
         pinned = config.model.model_copy(update={"preset": None, "options": options})
@@ -104,6 +102,12 @@ class Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = build_network(self.spec.network, options)
+        missing = missing_input(get_task(config.task), self.network)
+        if missing is not None:
+            raise TrainingError(
+                f"model.network {config.model.network!r} takes {missing}, which task "
+                f"{config.task!r} does not give; choose another network"
+            )
         self.network.to(self.device).to(memory_format=torch.channels_last)
         multiple = int(getattr(self.network, "size_multiple", 1))
         if config.data.patch % multiple:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from irae.config import RunConfig
-from irae.data.protocols import Noise, get_protocol
-from irae.imaging.degrade import add_noise, apply_mask, center_mask, irregular_mask, jpeg_compress
+from irae.data.registry import data_root
 from irae.imaging.metrics import psnr
 from irae.models.loaded import LoadedModel
-from irae.runtime import generator
+from irae.tasks import get_task
+from irae.tasks.base import Damaged
+from irae.tasks.protocols import get_protocol
 from irae.training.collection import Collection, open_collection
 from irae.training.dead_units import Firing, either, watch_units
 from irae.training.distributed import ALONE, Ranks
@@ -23,14 +24,16 @@ from irae.training.distributed import ALONE, Ranks
 class _Case:
     level: str
     clean: Tensor
-    degraded: Tensor
-    mask: Tensor | None = None
-    sigma: float | None = None
+    damaged: Damaged
+
+    def inputs(self) -> tuple[Tensor, Tensor | None]:
+        """The damaged picture and its mask as batches of one."""
+        mask = self.damaged.mask
+        return self.damaged.pixels[None], None if mask is None else mask[None]
 
     def restored(self, model: LoadedModel) -> Tensor:
         """What a model makes of it, ``3 H W`` in host memory, not clipped."""
-        mask = None if self.mask is None else self.mask[None]
-        return model.restore(self.degraded[None], mask, sigma=self.sigma)[0].cpu()
+        return model.restore(*self.inputs(), sigma=self.damaged.sigma)[0].cpu()
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ class Validation:
         for index, (pictures, number) in enumerate(collection.validation):
             clean = rules.clean(pictures.load(number), 0, index)
             self._cases += _cases(config, _centre(clean, config.data.validation.crop), index)
+        pairs = get_task(config.task).validation_pairs(
+            config.data.validation, data_root(config.data.root)
+        )
+        self._cases += [_Case(*pair) for pair in pairs]
 
     def samples(self, count: int) -> list[_Case]:
         """The first ``count`` cases, for pictures to look at."""
@@ -116,15 +123,14 @@ class Validation:
     def _measure(self, model: LoadedModel, index: int) -> tuple[float, float]:
         case = self._cases[index]
         restored = case.restored(model).clamp(0, 1)
-        before = float(psnr(case.degraded[None], case.clean[None]))
+        before = float(psnr(case.damaged.pixels[None], case.clean[None]))
         return before, float(psnr(restored[None], case.clean[None]))
 
     def firing(self, model: LoadedModel, numbers: range | None = None) -> Firing:
         """Which hidden units of a model's network fire on the cases of these numbers, or on all."""
         with watch_units(model.network) as firing:
             for case in self._cases if numbers is None else (self._cases[i] for i in numbers):
-                mask = None if case.mask is None else case.mask[None]
-                model.run_network(case.degraded[None], mask, sigma=case.sigma)
+                model.run_network(*case.inputs(), sigma=case.damaged.sigma)
         return firing
 
     def _round_trips(self, model: LoadedModel, ranks: Ranks) -> list[float]:
@@ -133,8 +139,7 @@ class Validation:
         few = self._cases[:: max(1, len(self._cases) // 6)]
         errors = []
         for case in few[ranks.rank :: ranks.count]:
-            mask = None if case.mask is None else case.mask[None]
-            given, _, recovered = model.round_trip(case.degraded[None], mask)
+            given, _, recovered = model.round_trip(*case.inputs())
             error = float((given - recovered).abs().max()) * 255
             # Not a number compares with nothing; infinity is beyond every limit.
             errors.append(error if math.isfinite(error) else math.inf)
@@ -151,29 +156,11 @@ def _centre(picture: Tensor, side: int) -> Tensor:
 
 
 def _cases(config: RunConfig, clean: Tensor, index: int) -> list[_Case]:
-    section = config.data.validation
-    if config.task == "denoise":
-        rounded = (False, True) if section.clipped else (False,)
-        kinds = [Noise(sigma, clipped) for clipped in rounded for sigma in section.sigma]
-        return [
-            _Case(
-                noise.describe(),
-                clean,
-                add_noise(clean, noise.sigma, generator(index), clip=noise.clipped),
-                sigma=noise.sigma,
-            )
-            for noise in kinds
-        ]
-    if config.task == "jpeg":
-        return [_Case(f"quality {q}", clean, jpeg_compress(clean, q)) for q in section.quality]
-    height, width = clean.shape[1:]
-    masks = {
-        "irregular": irregular_mask(height, width, generator(index)),
-        "center": center_mask(height, width, min(height, width) // 4),
-    }
-    return [_Case(kind, clean, apply_mask(clean, mask), mask) for kind, mask in masks.items()]
+    levels = get_task(config.task).validation_levels(config.data.validation, *clean.shape[1:])
+    damaged = {name: level.degrade(clean, (index,)) for name, level in levels.items()}
+    return [_Case(name, clean, each) for name, each in damaged.items()]
 
 
 def side_by_side(model: LoadedModel, case: _Case) -> Tensor:
     """Clean, degraded and restored in a row, ``3 H 3W`` in [0, 1]."""
-    return torch.cat([case.clean, case.degraded, case.restored(model)], 2).clamp(0, 1)
+    return torch.cat([case.clean, case.damaged.pixels, case.restored(model)], 2).clamp(0, 1)

@@ -17,16 +17,12 @@ from irae.errors import IraeError, UsageError
 from irae.imaging.files import Picture, read_picture
 from irae.imaging.picture import Layout
 from irae.restoring.outcome import Outcome
+from irae.tasks import filling_task, get_task, task_names
 from irae.ui.previews import PREVIEW_SIDE, painted_mask, save_preview, upright_size
 from irae.ui.scratch import Scratch, Session
 from irae.ui.work import StoppedError, Wanted, Workshop, distinct_names, write_zip
 
-DONE = {
-    None: "Nothing to do; left as it is",
-    "denoise": "Noise removed",
-    "jpeg": "JPEG damage undone",
-    "inpaint": "Holes filled",
-}
+NOTHING_DONE = "Nothing to do; left as it is"
 
 ZIP_NAME = "irae-restored.zip"
 
@@ -71,7 +67,7 @@ class Handlers:
             if max(picture.width, picture.height) > PREVIEW_SIDE:
                 lines.append("Shown and painted on reduced; the file you download is whole.")
             shown = str(preview)
-            brush = self._canvas(shown) if task == "inpaint" else gr.skip()
+            brush = self._canvas(shown) if _holes(task) else gr.skip()
             return _lines(lines), (shown, shown), brush, *_enabled(True), "", _HIDDEN, _HIDDEN
 
     def choose_task(self, task: str, request: gr.Request) -> tuple[Any, ...]:
@@ -81,7 +77,7 @@ class Handlers:
             For the strength, the ensemble, the two buttons, the slider, the brush and the way back
             to it.
         """
-        holes = task == "inpaint"
+        holes = _holes(task)
         with self._scratch.using(request.session_hash) as session:
             shown = session.preview
         brush = self._canvas(str(shown)) if holes and shown else None
@@ -135,7 +131,7 @@ class Handlers:
             size = upright_size(read_picture(source))
             mask = session.fresh("mask") / f"{source.stem}.mask.png"
             painted_mask(self._layers(session, painted or {}), size).save(mask)
-            outcome, after = self._restore(session, Wanted("inpaint"), mask)
+            outcome, after = self._restore(session, Wanted(filling_task().name), mask)
             return (
                 gr.update(visible=True, value=(str(session.preview), str(after))),
                 gr.update(visible="hidden"),
@@ -237,6 +233,15 @@ class Handlers:
         return refused
 
 
+def _done(outcome: Outcome) -> str:
+    return NOTHING_DONE if outcome.task is None else get_task(outcome.task).done
+
+
+def _holes(choice: str) -> bool:
+    """Whether what was chosen is a task that needs a mask."""
+    return choice in task_names() and get_task(choice).needs_mask
+
+
 def _held(session: Session) -> Path:
     if session.picture is None or not session.picture.is_file():
         raise UsageError("no picture here (they are deleted after an hour); drop it again")
@@ -277,7 +282,7 @@ def _kept(layout: Layout) -> list[tuple[str, bool]]:
 
 def _tell(outcome: Outcome) -> str:
     model = f" by the model {outcome.model}" if outcome.model else ""
-    lines = [f"{DONE[outcome.task]}{model}, in {outcome.seconds:.1f} s."]
+    lines = [f"{_done(outcome)}{model}, in {outcome.seconds:.1f} s."]
     if outcome.why:
         lines.append(f"Automatic: {_reason(outcome.why, outcome.input)}")
     return _lines(lines)
@@ -295,7 +300,7 @@ def _table(told: list[Outcome], total: int, stopped: bool) -> str:
     rows = []
     for outcome in told:
         bad = outcome.error is not None
-        what = outcome.error if bad else DONE[outcome.task]
+        what = outcome.error if bad else _done(outcome)
         remark = _reason(outcome.why, outcome.input)
         seconds = "" if outcome.seconds is None else f"{outcome.seconds:.1f} s"
         cells = (outcome.input, what or "", remark, seconds)

@@ -8,14 +8,12 @@ from typing import Any
 import gradio as gr
 
 from irae.imaging.files import PICTURE_SUFFIXES
+from irae.tasks import all_tasks
 from irae.ui.handlers import Handlers
 from irae.ui.scratch import Scratch
 from irae.ui.work import Workshop
 
 AUTOMATIC = ("Automatic", "auto")
-NOISE = ("Remove noise", "denoise")
-JPEG = ("Undo JPEG damage", "jpeg")
-HOLES = ("Fill holes", "inpaint")
 
 VIEW_HEIGHT = 600
 """Of the picture on the page, pixels: it fits a laptop's screen."""
@@ -73,6 +71,11 @@ def build_page(workshop: Workshop, scratch: Scratch, most_bytes: int) -> gr.Bloc
     return page
 
 
+def _choices(*, masked: bool = True) -> list[tuple[str, str]]:
+    """Label and name of every task; without those that need a mask where there is no brush."""
+    return [(task.label, task.name) for task in all_tasks() if masked or not task.needs_mask]
+
+
 @dataclass(frozen=True)
 class _One:
     """The components of the tab for one picture."""
@@ -100,7 +103,10 @@ def _lay_out_one(most: str) -> _One:
             )
             about = gr.HTML(elem_id="about")
             task = gr.Radio(
-                [AUTOMATIC, NOISE, JPEG, HOLES], value="auto", label="What to do", elem_id="task"
+                [AUTOMATIC, *_choices()],
+                value="auto",
+                label="What to do",
+                elem_id="task",
             )
             strength = _strength("strength")
             ensemble = _ensemble("ensemble")
@@ -208,7 +214,10 @@ def _make_many(handlers: Handlers, most: str) -> None:
                 elem_id="pictures",
             )
             task = gr.Radio(
-                [AUTOMATIC, NOISE, JPEG], value="auto", label="What to do", elem_id="task-all"
+                [AUTOMATIC, *_choices(masked=False)],
+                value="auto",
+                label="What to do",
+                elem_id="task-all",
             )
             strength = _strength("strength-all")
             ensemble = _ensemble("ensemble-all")

@@ -164,7 +164,7 @@ def test_cells_that_fail_spare_the_others(
             "small": {**section, "patch": 16},
         },
         models={
-            "arcnn": {"network": "arcnn"},
+            "pconv": {"network": "pconv"},
             "huge": {"network": "irae", "preset": "huge"},
             "gray": {"network": "dncnn", "options": {"channels": 1, "layers": 3}},
             "absent": {"checkpoint": "absent.safetensors"},
@@ -180,7 +180,7 @@ def test_cells_that_fail_spare_the_others(
         "nowhere/denoise-25/irae": "nowhere",
         "large/denoise-25/irae": "too small for patches of 128",
         "corrupt/denoise-25/irae": "0.png cannot be read",
-        "small/denoise-25/arcnn": "does not do task 'denoise'",
+        "small/denoise-25/pconv": "takes the mask of the holes, which task 'denoise'",
         "small/denoise-25/huge": "preset 'huge'",
         "small/denoise-25/gray": "luma: true",
         "small/denoise-25/absent": "absent.safetensors: no such checkpoint",

@@ -11,8 +11,11 @@ from irae.config import shipped_configs
 from irae.errors import ConfigError
 from irae.evaluation.benchmark_config import load_benchmark
 from irae.evaluation.cells import plan
+from irae.models.files import load_model
 from irae.models.irae import PRESETS
-from irae.models.registry import CLASSICAL, NETWORKS, build_network, resolve_options
+from irae.models.registry import CLASSICAL, build_network, resolve_options
+from irae.tasks import get_task
+from irae.tasks.matching import missing_input, suits
 
 SHIPPED = [name for name in shipped_configs() if name.startswith("benchmark/")]
 WHOLE = [name for name in SHIPPED if name != "benchmark/matrix.yaml"]
@@ -32,17 +35,17 @@ def test_every_shipped_benchmark_has_cells_that_fit(name: str) -> None:
         assert cell.hash() == cell.hash()
         assert cell.resolved() == json.loads(json.dumps(cell.resolved()))
         if cell.checkpoint is not None:
-            kind = CLASSICAL.get(cell.checkpoint)
-            assert kind is None or cell.task in kind.tasks, cell.name
+            if cell.checkpoint in CLASSICAL:
+                assert suits(load_model(cell.checkpoint), get_task(cell.task)), cell.name
             continue
         config = cell.run_config
-        assert cell.task in NETWORKS[config.model.network].tasks, cell.name
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         if (key := repr((config.model.network, options))) not in built:
             built.add(key)
             network = build_network(config.model.network, options)
             multiple = int(getattr(network, "size_multiple", 1))
             assert config.data.patch % multiple == 0, cell.name
+            assert missing_input(get_task(cell.task), network) is None, cell.name
             # What the network can be told of the holes is not forgotten in the config.
             told = bool(getattr(network, "condition_channels", 0))
             assert told <= (cell.task == "inpaint"), cell.name
@@ -138,7 +141,7 @@ def test_the_hash_sees_into_a_given_file(tmp_path: Path) -> None:
         ("levels: [25]", "levels: [loud]", "loud"),
         ("denoise: {levels: [25]}", "inpaint: {levels: ['center:x']}", "center:x"),
         ("denoise: {levels: [25]}", "inpaint: {levels: [irregular]}", "folder of masks"),
-        ("denoise: {levels: [25]}", "jpeg: {levels: [0]}", "quality"),
+        ("denoise: {levels: [25]}", "jpeg: {levels: [0]}", "0 is not from 1 to 100"),
         ("denoise: {", "noise: {", "tasks.noise.task"),
         ("budget", "training: {steps: 4}\nbudget", "the budget says"),
     ],

@@ -13,7 +13,6 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from irae.data.folder import PictureSet, open_folder
-from irae.data.protocols import Degradation, Hole, Jpeg, MaskFolder, Noise, Standard
 from irae.errors import DataError, ModelError, UsageError
 from irae.evaluation.evaluate import evaluate, markdown_table
 from irae.imaging.filling import fill_holes
@@ -21,6 +20,11 @@ from irae.imaging.metrics import psnr, rgb_to_y
 from irae.models.files import load_model
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.registry import build_network, resolve_options
+from irae.tasks.base import Degradation
+from irae.tasks.denoise import Noise
+from irae.tasks.inpaint import Hole, MaskFolder
+from irae.tasks.jpeg import Jpeg
+from irae.tasks.protocols import Standard
 
 
 def identity(task: str) -> LoadedModel:

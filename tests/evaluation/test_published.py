@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from irae.data.folder import open_folder
-from irae.data.protocols import Jpeg, Noise
 from irae.evaluation.evaluate import Evaluation, evaluate
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.peers import read_foreign
 from irae.models.registry import build_network
+from irae.tasks.denoise import Noise
+from irae.tasks.jpeg import Jpeg
 
 
 @pytest.fixture(scope="module", autouse=True)

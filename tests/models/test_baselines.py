@@ -35,7 +35,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "invdn": [{"width": 8, "blocks": 2}],
 }
 CASES = [(name, options) for name in NETWORKS for options in SMALL[name]]
-MASKED = [(name, options) for name, options in CASES if "inpaint" in NETWORKS[name].tasks]
+MASKED = [("pconv", options) for options in SMALL["pconv"]] + [("unet", SMALL["unet"][1])]
 
 
 def make(name: str, options: dict[str, Any]) -> nn.Module:
@@ -49,10 +49,10 @@ def make(name: str, options: dict[str, Any]) -> nn.Module:
 
 
 def loaded(name: str, options: dict[str, Any], task: str | None = None) -> LoadedModel:
-    kind = NETWORKS[name]
-    default = "inpaint" if options.get("condition_channels") else kind.tasks[0]
+    network = make(name, options)
+    default = "inpaint" if getattr(network, "condition_channels", 0) else "denoise"
     spec = ModelSpec(name, resolve_options(name, None, options), task or default)
-    return LoadedModel(make(name, options), spec, name)
+    return LoadedModel(network, spec, name)
 
 
 def a_mask(batch: int, height: int, width: int) -> Tensor:

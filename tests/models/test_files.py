@@ -107,12 +107,13 @@ def test_holes_are_not_looked_at() -> None:
     assert torch.equal(model.restore(x, mask), model.restore(other, mask))
 
 
-def test_masks_where_they_do_not_belong_are_errors() -> None:
+def test_a_mask_is_needed_by_networks_that_see_it_and_may_be_given_to_others() -> None:
     x, mask = torch.rand(1, 3, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.bool)
-    with pytest.raises(ModelError, match="takes no mask"):
-        small().restore(x, mask)
+    mask[..., 2:5, 3:6] = True
     with pytest.raises(ModelError, match="needs a mask"):
-        small("inpaint").restore(x)
+        small("inpaint", condition_channels=1).restore(x)
+    restored = small().restore(x, mask)
+    assert torch.equal(restored[~mask.expand_as(x)], x[~mask.expand_as(x)])
 
 
 def test_numbers_that_are_not_finite_are_an_error() -> None:

@@ -29,7 +29,7 @@ def test_what_restore_computes_is_what_the_network_computes(name: str, preset: s
     draw = generator(1)
     for parameter in network.parameters():
         parameter += 0.01 * torch.randn(parameter.shape, generator=draw)
-    model = LoadedModel(network, ModelSpec(name, options, NETWORKS[name].tasks[0]), name)
+    model = LoadedModel(network, ModelSpec(name, options, "denoise"), name)
     side = 4 * model.size_multiple
     x = torch.rand(1, model.channels or 3, side, side + model.size_multiple, generator=draw)
     mask = None

@@ -12,12 +12,14 @@ from torchvision.utils import save_image
 
 from irae.config import RunConfig, load_config
 from irae.errors import DataError
+from irae.imaging.crops import Crops, PixelBuffer
 from irae.imaging.filling import fill_holes
 from irae.runtime import generator
-from irae.training.batches import BatchMaker, _qualities
+from irae.tasks.batch_random import RandomColumns
+from irae.tasks.jpeg import _qualities
+from irae.training.batches import BatchMaker
 from irae.training.collection import open_collection
-from irae.training.draws import Draws
-from irae.training.pictures import Crops, PictureCache, PixelBuffer
+from irae.training.pictures import PictureCache
 
 
 def config(task: str, root: Path, *overrides: str) -> RunConfig:
@@ -268,7 +270,7 @@ def test_strokes_differ_and_leave_something_known(pictures: Path) -> None:
 
 
 def test_draws_are_uniform_and_hold_their_ends() -> None:
-    draws = Draws(generator(7), 20000, slice(0, 20000))
+    draws = RandomColumns(generator(7), 20000, slice(0, 20000))
     numbers = draws.integer(2, 5)
     assert numbers.unique().tolist() == [2, 3, 4, 5]
     assert numbers.bincount()[2:].float().div(5000).sub(1).abs().max() < 0.05
@@ -281,7 +283,7 @@ def test_draws_are_uniform_and_hold_their_ends() -> None:
 
 
 def test_jpeg_qualities_follow_their_distribution(pictures: Path) -> None:
-    draws = Draws(generator(7), 20000, slice(0, 20000))
+    draws = RandomColumns(generator(7), 20000, slice(0, 20000))
     shipped = load_config("jpeg.yaml").degradation
     log = _qualities(shipped, draws)
     assert (log.min(), log.max()) == (5, 95)

@@ -15,9 +15,9 @@ from irae import runtime
 from irae.config import RunConfig, TrainingSection, load_config
 from irae.errors import TrainingError
 from irae.models.registry import build_network, resolve_options
+from irae.tasks.base import Batch
 from irae.training import memory
 from irae.training import run as runs
-from irae.training.batches import Batch
 from irae.training.diagnosis import diagnose
 from irae.training.distributed import ALONE
 from irae.training.memory import activation_bytes

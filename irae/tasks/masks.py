@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from irae.config import DegradationSection
 from irae.errors import DataError
+from irae.imaging.crops import Crops, PixelBuffer, pixel_index
 from irae.imaging.degrade import irregular_mask
 from irae.imaging.files import find_pictures, read_mask
 from irae.runtime import generator
-from irae.training.draws import Draws
-from irae.training.pictures import Crops, PixelBuffer, pixel_index
+from irae.tasks.batch_random import BatchRandom, RandomColumns
+from irae.tasks.inpaint import InpaintSection
 
 POOL = 256
 POOL_SIDE = 256
@@ -21,7 +21,7 @@ ATTEMPTS = 100
 _ATTEMPT_KEY = 3
 
 
-class Holes:
+class MaskMaker:
     """Makes the masks of batches, in host memory: they are small, and must be looked at.
 
     Irregular masks come from a pool, drawn once by the seed or read from a folder.
@@ -35,8 +35,8 @@ class Holes:
         DataError: the folder has no usable mask.
     """
 
-    def __init__(self, config: DegradationSection, seed: int, side: int) -> None:
-        self._config, self._seed, self._side = config, seed, side
+    def __init__(self, config: InpaintSection, seed: int, side: int) -> None:
+        self._config, self._side = config, side
         pool: list[Tensor] = []
         if config.masks is None and "irregular" in config.holes:
             pool = [
@@ -49,20 +49,13 @@ class Holes:
         self._starts = torch.tensor([self._pool.add(mask) for mask in pool])
         self._sizes = torch.tensor([mask.shape[1:] for mask in pool])
 
-    def draw(self, step: int, batch: int, rows: slice, draws: Draws) -> Tensor:
-        """Masks of a batch's rows: bool ``B 1 side side``, True in the holes.
-
-        Args:
-            step: of the batch.
-            batch: samples of the whole batch.
-            rows: those to make masks for.
-            draws: of that batch and those rows.
-        """
+    def draw(self, random: BatchRandom) -> Tensor:
+        """Masks of a batch's rows: bool ``B 1 side side``, True in the holes."""
         kinds = self._config.holes
-        kind = draws.choice(kinds.values())
+        kind = random.choice(kinds.values())
         low, high = (max(1, round(self._side * share)) for share in self._config.box_side)
-        size = draws.integer(low, high)
-        corner = [draws.integer(0, self._side - size) for _ in range(2)]
+        size = random.integer(low, high)
+        corner = [random.integer(0, self._side - size) for _ in range(2)]
         names = list(kinds)
         if "center" in names:
             centred = kind == names.index("center")
@@ -70,7 +63,7 @@ class Holes:
         masks = self._boxes(size, *corner)
         if "irregular" in names:
             wanted = (kind == names.index("irregular")).nonzero()[:, 0]
-            masks[wanted] = self._strokes(step, batch, rows, wanted)
+            masks[wanted] = self._strokes(random, wanted)
         return masks
 
     def _boxes(self, size: Tensor, top: Tensor, left: Tensor) -> Tensor:
@@ -79,34 +72,32 @@ class Holes:
         across = (along >= left[:, None]) & (along < (left + size)[:, None])
         return (down[:, :, None] & across[:, None, :])[:, None]
 
-    def _strokes(self, step: int, batch: int, rows: slice, wanted: Tensor) -> Tensor:
+    def _strokes(self, random: BatchRandom, wanted: Tensor) -> Tensor:
         """Random crops of the pool, turned, each with a hole and a known pixel."""
         masks = torch.empty(len(wanted), 1, self._side, self._side, dtype=torch.bool)
         open_ = torch.arange(len(wanted))
         for attempt in range(ATTEMPTS):
             # A stream for each attempt: which samples need another must not shift the others'.
-            random = generator(self._seed, step, _ATTEMPT_KEY, attempt)
-            found = self._crops(Draws(random, batch, rows), wanted[open_])
+            found = self._crops(random.columns(_ATTEMPT_KEY, attempt), wanted[open_])
             masks[open_] = found
             share = found.float().mean((1, 2, 3))
             open_ = open_[(share == 0) | (share == 1)]
             if not len(open_):
                 return masks
         # Masks with tiny holes only: a box is a fair stand-in for the crop that was not found.
-        random = generator(self._seed, step, _ATTEMPT_KEY, ATTEMPTS)
-        draws, side = Draws(random, batch, rows), self._side // 4
-        corner = [draws.integer(0, self._side - side)[wanted[open_]] for _ in range(2)]
+        more, side = random.columns(_ATTEMPT_KEY, ATTEMPTS), self._side // 4
+        corner = [more.integer(0, self._side - side)[wanted[open_]] for _ in range(2)]
         masks[open_] = self._boxes(torch.full_like(corner[0], side), *corner)
         return masks
 
-    def _crops(self, draws: Draws, rows: Tensor) -> Tensor:
-        which = draws.integer(0, len(self._starts) - 1)
+    def _crops(self, random: RandomColumns, rows: Tensor) -> Tensor:
+        which = random.integer(0, len(self._starts) - 1)
         heights, widths = self._sizes[which].unbind(1)
         shorter = torch.minimum(heights, widths)
         # A crop of at most twice the patch, scaled: strokes of many widths from one pool.
-        size = draws.integer(shorter.clamp(max=self._side), shorter.clamp(max=2 * self._side))
-        top, left = draws.integer(0, heights - size), draws.integer(0, widths - size)
-        crops = Crops(which, top, left, draws.integer(0, 7)).rows(rows)
+        size = random.integer(shorter.clamp(max=self._side), shorter.clamp(max=2 * self._side))
+        top, left = random.integer(0, heights - size), random.integer(0, widths - size)
+        crops = Crops(which, top, left, random.integer(0, 7)).rows(rows)
         # The nearest pixel of the crop for every one of the mask.
         along = torch.arange(self._side) * size[rows, None] // self._side
         index = pixel_index(self._starts[which[rows]], widths[rows], crops, along, along)

@@ -11,20 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from irae.data.protocols import (
-    PROTOCOLS,
-    Authors,
-    Degradation,
-    Hole,
-    Jpeg,
-    MaskFolder,
-    Noise,
-    Standard,
-    get_protocol,
-)
 from irae.errors import DataError, UsageError
 from irae.imaging.metrics import psnr, ssim, ssim_authors
 from irae.runtime import generator
+from irae.tasks.base import Degradation
+from irae.tasks.denoise import Noise
+from irae.tasks.inpaint import Hole, MaskFolder
+from irae.tasks.jpeg import Jpeg
+from irae.tasks.protocols import PROTOCOLS, Authors, Standard, get_protocol
 
 STANDARD, AUTHORS = Standard(), Authors()
 

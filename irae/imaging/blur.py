@@ -1,0 +1,44 @@
+"""Gaussian blurs of a batch whose pictures each have a width of their own."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def gaussian_kernels(sigma: Tensor, radius: int) -> Tensor:
+    """Kernels ``B 2·radius+1`` of widths ``sigma`` (``B``, in pixels), each of sum 1."""
+    along = torch.arange(-radius, radius + 1, device=sigma.device, dtype=torch.float32)
+    # A width of nothing is a kernel of one pixel.
+    kernels = torch.exp(-0.5 * (along / sigma.float().clamp(min=1e-3)[:, None]).square())
+    return kernels / kernels.sum(1, keepdim=True)
+
+
+def gaussian_blur(pictures: Tensor, sigma: Tensor, *, largest: float) -> Tensor:
+    """Blur each picture by its own Gaussian, the border reflected.
+
+    Args:
+        pictures: float ``B C H W``.
+        sigma: width of each in pixels, ``B``; 0 leaves it as it is.
+        largest: no width is above this; it decides how far the kernels reach (three widths).
+    """
+    batch, channels, height, width = pictures.shape
+    radius = min(math.ceil(3 * largest), min(height, width) - 1)
+    kernels = gaussian_kernels(sigma, radius).repeat_interleave(channels, 0)[:, None]
+    x = pictures.reshape(1, batch * channels, height, width)
+    for kernel, padding in (
+        (kernels[:, :, :, None], (0, 0, radius, radius)),
+        (kernels[:, :, None, :], (radius, radius, 0, 0)),
+    ):
+        x = F.conv2d(F.pad(x, padding, mode="reflect"), kernel, groups=batch * channels)
+    return x.reshape(pictures.shape)
+
+
+def blurred_noise(noise: Tensor, sigma: Tensor, *, largest: float) -> Tensor:
+    """White noise of deviation 1 blurred as by `gaussian_blur`, and then of deviation 1 again."""
+    radius = min(math.ceil(3 * largest), min(noise.shape[2:]) - 1)
+    power = gaussian_kernels(sigma, radius).square().sum(1)  # Along one axis; along both, squared.
+    return gaussian_blur(noise, sigma, largest=largest) / power[:, None, None, None]

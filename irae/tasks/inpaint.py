@@ -1,0 +1,261 @@
+"""The task ``inpaint``: holes, whose places are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from irae.errors import DataError, UsageError
+from irae.tasks.base import Batch, DamageBatch, Damaged, Degradation, Task
+from irae.tasks.schema import DegradationSection, Level, Share, ValidationSection
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from irae.tasks.batch_random import BatchRandom
+    from irae.tasks.masks import MaskMaker
+
+IRREGULAR = "irregular"
+"""The level that stands for the files of a folder of masks."""
+
+# What the code published with the paper fills its one kind of box with.
+_PUBLISHED_FILL = 1.0
+
+
+@dataclass(frozen=True)
+class Hole(Degradation):
+    """A square hole of ``side`` pixels, in the centre or anywhere (``box``)."""
+
+    place: Literal["center", "box"]
+    side: int
+    task: ClassVar[str] = "inpaint"
+
+    def describe(self) -> str:
+        """See `Degradation.describe`."""
+        return f"{self.place} {self.side}"
+
+    def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
+        """See `Degradation.degrade`."""
+        from irae.imaging.degrade import apply_mask, box_mask, center_mask
+        from irae.runtime import generator
+
+        height, width = clean.shape[-2:]
+        if self.place == "center":
+            mask = center_mask(height, width, self.side)
+        else:
+            mask = box_mask(height, width, self.side, generator(*seeds))
+        return Damaged(apply_mask(clean, mask), mask)
+
+    def check_published(self) -> None:
+        """See `Degradation.check_published`."""
+        if self.place == "box":
+            raise UsageError(
+                "protocol authors has no hole 'box', its 'center' is a random box; use center"
+            )
+
+    def degrade_as_published(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
+        """A random box, shrunk by up to an eighth and filled with 1; see `protocols.Authors`."""
+        from irae.imaging.degrade import apply_mask
+        from irae.runtime import generator
+
+        mask = _shrunk_box(clean.shape[-2], clean.shape[-1], self.side, generator(*seeds))
+        return Damaged(apply_mask(clean, mask, fill=_PUBLISHED_FILL), mask)
+
+    def training(self, patch: int, protocol: str) -> dict[str, Any]:
+        """See `Degradation.training`."""
+        share = self.side / patch
+        # The authors' hole called "center" is a box anywhere, each side moved in by up to 1/8.
+        if protocol == "authors":
+            return {"holes": {"box": 1}, "box_side": [0.75 * share, share]}
+        return {"holes": {self.place: 1}, "box_side": [share, share]}
+
+
+@dataclass(frozen=True)
+class Strokes(Degradation):
+    """Brush strokes that the program draws; see `irae.imaging.degrade.irregular_mask`."""
+
+    task: ClassVar[str] = "inpaint"
+
+    def describe(self) -> str:
+        """See `Degradation.describe`."""
+        return "strokes"
+
+    def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
+        """See `Degradation.degrade`."""
+        from irae.imaging.degrade import apply_mask, irregular_mask
+        from irae.runtime import generator
+
+        mask = irregular_mask(clean.shape[-2], clean.shape[-1], generator(*seeds))
+        return Damaged(apply_mask(clean, mask), mask)
+
+
+@dataclass(frozen=True)
+class MaskFolder(Degradation):
+    """Mask files (white = hole), sorted; each is scaled to its picture by nearest neighbour."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+    task: ClassVar[str] = "inpaint"
+
+    @classmethod
+    def open(cls, folder: Path) -> MaskFolder:
+        """All mask files of a folder and below.
+
+        Raises:
+            DataError: it is no folder or holds no pictures.
+        """
+        from irae.data.folder import find_in_folder
+
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; give a folder of mask files")
+        paths = find_in_folder(folder)
+        if not paths:
+            raise DataError(f"{folder} has no mask files")
+        return cls(folder, tuple(paths))
+
+    def describe(self) -> str:
+        """See `Degradation.describe`."""
+        return f"masks {self.folder.name or self.folder}"
+
+    def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
+        """See `Degradation.degrade`; the masks are shuffled by the seed and dealt out in turn."""
+        import torch
+
+        from irae.imaging.degrade import apply_mask
+        from irae.imaging.files import read_mask
+        from irae.runtime import generator
+
+        *seed, index = seeds
+        order = torch.randperm(len(self.paths), generator=generator(*seed))
+        path = self.paths[int(order[index % len(self.paths)])]
+        height, width = clean.shape[-2:]
+        mask = read_mask(path, height=height, width=width, resize=True)
+        return Damaged(apply_mask(clean, mask), mask, path)
+
+    def degrade_as_published(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
+        """A mask is drawn until one has at least 10 and less than 50 % holes."""
+        import torch
+
+        from irae.imaging.degrade import apply_mask
+        from irae.imaging.files import read_mask
+        from irae.runtime import generator
+
+        height, width = clean.shape[-2:]
+        for number in torch.randperm(len(self.paths), generator=generator(*seeds)).tolist():
+            path = self.paths[number]
+            mask = read_mask(path, height=height, width=width, resize=True)
+            if 0.1 <= mask.double().mean() < 0.5:
+                return Damaged(apply_mask(clean, mask), mask, path)
+        raise DataError(f"{self.folder} has no mask with 10 to 50 % holes, as the authors' need")
+
+    def training(self, patch: int, protocol: str) -> dict[str, Any]:
+        """See `Degradation.training`."""
+        return {"holes": {"irregular": 1}}
+
+
+class InpaintSection(DegradationSection):
+    """Holes in training pictures."""
+
+    holes: dict[Literal["irregular", "center", "box"], float] = {  # share of each kind
+        "irregular": 0.7,
+        "center": 0.1,
+        "box": 0.2,
+    }
+    box_side: tuple[Share, Share] = (0.125, 0.5)  # of center and box, as a share of the patch
+    masks: str | None = None  # a folder of mask files in place of drawn irregular masks
+
+    @model_validator(mode="after")
+    def _some_kind(self) -> InpaintSection:
+        if not self.holes or min(self.holes.values()) < 0 or sum(self.holes.values()) <= 0:
+            raise ValueError("holes needs at least one kind with a positive share")
+        return self
+
+
+class Inpaint(Task):
+    """Holes given by a mask; known pixels are never changed."""
+
+    name = "inpaint"
+    label = "Fill holes"
+    done = "Holes filled"
+    axis = "holes"
+    level_option = "hole"
+    levels_help = "holes: center:N or box:N (N pixels), or a folder of masks"
+    variants: ClassVar = {"mask": None}
+    section = InpaintSection
+    validation_section = ValidationSection
+    gives = frozenset({"mask"})
+    needs_mask = True
+    published_batch = 1
+
+    def read_level(self, value: Level, variant: Mapping[str, Any]) -> Degradation:
+        """See `Task.level`; ``irregular`` are the files of the folder ``mask``."""
+        place, _, side = str(value).partition(":")
+        if value == IRREGULAR:
+            if variant["mask"] is None:
+                raise UsageError("irregular holes need a folder of masks")
+            return MaskFolder.open(variant["mask"])
+        # Nine digits: Python refuses to read numbers of thousands.
+        if side.isascii() and side.isdigit() and len(side) <= 9 and int(side) >= 1:
+            if place == "center":
+                return Hole("center", int(side))
+            if place == "box":
+                return Hole("box", int(side))
+        raise UsageError(f"{value!r} is malformed; write center:N or box:N, N pixels from 1")
+
+    def levels(self, text: str | None = None, **variant: Any) -> list[Degradation]:
+        """See `Task.levels`."""
+        masks = variant.get("mask") is not None
+        if masks and text is not None:
+            raise UsageError("a hole and a folder of masks exclude each other; give one")
+        return super().levels(IRREGULAR if masks else text, **variant)
+
+    def batch_damage(
+        self, section: InpaintSection, *, seed: int, patch: int, workers: Executor, root: Path
+    ) -> DamageBatch:
+        """See `Task.batch_damage`."""
+        from irae.tasks.masks import MaskMaker
+
+        return partial(_cut_holes, MaskMaker(section, seed, patch))
+
+    def validation_levels(
+        self, section: ValidationSection, height: int, width: int
+    ) -> dict[str, Degradation]:
+        """See `Task.validation_levels`."""
+        return {"irregular": Strokes(), "center": Hole("center", min(height, width) // 4)}
+
+
+def _cut_holes(masks: MaskMaker, clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
+    from irae.imaging.degrade import apply_mask
+
+    mask = random.on_device(masks.draw(random))
+    return Batch(clean, apply_mask(clean, mask), mask)
+
+
+def _shrunk_box(height: int, width: int, side: int, random: torch.Generator) -> Tensor:
+    import torch
+
+    from irae.imaging.degrade import integer
+
+    # The published code never puts the box against the lower or right border, and so needs a
+    # picture larger than the box.
+    if not 1 <= side < min(height, width):
+        raise UsageError(
+            f"a random box of {side} pixels does not fit a picture of {width}x{height}"
+            " in the authors' protocol; use a smaller hole"
+        )
+    top = integer(random, 0, height - side - 1)
+    left = integer(random, 0, width - side - 1)
+    rows, columns = integer(random, 0, side // 8), integer(random, 0, side // 8)
+    mask = torch.zeros(1, height, width, dtype=torch.bool)
+    mask[:, top + rows : top + side - rows, left + columns : left + side - columns] = True
+    return mask
+
+
+TASK = Inpaint()

@@ -1,0 +1,322 @@
+"""The damage of photographs: each patch gets what a camera, phone, scanner or the web may do.
+
+What the kinds are and how often each happens, `irae.tasks.photo.PhotoSection` says.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Executor
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from irae.imaging.blur import blurred_noise, gaussian_blur
+from irae.imaging.camera import Sensor, photograph
+from irae.imaging.degrade import Subsampling, jpeg_compress
+from irae.imaging.drawing import draw_page
+from irae.runtime import generator
+from irae.tasks.base import Batch
+from irae.tasks.batch_random import BatchRandom, RandomColumns
+from irae.tasks.pairs import PairPool
+from irae.tasks.photo import KINDS, PhotoSection
+
+# Keys of random streams of a step.
+_NOISE, _PAIRS = 3, 4
+
+# Of the noise that is drawn, what lies around the patch: a blurred border is like the rest.
+_MARGIN = 8
+
+# Widest blurs in pixels.
+_SOFTEST, _COARSEST = 1.4, 2.0
+
+# How often clean pictures are made soft before the damage ; else one in seven (docs/photo.md).
+_SOFT = {"camera": 3 / 4, "coloured": 1 / 3, "white": 1 / 3, "toned": 1 / 3}
+
+# ITU-R BT.601.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class Damage:
+    """Random damage to pictures of one size, a kind for each.
+
+    All parameters are drawn for all samples, whatever their kinds, so that one sample's numbers
+    do not depend on the others' kinds.
+
+    Args:
+        section: of the config.
+        random: columns of ``B`` samples, in host memory.
+        kinds: only these kinds; all if None.
+    """
+
+    def __init__(
+        self, section: PhotoSection, random: RandomColumns, kinds: tuple[str, ...] = KINDS
+    ) -> None:
+        shares = [section.kinds.get(kind, 0.0) if kind in kinds else 0.0 for kind in KINDS]
+        self.kind = random.choice(shares if sum(shares) else [float(k in kinds) for k in KINDS])
+        soft = torch.tensor([_SOFT.get(kind, 1 / 7) for kind in KINDS])[self.kind]
+        self.soft = random.uniform() < soft * section.soft
+        self.enlarged = random.chance(0.5)
+        self.scale = random.uniform(1.2, 2.5).float()
+        self.softness = random.uniform(0.4, _SOFTEST).float()
+        self._draw_camera(random)
+        # Noise of one strength, whatever its colour.
+        low, high = section.sigma
+        self.sigma = random.uniform(math.sqrt(low), math.sqrt(high)).square().float() / 255
+        self.grain = (random.uniform(-0.7, _COARSEST).clamp(min=0)).float()
+        self.shared = random.uniform(-0.3, 1.2).clamp(0, 1).float()
+        self.chroma_only = random.chance(0.15)
+        self.shadows = (random.uniform(-1, 1).clamp(min=0)).float()
+        self.tint = torch.stack([random.uniform(-1, 1) for _ in range(3)], 1).float()
+        self.tinted = (random.uniform(-0.4, 1).clamp(min=0) * 0.25).float()
+        self._draw_files(section, random)
+
+    def _draw_camera(self, random: RandomColumns) -> None:
+        log_shot = random.uniform(math.log(2e-4), math.log(2e-2))
+        # A normal number from uniform ones, so that columns stay columns.
+        normal = sum((random.uniform(-1, 1) for _ in range(3)), torch.zeros(()).double())
+        log_read = 2.18 * log_shot + 1.20 + 0.26 * normal
+        self.sensor = Sensor(
+            shot=log_shot.exp().float(),
+            read=log_read.exp().float(),
+            red=random.uniform(1.4, 2.4).float(),
+            blue=random.uniform(1.3, 2.0).float(),
+            exposure=random.uniform(0.5, 1).float(),
+            row=random.integer(0, 1),
+            column=random.integer(0, 1),
+            edge_aware=random.chance(0.35),
+        )
+        # What the camera's own noise reduction and sharpening leave.
+        self.chroma_blur = (random.uniform(0.2, 2.0) * random.chance(0.5)).float()
+        self.sharpened = (random.uniform(0.3, 1.2) * random.chance(0.25)).float()
+
+    def _draw_files(self, section: PhotoSection, random: RandomColumns) -> None:
+        share = torch.where(self._is("camera"), 0.8, 0.5)
+        share = torch.where(self._is("jpeg"), 1.0, torch.where(self._is("clean"), 0.0, share))
+        self.compressed = random.uniform() < share
+        usual = random.chance(0.75)
+        low, high = section.quality
+        good = random.uniform(min(75, high), high)
+        any_ = random.uniform(math.log(low), math.log(high)).exp()
+        self.quality = torch.where(usual, good, any_).round().long()
+        self.earlier = random.uniform(math.log(max(low, 40)), math.log(high)).exp().round().long()
+        self.twice = random.chance(0.12)
+        self.subsampled = random.chance(0.8)
+        self.down, self.right = random.integer(0, 15), random.integer(0, 15)
+        self.rounded = random.chance(0.85)
+
+    def _is(self, *kinds: str) -> Tensor:
+        numbers = torch.tensor([KINDS.index(kind) for kind in kinds])
+        return torch.isin(self.kind, numbers)
+
+    def soften(self, clean: Tensor) -> Tensor:
+        """Clean pictures as they are at full size, without texture at the finest scale.
+
+        Photographs that were scaled down are sharper than what a lens and a mosaic give.
+        """
+        out = clean.clone()
+        for rows, change in (
+            (self.soft & self.enlarged, self._enlarge),
+            (self.soft & ~self.enlarged, self._blur),
+        ):
+            index = rows.nonzero()[:, 0]
+            if len(index):
+                out[index.to(clean.device)] = change(clean[index.to(clean.device)], index)
+        return out
+
+    def _enlarge(self, pictures: Tensor, index: Tensor) -> Tensor:
+        zoom = 1 / self.scale[index].to(pictures)
+        theta = torch.zeros(len(index), 2, 3, device=pictures.device)
+        theta[:, 0, 0] = theta[:, 1, 1] = zoom
+        grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+        return F.grid_sample(
+            pictures, grid, mode="bicubic", padding_mode="reflection", align_corners=False
+        ).clamp(0, 1)
+
+    def _blur(self, pictures: Tensor, index: Tensor) -> Tensor:
+        sigma = self.softness[index].to(pictures)
+        return gaussian_blur(pictures, sigma, largest=_SOFTEST)
+
+    def tone(self, clean: Tensor) -> Tensor:
+        """Black and white, some of it with a tint, where that is the kind."""
+        index = self._is("toned").nonzero()[:, 0]
+        if not len(index):
+            return clean
+        there = index.to(clean.device)
+        weights = clean.new_tensor(_LUMA)[:, None, None]
+        gray = (clean[there] * weights).sum(1, keepdim=True)
+        tint = (self.tint[index] * self.tinted[index, None]).to(clean)[:, :, None, None]
+        # Paper and ink keep their tone: the tint is strongest in the middle.
+        toned = gray + tint * 4 * gray * (1 - gray)
+        out = clean.clone()
+        out[there] = toned.clamp(0, 1)
+        return out
+
+    def spoil(self, clean: Tensor, noise: Tensor) -> Tensor:
+        """Add the noise.
+
+        Args:
+            clean: ``B 3 H W`` in [0, 1].
+            noise: standard normal numbers ``B 4 H+16 W+16``.
+        """
+        out = clean.clone()
+        for kind, change in (
+            ("camera", self._photograph),
+            ("coloured", self._colour),
+            ("white", self._whiten),
+            ("toned", self._grain),
+        ):
+            index = self._is(kind).nonzero()[:, 0]
+            if len(index):
+                there = index.to(clean.device)
+                out[there] = change(clean[there], noise[there], index)
+        return out
+
+    def _photograph(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
+        sensor = Sensor(*(v.to(clean.device) for v in vars(self.sensor.rows(index)).values()))
+        taken = photograph(clean, sensor, _inner(noise[:, :1]))
+        added = taken - clean
+        luma = added.mean(1, keepdim=True)
+        chroma = gaussian_blur(added - luma, self.chroma_blur[index].to(clean), largest=_COARSEST)
+        one = torch.ones(len(index), device=clean.device)
+        # Sharpening makes noise stronger; the picture itself is taken to be as sharp as it is.
+        fine = luma - gaussian_blur(luma, one, largest=1.0)
+        amount = self.sharpened[index].to(clean)[:, None, None, None]
+        return (clean + luma + amount * fine + chroma).clamp(0, 1)
+
+    def _colour(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
+        noise = blurred_noise(noise, self.grain[index].to(clean), largest=_COARSEST)
+        share = self.shared[index].to(clean)[:, None, None, None]
+        noise = share.sqrt() * noise[:, 3:] + (1 - share).sqrt() * noise[:, :3]
+        chroma = noise - noise.mean(1, keepdim=True)
+        only = self.chroma_only[index].to(clean.device)[:, None, None, None]
+        return self._add(clean, torch.where(only, chroma, noise), index)
+
+    def _whiten(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
+        sigma = self.sigma[index].to(clean)[:, None, None, None]
+        return clean + sigma * _inner(noise[:, :3])
+
+    def _grain(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
+        sigma = self.grain[index].to(clean)
+        noise = blurred_noise(noise[:, 3:], sigma, largest=_COARSEST)
+        return self._add(clean, noise.expand(-1, 3, -1, -1), index)
+
+    def _add(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
+        """Noise of the sample's strength, stronger in shadows where that is its lot."""
+        sigma = self.sigma[index].to(clean)[:, None, None, None]
+        shadows = self.shadows[index].to(clean)[:, None, None, None]
+        weight = 1 + shadows * (0.5 - clean.mean(1, keepdim=True)) * 1.6
+        return clean + sigma * weight * _inner(noise)
+
+    def save(self, pictures: Tensor, workers: Executor) -> Tensor:
+        """What a file leaves of the pictures: JPEG, or 8 bits, or all of it."""
+        rounded = ((pictures.clamp(0, 1) * 255).round() / 255).to(pictures)
+        keep = self.rounded.to(pictures.device)[:, None, None, None]
+        out = torch.where(keep, rounded, pictures)
+        index = self.compressed.nonzero()[:, 0].tolist()
+        if index:
+            given = pictures[index].cpu()
+            done = list(workers.map(self._compress, index, given))
+            out[index] = torch.stack(done).to(pictures)
+        return out
+
+    def _compress(self, i: int, picture: Tensor) -> Tensor:
+        top, left = int(self.down[i]), int(self.right[i])
+        top, left = min(top, picture.shape[1] - 1), min(left, picture.shape[2] - 1)
+        kind: Subsampling = "4:2:0" if self.subsampled[i] else "4:4:4"
+        padded = F.pad(picture[None], (left, 0, top, 0), mode="reflect")[0]
+        if self.twice[i]:
+            # Saved before, and cut since: by then its blocks lay elsewhere.
+            padded = jpeg_compress(padded, int(self.earlier[i]), subsampling=kind)
+            top, left = top - top // 2, left - left // 2
+            padded = padded[:, padded.shape[1] - picture.shape[1] - top :]
+            padded = padded[:, :, padded.shape[2] - picture.shape[2] - left :]
+        return jpeg_compress(padded, int(self.quality[i]), subsampling=kind)[:, top:, left:]
+
+
+def _inner(noise: Tensor) -> Tensor:
+    return noise[:, :, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+
+
+class Mixture:
+    """Damages the batches of a run.
+
+    Args:
+        section: of the run's config.
+        patch: side of the patches in pixels.
+        workers: for what is done in host memory.
+        root: of the data; pairs are looked for there and here.
+
+    Raises:
+        DataError: the pairs are missing or unfit.
+    """
+
+    def __init__(self, section: PhotoSection, patch: int, workers: Executor, root: Path) -> None:
+        self._section, self._patch, self._workers = section, patch, workers
+        self._pairs: PairPool | None = None
+        if section.pairs is not None:
+            folder = pairs_folder(section.pairs, root)
+            self._pairs = PairPool(folder, patch, correct_drift=section.correct_drift)
+
+    def __call__(self, clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
+        """See `irae.tasks.base.DamageBatch`."""
+        section, side = self._section, self._patch
+        drawn = (random.chance(section.drawn)).nonzero()[:, 0].tolist()
+        seeds = random.integer(0, 2**31 - 1).tolist()
+        damage = Damage(section, random)
+        clean = damage.tone(damage.soften(clean))
+        if drawn:
+            pages = list(self._workers.map(lambda i: draw_page(side, seeds[i]), drawn))
+            clean[drawn] = torch.stack(pages).to(clean)
+        noise = random.pixels(torch.randn, side + 2 * _MARGIN, _NOISE, clean.device, channels=4)
+        degraded = damage.save(damage.spoil(clean, noise), self._workers)
+        if self._pairs is not None:
+            self._put_pairs(clean, degraded, random.columns(_PAIRS))
+        return Batch(clean, degraded)
+
+    def _put_pairs(self, clean: Tensor, degraded: Tensor, random: RandomColumns) -> None:
+        """Replace some of the patches by real ones, in place."""
+        assert self._pairs is not None
+        wanted = random.chance(self._section.pair_share)
+        number = random.choice(self._pairs.weights)
+        down, right, symmetry = random.uniform(), random.uniform(), random.integer(0, 7)
+        for i in wanted.nonzero()[:, 0].tolist():
+            noisy, target = self._pairs.cut(
+                int(number[i]), float(down[i]), float(right[i]), int(symmetry[i]), self._patch
+            )
+            degraded[i], clean[i] = noisy.to(degraded), target.to(clean)
+
+
+def pairs_folder(name: str, root: Path) -> Path:
+    """Where pairs lie that a config calls ``name``: below the data root, else as it says."""
+    return root / name if (root / name).is_dir() else Path(name).expanduser()
+
+
+def damage_picture(clean: Tensor, kind: str | None, seeds: tuple[int, ...]) -> Tensor:
+    """A whole picture damaged as patches of a training are, ``C H W`` in and out.
+
+    Args:
+        clean: C is 1 or 3; other channels are refused.
+        kind: one of `KINDS`, or None for any.
+        seeds: of all randomness.
+
+    Raises:
+        UsageError: it has 4 channels.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from irae.errors import UsageError
+
+    channels, height, width = clean.shape
+    if channels not in (1, 3):
+        raise UsageError(f"pictures with {channels} channels are not photographed; use RGB or gray")
+    random = generator(*seeds)
+    section = PhotoSection()
+    damage = Damage(section, RandomColumns(random, 1, slice(0, 1)), (kind,) if kind else KINDS)
+    picture = clean.expand(3, -1, -1)[None]
+    noise = torch.randn(1, 4, height + 2 * _MARGIN, width + 2 * _MARGIN, generator=random)
+    with ThreadPoolExecutor(1) as worker:
+        spoilt = damage.save(damage.spoil(picture, noise), worker)[0]
+    return spoilt if channels == 3 else spoilt.mean(0, keepdim=True)

@@ -1,0 +1,150 @@
+"""Real pairs: a noisy photograph and a clean one of the same scene.
+
+They are files ``NAME_noisy.*`` and ``NAME_clean.*``.
+The clean one is usually the mean of a burst. While it was taken the light drifted, and so the two
+differ by more than noise: `without_drift` gives the clean picture the light of the noisy one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from irae.data.folder import find_in_folder
+from irae.errors import DataError, PictureError
+from irae.imaging.blur import gaussian_blur
+from irae.imaging.files import read_picture
+
+NOISY, CLEAN = "_noisy", "_clean"
+
+DRIFT_SIGMA = 25.0
+"""Width in pixels of the blur by which drift is told from noise."""
+
+_DRIFT_SCALE = 8  # The blur is taken at an eighth of the size, where it is 64 times as fast.
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of one scene."""
+
+    name: str
+    noisy: Path
+    clean: Path
+
+
+def find_pairs(folder: Path) -> list[Pair]:
+    """The pairs of a folder and below, by their names.
+
+    Raises:
+        DataError: there is no such folder, no pair in it, or half of one.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give a folder of NAME_noisy.*, NAME_clean.*")
+    halves: dict[str, dict[str, Path]] = {}
+    for path in find_in_folder(folder):
+        for mark in (NOISY, CLEAN):
+            if path.stem.endswith(mark):
+                name = (path.parent / path.stem.removesuffix(mark)).relative_to(folder).as_posix()
+                other = halves.setdefault(name, {}).setdefault(mark, path)
+                if other != path:
+                    raise DataError(f"{path}: there is also {other.name}; keep one of the two")
+    for name, found in halves.items():
+        for mark in (NOISY, CLEAN):
+            if mark not in found:
+                here = next(iter(found.values()))
+                raise DataError(f"{here}: its other half {name}{mark}.* is missing")
+    if not halves:
+        raise DataError(f"{folder}: has no pairs, pictures called NAME_noisy.* and NAME_clean.*")
+    return [Pair(name, each[NOISY], each[CLEAN]) for name, each in sorted(halves.items())]
+
+
+def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:
+    """The noisy and the clean picture, float32 ``3 H W`` in [0, 1].
+
+    Raises:
+        DataError: one cannot be read, or their sizes differ.
+    """
+    found = []
+    for path in (pair.noisy, pair.clean):
+        try:
+            pixels = read_picture(path).pixels
+        except PictureError as error:
+            raise DataError(str(error)) from None
+        if pixels.shape[0] not in (1, 3):
+            raise DataError(f"{path}: pairs are gray or RGB pictures; convert it")
+        found.append(pixels.expand(3, -1, -1))
+    noisy, clean = found
+    if noisy.shape != clean.shape:
+        raise DataError(
+            f"{pair.noisy}: is {noisy.shape[2]}x{noisy.shape[1]}, its clean half "
+            f"{clean.shape[2]}x{clean.shape[1]}; cut them to the same part"
+        )
+    return noisy, clean
+
+
+def without_drift(noisy: Tensor, clean: Tensor) -> Tensor:
+    """The clean picture in the light of the noisy one: clean + blur(noisy - clean), ``3 H W``."""
+    height, width = clean.shape[1:]
+    difference = (noisy - clean)[None]
+    side = max(1, min(_DRIFT_SCALE, height // 8, width // 8))
+    small = F.interpolate(
+        difference, size=(max(1, height // side), max(1, width // side)), mode="area"
+    )
+    sigma = DRIFT_SIGMA / side
+    blurred = gaussian_blur(small, torch.tensor([sigma]), largest=sigma)
+    drift = F.interpolate(blurred, size=(height, width), mode="bilinear", align_corners=False)
+    return clean + drift[0]
+
+
+class PairPool:
+    """Real pairs in host memory, from which patches are cut.
+
+    Args:
+        folder: of the pairs.
+        least: side of the patches in pixels.
+        correct_drift: see `without_drift`.
+
+    Raises:
+        DataError: as `find_pairs` and `read_pair`, or one is too small for the patches.
+    """
+
+    def __init__(self, folder: Path, least: int, *, correct_drift: bool = True) -> None:
+        self._noisy: list[Tensor] = []
+        self._clean: list[Tensor] = []
+        for pair in find_pairs(folder):
+            noisy, clean = read_pair(pair)
+            if min(noisy.shape[1:]) < least:
+                raise DataError(
+                    f"{pair.noisy}: is too small for patches of {least}; lower data.patch"
+                )
+            target = without_drift(noisy, clean) if correct_drift else clean
+            self._noisy.append((noisy * 255).round().to(torch.uint8))
+            self._clean.append(target.half())  # Finer than 8 bits, as a mean of many shots is.
+        # A large scene has more to show than a small one.
+        self.weights = [float(noisy[0].numel()) for noisy in self._noisy]
+
+    def cut(
+        self, number: int, down: float, right: float, symmetry: int, side: int
+    ) -> tuple[Tensor, Tensor]:
+        """A noisy and a clean patch, float32 ``3 side side``.
+
+        Args:
+            number: of the pair.
+            down, right: where the corner lies, as shares of the room there is, in [0, 1).
+            symmetry: 0 to 7, which of the eight symmetries of the square to apply.
+            side: in pixels.
+        """
+        noisy, clean = self._noisy[number], self._clean[number]
+        y = int(down * (noisy.shape[1] - side + 1))
+        x = int(right * (noisy.shape[2] - side + 1))
+        patches = []
+        for whole in (noisy, clean):
+            patch = whole[:, y : y + side, x : x + side].float()
+            patch = patch.transpose(1, 2) if symmetry & 1 else patch
+            patch = patch.flip(1) if symmetry & 2 else patch
+            patches.append(patch.flip(2) if symmetry & 4 else patch)
+        return patches[0] / 255, patches[1]

@@ -1,0 +1,46 @@
+"""Schemas of a config that depend on its task: what damages training pictures, and test pictures.
+
+Each task has its own subclasses. Nothing here imports PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Level = int | float | str
+
+
+class Section(BaseModel):
+    """Unknown keys are errors: a misspelt option must not silently keep its default."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class DegradationSection(Section):
+    """What is done to the clean pictures of training."""
+
+
+class ValidationSection(Section):
+    """What decides which weights are the best. Never a test set."""
+
+    source: str | None = None  # a data set or folder; default: some of the training pictures
+    images: int = Field(default=32, ge=1)
+    crop: int = Field(default=256, ge=16)
+    max_round_trip: float = Field(default=0.5, gt=0)  # in 8-bit units; beyond it, never the best
+
+
+def check_range(
+    key: str, value: float | tuple[float, float], low: float, high: float
+) -> tuple[float, float]:
+    """A number or a rising pair as a pair.
+
+    Raises:
+        ValueError: it leaves [low, high] or falls.
+    """
+    first, last = value if isinstance(value, tuple) else (value, value)
+    if not low <= first <= last <= high:
+        raise ValueError(f"{key} must lie in [{low:g}, {high:g}] and rise, not {value}")
+    return first, last
