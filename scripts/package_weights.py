@@ -27,10 +27,12 @@ from irae.evaluation.evaluate import evaluate
 from irae.models.checksums import write_checksums
 from irae.models.files import load_model, save_model
 from irae.models.loaded import LoadedModel
+from irae.tasks import get_task
 from irae.tasks.base import Degradation
 from irae.tasks.denoise import Noise
 from irae.tasks.inpaint import MaskFolder, Strokes
 from irae.tasks.jpeg import Jpeg
+from irae.tasks.photo import NoisyJpeg
 from irae.training.validation import Score, Validation
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "irae" / "weights"
@@ -42,6 +44,7 @@ ROUND_TRIPS: dict[str, list[Degradation]] = {
     "denoise": [Noise((15, 25, 50)[i % 3], clipped=i % 2 == 1) for i in range(6)],
     "jpeg": [Jpeg(10), Jpeg(20), Jpeg(40)],
     "inpaint": [Strokes()],
+    "photo": [NoisyJpeg(8, 95), NoisyJpeg(25, 80), NoisyJpeg(10)],
 }
 """What is done to the pictures in turn whose way back is measured."""
 
@@ -53,6 +56,8 @@ def levels(task: str, data: Path) -> tuple[str, list[Degradation]]:
         return "testsets/CBSD68", list(sigmas)
     if task == "jpeg":
         return "testsets/LIVE1", [Jpeg(quality) for quality in (10, 20, 30, 40)]
+    if task == "photo":
+        return "testsets/CBSD68", get_task(task).levels()
     return "testsets/CBSD68", [MaskFolder.open(data / "masks" / "irregular")]
 
 

@@ -18,6 +18,7 @@ from irae.tasks.base import Degradation
 from irae.tasks.denoise import Noise
 from irae.tasks.inpaint import Strokes
 from irae.tasks.jpeg import Jpeg
+from irae.tasks.photo import NoisyJpeg
 
 CROPS = {"chelsea": (60, 100), "coffee": (150, 200), "astronaut": (20, 150)}
 """Name of a picture of ``skimage.data``, and the top left corner of its crop."""
@@ -33,6 +34,7 @@ LEVELS: dict[str, dict[str, Degradation]] = {
     },
     "jpeg": {"quality 10": Jpeg(10), "quality 40": Jpeg(40)},
     "inpaint": {"strokes": Strokes()},
+    "photo": {"sigma 8, quality 95": NoisyJpeg(8, 95), "sigma 25, quality 80": NoisyJpeg(25, 80)},
 }
 """Of each task, the name and the damage of the levels that a card keeps scores of."""
 

@@ -12,25 +12,22 @@ from skimage import data
 from torch import Tensor
 
 from irae import Restorer, load_model
-from irae.imaging.degrade import add_noise, apply_mask, irregular_mask, jpeg_compress
+from irae.imaging.degrade import add_noise, jpeg_compress
 from irae.imaging.files import read_picture
 from irae.imaging.metrics import psnr
 from irae.models.files import packaged_models
 from irae.runtime import generator
+from irae.tasks.base import Degradation
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 from regression_scores import LEVELS, regression_pictures, regression_scores  # noqa: E402
 
-# Damage, and the least gain in dB that the weights must bring on this photograph.
+# The least gain in dB that the weights must bring at each level of `LEVELS` on this photograph.
 CASES = {
-    "denoise": [
-        ("sigma 15", 5.0),
-        ("sigma 25", 7.5),
-        ("sigma 50", 11.0),
-        ("sigma 25, clipped", 7.5),
-    ],
-    "jpeg": [("quality 10", 0.7), ("quality 40", 0.4)],
-    "inpaint": [("strokes", 8.0)],
+    "denoise": [5.0, 7.5, 11.0, 7.5],
+    "jpeg": [0.7, 0.4],
+    "inpaint": [8.0],
+    "photo": [1.5, 4.5],
 }
 
 
@@ -41,26 +38,25 @@ def clean() -> Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1).float()[None] / 255
 
 
-def damage(clean: Tensor, kind: str) -> tuple[Tensor, Tensor | None]:
-    name, _, value = kind.partition(" ")
-    if name == "sigma":
-        sigma, _, clipped = value.partition(", ")
-        return add_noise(clean, float(sigma), generator(1), clip=bool(clipped)), None
-    if name == "quality":
-        return jpeg_compress(clean[0], int(value))[None], None
-    mask = irregular_mask(*clean.shape[2:], generator(3))[None]
-    return apply_mask(clean, mask), mask
+def damage(clean: Tensor, level: Degradation) -> tuple[Tensor, Tensor | None]:
+    damaged = level.degrade(clean[0], (3,))
+    mask = None if damaged.mask is None else damaged.mask[None]
+    return damaged.pixels[None], mask
 
 
 @pytest.mark.parametrize(
     ("task", "kind", "gain"),
-    [(task, kind, gain) for task, cases in CASES.items() for kind, gain in cases],
+    [
+        (task, kind, gain)
+        for task, gains in CASES.items()
+        for kind, gain in zip(LEVELS[task], gains, strict=True)
+    ],
 )
 def test_a_photograph_gets_better_and_comes_back(
     clean: Tensor, task: str, kind: str, gain: float
 ) -> None:
     model = load_model(task)
-    degraded, mask = damage(clean, kind)
+    degraded, mask = damage(clean, LEVELS[task][kind])
     restored = model.restore(degraded, mask).clamp(0, 1)
     assert psnr(restored, clean).item() >= psnr(degraded, clean).item() + gain
     given, _, recovered = model.round_trip(degraded, mask)
@@ -81,17 +77,15 @@ def test_the_figures_are_those_of_the_card(task: str, precision: str) -> None:
 @pytest.mark.parametrize("task", CASES)
 def test_regression_pictures_come_back(task: str) -> None:
     model = load_model(task)
-    for index, picture in enumerate(regression_pictures()):
+    for picture in regression_pictures():
         for level in LEVELS[task].values():
-            damaged = level.degrade(picture[0], (index,))
-            mask = None if damaged.mask is None else damaged.mask[None]
-            given, _, recovered = model.round_trip(damaged.pixels[None], mask)
+            given, _, recovered = model.round_trip(*damage(picture, level))
             assert (given - recovered).abs().max().item() * 255 <= 0.5
 
 
 @pytest.mark.parametrize("task", CASES)
 def test_tiles_leave_no_seams(clean: Tensor, task: str) -> None:
-    degraded, mask = damage(clean, CASES[task][0][0])
+    degraded, mask = damage(clean, next(iter(LEVELS[task].values())))
     hole = None if mask is None else mask[0]
     whole = Restorer(task, tile=0).restore_pixels(degraded[0], hole)
     tiled = Restorer(task, tile=160).restore_pixels(degraded[0], hole)
