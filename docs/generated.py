@@ -22,8 +22,8 @@ from pydantic import BaseModel
 
 from irae import config
 from irae.config import RunConfig
-from irae.evaluation import benchmark_config
-from irae.evaluation.benchmark_config import BenchmarkConfig
+from irae.evaluation.benchmark import config as benchmark_config
+from irae.evaluation.benchmark.config import BenchmarkConfig
 from irae.tasks import all_tasks, schema
 
 if TYPE_CHECKING:

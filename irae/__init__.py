@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from irae._version import __version__
+
 __all__ = ["Restorer", "__version__", "load_model"]
 
 if TYPE_CHECKING:
-    from irae.models.files import load_model
+    from irae.models.checkpoints.model_file import load_model
     from irae.restoring.restorer import Restorer
 
 
@@ -18,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return Restorer
     if name == "load_model":
-        from irae.models.files import load_model
+        from irae.models.checkpoints.model_file import load_model
 
         return load_model
     raise AttributeError(f"module 'irae' has no attribute {name!r}")

@@ -31,10 +31,10 @@ from torch import Tensor, nn
 
 from irae.config import RunConfig, load_config
 from irae.errors import IraeError, ModelError
-from irae.evaluation.bench import macs_per_pixel
-from irae.flow.networks import set_network_dtype
-from irae.models.lifted import LiftedIRAE
+from irae.evaluation.speed.bench import macs_per_pixel
+from irae.flow.subnets import set_network_dtype
 from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.networks.lifted import LiftedIRAE
 from irae.runtime import network_dtype, select_device, use_device
 from irae.training.dead_units import restart
 from irae.training.run import Run, begin

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from irae.flow.lifted import LiftedNetwork
-from irae.models.irae import PRESETS
-from irae.models.lifted import LiftedIRAE
-from irae.models.registry import NETWORKS, NetworkKind
+from irae.models.networks.irae import PRESETS
+from irae.models.networks.lifted import LiftedIRAE
+from irae.models.networks.registry import NETWORKS, NetworkKind
 
 DEFAULT = {key: value for key, value in PRESETS["default"].items() if key != "form"}
 

@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from irae.data.registry import open_data
-from irae.evaluation.evaluate import markdown_table
+from irae.evaluation.results import markdown_table
 from irae.imaging.metrics import psnr
-from irae.models.files import load_model
+from irae.models.checkpoints.model_file import load_model
 from irae.tasks.inpaint import MaskFolder
 from irae.tasks.protocols import get_protocol
 

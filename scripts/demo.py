@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 from skimage import data
 
-from irae.imaging.files import read_picture
+from irae.imaging.io.files import read_picture
 from irae.imaging.metrics import psnr, ssim
 
 TASKS = {

@@ -25,11 +25,11 @@ from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
 from irae import load_model
 from irae.flow.lifted import to_grid
-from irae.flow.networks import set_network_dtype
+from irae.flow.subnets import set_network_dtype
 from irae.imaging.degrade import add_noise
 from irae.imaging.metrics import psnr
-from irae.models.lifted import PICTURE_CHANNELS, LiftedIRAE, picture_of
 from irae.models.loaded import LoadedModel
+from irae.models.networks.lifted import PICTURE_CHANNELS, LiftedIRAE, picture_of
 
 SIGMA = 25
 SIGMAS = (5, 10, 15, 20, 25, 30, 40, 50, 60, 75)

@@ -24,8 +24,8 @@ from irae.config import check_config
 from irae.data.folder import PictureSet
 from irae.data.registry import open_data
 from irae.evaluation.evaluate import evaluate
-from irae.models.checksums import write_checksums
-from irae.models.files import load_model, save_model
+from irae.models.checkpoints.checksums import write_checksums
+from irae.models.checkpoints.model_file import load_model, save_model
 from irae.models.loaded import LoadedModel
 from irae.tasks import get_task
 from irae.tasks.base import Degradation

@@ -25,14 +25,14 @@ import package_weights
 
 from irae.config import RunConfig, load_config
 from irae.errors import IraeError, ModelError
-from irae.models.files import load_model
+from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel
-from irae.models.registry import build_network, resolve_options
-from irae.models.warm_start import start_from
+from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import select_device, use_device
-from irae.training.budget import Stopped, train_minutes
 from irae.training.checkpoint import BEST_MODEL
+from irae.training.time_budget import Stopped, train_minutes
 from irae.training.validation import Validation
+from irae.training.warm_start import start_from
 
 SHARES = {"denoise": 0.4, "photo": 0.3, "jpeg": 0.15, "inpaint": 0.15}
 """Of the minutes. The denoiser comes first: what starts from it gains by what it learns."""

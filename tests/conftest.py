@@ -13,9 +13,9 @@ import pytest
 import torch
 from torchvision.utils import save_image
 
-from irae.models.files import save_model
-from irae.models.loaded import ModelSpec
-from irae.models.registry import build_network, resolve_options
+from irae.models.checkpoints.model_file import load_model, save_model
+from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.networks.registry import build_network, resolve_options
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("IRAE_SHARED", REPOSITORY.parent / "shared"))
@@ -86,6 +86,16 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     tasks = ("denoise", "jpeg", "inpaint")
     return {task: make_model(folder / f"{task}.safetensors", task) for task in tasks}
+
+
+@pytest.fixture
+def denoiser(model_files: dict[str, Path]) -> LoadedModel:
+    return load_model(model_files["denoise"])
+
+
+@pytest.fixture
+def inpainter(model_files: dict[str, Path]) -> LoadedModel:
+    return load_model(model_files["inpaint"])
 
 
 @pytest.fixture(scope="session")

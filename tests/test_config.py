@@ -9,7 +9,7 @@ import yaml
 
 from irae.config import check_config, dump_config, load_config, shipped_configs
 from irae.errors import ConfigError
-from irae.models.registry import build_network, resolve_options
+from irae.models.networks.registry import build_network, resolve_options
 
 RUNNABLE = [name for name in shipped_configs() if not name.startswith("benchmark/")]
 

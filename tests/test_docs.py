@@ -17,7 +17,7 @@ import yaml
 
 from irae.cli.app import app
 from irae.config import load_config
-from irae.evaluation.benchmark_config import load_benchmark
+from irae.evaluation.benchmark.config import load_benchmark
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"

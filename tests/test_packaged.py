@@ -13,9 +13,9 @@ from torch import Tensor
 
 from irae import Restorer, load_model
 from irae.imaging.degrade import add_noise, jpeg_compress
-from irae.imaging.files import read_picture
+from irae.imaging.io.files import read_picture
 from irae.imaging.metrics import psnr
-from irae.models.files import packaged_models
+from irae.models.checkpoints.model_file import packaged_models
 from irae.runtime import generator
 from irae.tasks.base import Degradation
 

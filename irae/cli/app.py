@@ -9,23 +9,23 @@ from typing import Annotated
 
 import typer
 
-from irae import __version__
-from irae.cli import bench, data
-from irae.cli.benchmark import benchmark
-from irae.cli.degrade import degrade
-from irae.cli.doctor import doctor
-from irae.cli.eval import eval_
-from irae.cli.export import export
-from irae.cli.import_ import import_
-from irae.cli.information import information
-from irae.cli.inspect_ import inspect_
-from irae.cli.models import models
-from irae.cli.noise import noise
-from irae.cli.restore import restore
-from irae.cli.roundtrip import roundtrip
-from irae.cli.train import train
-from irae.cli.ui import ui
-from irae.cli.undo import undo
+from irae._version import __version__
+from irae.cli.manage.doctor import doctor
+from irae.cli.manage.export import export
+from irae.cli.manage.import_ import import_
+from irae.cli.manage.models import models
+from irae.cli.pictures.degrade import degrade
+from irae.cli.pictures.inspect_ import inspect_
+from irae.cli.pictures.noise import noise
+from irae.cli.pictures.restore import restore
+from irae.cli.pictures.roundtrip import roundtrip
+from irae.cli.pictures.ui import ui
+from irae.cli.pictures.undo import undo
+from irae.cli.research import bench, data
+from irae.cli.research.benchmark import benchmark
+from irae.cli.research.eval import eval_
+from irae.cli.research.information import information
+from irae.cli.research.train import train
 from irae.errors import IraeError
 
 app = typer.Typer(

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from irae.errors import DataError
-from irae.imaging.decode import DECODER_FAULTS
-from irae.imaging.files import PICTURE_SUFFIXES
+from irae.imaging.io.decode import DECODER_FAULTS
+from irae.imaging.io.encode import PICTURE_SUFFIXES
 
 Split = Literal["train", "val", "test"]
 ProtocolName = Literal["standard", "authors"]

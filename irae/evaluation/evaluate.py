@@ -32,8 +32,6 @@ from irae.evaluation.results import (
     LevelResult,
     PictureResult,
     Scores,
-    format_score,
-    markdown_table,
 )
 from irae.imaging.metrics import rgb_to_y
 from irae.models.loaded import LoadedModel
@@ -41,16 +39,6 @@ from irae.tasks import get_task
 from irae.tasks.base import Damaged, Degradation, Task
 from irae.tasks.matching import suits, task_of
 from irae.tasks.protocols import Protocol, get_protocol
-
-__all__ = [
-    "Evaluation",
-    "LevelResult",
-    "PictureResult",
-    "Scores",
-    "evaluate",
-    "format_score",
-    "markdown_table",
-]
 
 
 def evaluate(

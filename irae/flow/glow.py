@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
-from irae.flow.layers import SQUEEZES, CouplingKind, Shrinking, build_coupling, build_mixing
-from irae.flow.networks import NETWORKS
+from irae.flow.coupling import CouplingKind, build_coupling
+from irae.flow.mixing import Shrinking, build_mixing
 from irae.flow.reversible import run_chain
+from irae.flow.squeeze import SQUEEZES
+from irae.flow.subnets import NETWORKS
 
 
 class Glow(nn.Module):

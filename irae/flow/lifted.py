@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.errors import ModelError
-from irae.flow.networks import CouplingNetwork
 from irae.flow.reversible import TwoStreams, run_streams
+from irae.flow.subnets import CouplingNetwork
 
 GRID = 2.0**-20
 """Step of the grid that an exact run keeps its state on."""

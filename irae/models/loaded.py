@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.errors import ModelError
-from irae.flow.networks import set_network_dtype
-from irae.imaging.filling import fill_holes
-from irae.models.adapting import (
+from irae.flow.subnets import set_network_dtype
+from irae.imaging.hole_filling import fill_holes
+from irae.models.call import (
     condition_for,
     from_network_channels,
     inputs_besides_picture,
@@ -23,10 +23,10 @@ from irae.models.adapting import (
     takes_sigma,
     to_network_channels,
 )
-from irae.models.ensemble import mean_over_orientations
-from irae.models.lifted import LiftedIRAE
-from irae.models.registry import NETWORKS
-from irae.models.restoring_form import Form, restoring_form
+from irae.models.inference.restoring_form import Form, restoring_form
+from irae.models.inference.self_ensemble import mean_over_orientations
+from irae.models.networks.lifted import LiftedIRAE
+from irae.models.networks.registry import NETWORKS
 from irae.runtime import network_dtype, resolve_precision
 
 BFLOAT16_COST = 0.02
@@ -38,7 +38,7 @@ class ModelSpec:
     """What the header of a model file says.
 
     Attributes:
-        network: a name of `irae.models.registry.NETWORKS`.
+        network: a name of `irae.models.networks.registry.NETWORKS`.
         options: the keyword options it is built with.
         task: what it was trained for, a name of `irae.tasks`; empty for methods that are not
             trained.
@@ -56,7 +56,8 @@ class LoadedModel:
 
     Attributes:
         ensemble: whether `restore` takes the mean over the picture's eight orientations, each
-            restored by itself (`irae.models.ensemble`). It takes eight times as long.
+            restored by itself (`irae.models.inference.self_ensemble`). It takes eight times as
+            long.
     """
 
     def __init__(self, network: nn.Module, spec: ModelSpec, name: str) -> None:
@@ -278,7 +279,7 @@ class LoadedModel:
         Args:
             degraded: float32 ``B C H W`` in [0, 1].
             mask: bool ``B 1 H W``, for an inpainting model.
-            exact: of a lifted network, see `irae.models.lifted.LiftedIRAE.split`.
+            exact: of a lifted network, see `irae.models.networks.lifted.LiftedIRAE.split`.
 
         Returns:
             What the network was given (holes filled), its output before known pixels are put

@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import UsageError
-from irae.imaging.files import Picture, picture_from_pil, picture_to_pil
+from irae.imaging.io.picture import Picture
+from irae.imaging.io.pillow import picture_from_pil, picture_to_pil
 from irae.imaging.tiling import DEFAULT_OVERLAP, RestoreFunction, restore_within_memory
-from irae.models.files import load_model
+from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel
-from irae.restoring.images import unpack_array, unpack_mask, unpack_tensor
+from irae.restoring.arrays import unpack_array, unpack_mask, unpack_tensor
 from irae.runtime import select_device
 from irae.tasks.matching import task_of
 
@@ -156,7 +157,7 @@ class Restorer:
         return result
 
     def restore_picture(self, picture: Picture, mask: Tensor | None = None) -> Picture:
-        """Restore a picture read by `irae.imaging.files`; alpha and layout stay as they are.
+        """Restore a picture read by `irae.imaging.io.files`; alpha and layout stay as they are.
 
         Args:
             picture: any layout.

@@ -21,7 +21,7 @@ _MODULES = {
     "photo": "irae.tasks.photo",
 }
 DENOISE, JPEG = "denoise", "jpeg"
-"""What `irae.restoring.inspecting` chooses between."""
+"""What `irae.restoring.inspection` chooses between."""
 
 _TASKS: dict[str, Task] = {}
 

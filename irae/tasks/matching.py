@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from irae.errors import UsageError
-from irae.models.adapting import inputs_besides_picture
+from irae.models.call import inputs_besides_picture
 from irae.models.loaded import LoadedModel
 from irae.tasks import all_tasks, get_task
 from irae.tasks.base import Task

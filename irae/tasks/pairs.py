@@ -17,7 +17,7 @@ from torch import Tensor
 from irae.data.folder import find_in_folder
 from irae.errors import DataError, PictureError
 from irae.imaging.blur import gaussian_blur
-from irae.imaging.files import read_picture
+from irae.imaging.io.files import read_picture
 
 NOISY, CLEAN = "_noisy", "_clean"
 

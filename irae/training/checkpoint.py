@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from irae.errors import TrainingError
-from irae.models.pickles import read_pickle
+from irae.models.checkpoints.safe_pickle import read_pickle
 from irae.writing import write_atomically
 
 STATE_FILE = "last.ckpt"

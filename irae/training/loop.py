@@ -17,8 +17,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from irae.training.checkpoint import METRICS_FILE
-from irae.training.optimisation import learning_rate
 from irae.training.run import Run
+from irae.training.step import learning_rate
 from irae.training.validation import Score
 
 DEAD_SHARE = 0.05

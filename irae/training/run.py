@@ -15,17 +15,18 @@ from torchvision.utils import save_image
 
 from irae.config import RunConfig, check_config, dump_config
 from irae.errors import ModelError, TrainingError
-from irae.flow.networks import set_network_dtype
 from irae.flow.reversible import can_recompute, set_reversible
-from irae.models.adapting import condition_for
-from irae.models.files import load_model, save_model
+from irae.flow.subnets import set_network_dtype
+from irae.models.call import condition_for
+from irae.models.checkpoints.model_file import load_model, save_model
 from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.registry import build_network, resolve_options
-from irae.models.warm_start import start_from
+from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import network_dtype, resolve_precision, versions
 from irae.tasks import get_task
 from irae.tasks.matching import missing_input
-from irae.training.batches import BatchMaker
+from irae.training.activation_memory import fits
+from irae.training.batches.batch import BatchMaker
+from irae.training.batches.collection import open_collection
 from irae.training.checkpoint import (
     BEST_MODEL,
     CONFIG_FILE,
@@ -35,14 +36,13 @@ from irae.training.checkpoint import (
     save_state,
     truncate_metrics,
 )
-from irae.training.collection import open_collection
 from irae.training.dead_units import restart
-from irae.training.diagnosis import diagnose
 from irae.training.distributed import ALONE, Ranks
 from irae.training.ema import EMA
-from irae.training.memory import fits
-from irae.training.optimisation import Optimisation, network_inputs
+from irae.training.find_nonfinite import diagnose
+from irae.training.step import Optimisation, network_inputs
 from irae.training.validation import Score, Validation, side_by_side
+from irae.training.warm_start import start_from
 from irae.writing import remove_leftovers, write_atomically
 
 

@@ -15,7 +15,7 @@ from irae.models.loaded import LoadedModel
 from irae.tasks import get_task
 from irae.tasks.base import Damaged
 from irae.tasks.protocols import get_protocol
-from irae.training.collection import Collection, open_collection
+from irae.training.batches.collection import Collection, open_collection
 from irae.training.dead_units import Firing, either, watch_units
 from irae.training.distributed import ALONE, Ranks
 

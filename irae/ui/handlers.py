@@ -13,10 +13,10 @@ from typing import Any
 
 import gradio as gr
 
+from irae.batch.outcome import Outcome
 from irae.errors import IraeError, UsageError
-from irae.imaging.files import Picture, read_picture
-from irae.imaging.picture import Layout
-from irae.restoring.outcome import Outcome
+from irae.imaging.io.files import read_picture
+from irae.imaging.io.picture import Layout, Picture
 from irae.tasks import filling_task, get_task, task_names
 from irae.ui.previews import PREVIEW_SIDE, painted_mask, save_preview, upright_size
 from irae.ui.scratch import Scratch, Session

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from irae.imaging.files import PICTURE_SUFFIXES
+from irae.imaging.io.encode import PICTURE_SUFFIXES
 from irae.tasks import all_tasks
 from irae.ui.handlers import Handlers
 from irae.ui.scratch import Scratch

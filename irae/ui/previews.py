@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from irae.errors import UsageError
-from irae.imaging.files import Picture
-from irae.imaging.picture import codes, to_upright
+from irae.imaging.io.picture import Picture, codes, to_upright
 
 PREVIEW_SIDE = 4096
 """Longest side of a preview, pixels. What every browser's canvas can hold and be painted on."""

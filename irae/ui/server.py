@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from irae.errors import UsageError
-from irae.imaging.limits import LIMIT_VARIABLE, max_pixels
+from irae.imaging.io.limits import LIMIT_VARIABLE, max_pixels
 from irae.runtime import resolve_precision, select_device
 from irae.ui.previews import PREVIEW_SIDE
 from irae.ui.scratch import Scratch

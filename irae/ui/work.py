@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from irae.batch.choose import Choice, Restorers, Settings
+from irae.batch.jobs import Job
+from irae.batch.outcome import Outcome
+from irae.batch.output import MANIFEST
+from irae.batch.restore_files import Request, restore_files
 from irae.errors import PictureError
-from irae.imaging.files import Picture, picture_size, read_picture
-from irae.restoring.folders import MANIFEST
-from irae.restoring.outcome import Outcome
-from irae.restoring.planning import Job
-from irae.restoring.restorers import Choice, Restorers, Settings
-from irae.restoring.running import Request, restore_files
+from irae.imaging.io.files import picture_size, read_picture
+from irae.imaging.io.picture import Picture
 
 KEPT_SETTINGS = 4
 """How many combinations of what can be chosen keep their models loaded."""

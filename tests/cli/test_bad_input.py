@@ -229,7 +229,7 @@ def test_a_pickle_is_never_executed(irae: Run, tmp_path: Path, name: str) -> Non
 def test_a_model_that_gives_no_numbers_is_an_error_that_names_the_picture(
     irae: Run, tmp_path: Path, model_files: dict[str, Path]
 ) -> None:
-    from irae.models.files import load_model, save_model
+    from irae.models.checkpoints.model_file import load_model, save_model
 
     model = load_model(model_files["denoise"])
     next(model.network.parameters()).fill_(float("nan"))

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from irae.cli.data import app
+from irae.cli.research.data import app
 from irae.data.registry import REGISTRY
 from irae.errors import DataError
 
@@ -100,8 +98,3 @@ def test_help_has_an_example(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert f"Example: irae data {command}" in result.stdout
-
-
-def test_help_does_not_import_torch() -> None:
-    code = "import sys, irae.cli.data; sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

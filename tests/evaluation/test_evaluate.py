@@ -14,12 +14,13 @@ from skimage.metrics import structural_similarity
 
 from irae.data.folder import PictureSet, open_folder
 from irae.errors import DataError, ModelError, UsageError
-from irae.evaluation.evaluate import evaluate, markdown_table
-from irae.imaging.filling import fill_holes
+from irae.evaluation.evaluate import evaluate
+from irae.evaluation.results import markdown_table
+from irae.imaging.hole_filling import fill_holes
 from irae.imaging.metrics import psnr, rgb_to_y
-from irae.models.files import load_model
+from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.registry import build_network, resolve_options
+from irae.models.networks.registry import build_network, resolve_options
 from irae.tasks.base import Degradation
 from irae.tasks.denoise import Noise
 from irae.tasks.inpaint import Hole, MaskFolder

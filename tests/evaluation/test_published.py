@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from irae.data.folder import open_folder
-from irae.evaluation.evaluate import Evaluation, evaluate
+from irae.evaluation.evaluate import evaluate
+from irae.evaluation.results import Evaluation
+from irae.models.checkpoints.third_party import read_foreign
 from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.peers import read_foreign
-from irae.models.registry import build_network
+from irae.models.networks.registry import build_network
 from irae.tasks.denoise import Noise
 from irae.tasks.jpeg import Jpeg
 

@@ -12,20 +12,13 @@ from torch import Tensor, nn
 
 from irae.flow.actnorm import ActNorm, initialise_actnorm
 from irae.flow.bijection import Bijection, Chain
+from irae.flow.coupling import AdditiveCoupling, AffineCoupling, BoundedCoupling
 from irae.flow.glow import Glow
-from irae.flow.layers import (
-    AdditiveCoupling,
-    AffineCoupling,
-    BoundedCoupling,
-    BoundedMixing,
-    HaarSqueeze,
-    InvertibleConv1x1,
-    Shrinking,
-    Squeeze,
-)
-from irae.flow.networks import ActNormNetwork, PlainNetwork, set_network_dtype
-from irae.models.adapting import condition_for
-from irae.models.irae import IRAE, PRESETS
+from irae.flow.mixing import BoundedMixing, InvertibleConv1x1, Shrinking
+from irae.flow.squeeze import HaarSqueeze, Squeeze
+from irae.flow.subnets import ActNormNetwork, PlainNetwork, set_network_dtype
+from irae.models.call import condition_for
+from irae.models.networks.irae import IRAE, PRESETS
 
 CHANNELS = 4
 

@@ -19,13 +19,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from irae.flow import reversible
 from irae.flow.glow import Glow
-from irae.flow.networks import CouplingNetwork, set_network_dtype
 from irae.flow.reversible import set_reversible
-from irae.models.adapting import condition_for
-from irae.models.files import load_model
-from irae.models.irae import IRAE, PRESETS
-from irae.models.lifted import LiftedIRAE
-from irae.models.registry import build_network, resolve_options
+from irae.flow.subnets import CouplingNetwork, set_network_dtype
+from irae.models.call import condition_for
+from irae.models.checkpoints.model_file import load_model
+from irae.models.networks.irae import IRAE, PRESETS
+from irae.models.networks.lifted import LiftedIRAE
+from irae.models.networks.registry import build_network, resolve_options
 
 WEIGHTS = Path(reversible.__file__).resolve().parents[1] / "weights"
 PAPER = {
@@ -364,7 +364,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 from irae.flow.reversible import set_reversible
-from irae.models.irae import IRAE
+from irae.models.networks.irae import IRAE
 
 rank, meeting = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)

@@ -16,7 +16,8 @@ from corpus_whole import encoded, picture, png
 from PIL import Image
 
 from irae.errors import PictureError, UsageError
-from irae.imaging.files import MAX_PIXELS, max_pixels, read_picture, write_picture
+from irae.imaging.io.files import read_picture, write_picture
+from irae.imaging.io.limits import MAX_PIXELS, max_pixels
 
 
 def refused(path: Path, *words: str) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from irae.errors import IraeError
-from irae.imaging.files import PICTURE_SUFFIXES, read_picture, write_picture
+from irae.imaging.io.encode import PICTURE_SUFFIXES
+from irae.imaging.io.files import read_picture, write_picture
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 ADDRESS_SPACE = 4 << 30

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irae.models.files import save_model
+from irae.models.checkpoints.model_file import save_model
 from irae.models.loaded import ModelSpec
-from irae.models.registry import build_network, resolve_options
+from irae.models.networks.registry import build_network, resolve_options
 
 PROGRAM = """
 import sys

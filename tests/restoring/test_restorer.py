@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import IraeError, ModelError, UsageError
-from irae.imaging.files import picture_from_pil
+from irae.imaging.io.pillow import picture_from_pil
 from irae.models.loaded import LoadedModel
 from irae.restoring.restorer import Restorer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from irae.errors import UsageError
-from irae.models.registry import NETWORKS, build_network, resolve_options
+from irae.models.networks.registry import NETWORKS, build_network, resolve_options
 from irae.tasks import all_tasks, filling_task, get_task, register, task_names
 from irae.tasks.matching import missing_input, tasks_for
 
@@ -19,13 +19,13 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "irae"
 # Names that mean a packaged model, a preset, what a stranger's file was trained for, the task that
 # an option of the command line belongs to, or a key of JSON.
 ELSEWHERE = {
-    "cli/eval.py": {"denoise", "jpeg", "inpaint"},
-    "cli/roundtrip.py": {"denoise"},
-    "evaluation/bench.py": {"denoise"},
-    "models/peers.py": {"denoise", "jpeg"},
-    "models/unet.py": {"inpaint"},
-    "restoring/doctor.py": {"denoise"},
-    "restoring/inspecting.py": {"jpeg"},
+    "cli/research/eval.py": {"denoise", "jpeg", "inpaint"},
+    "cli/pictures/roundtrip.py": {"denoise"},
+    "evaluation/speed/bench.py": {"denoise"},
+    "models/checkpoints/third_party.py": {"denoise", "jpeg"},
+    "models/networks/unet.py": {"inpaint"},
+    "doctor.py": {"denoise"},
+    "restoring/inspection.py": {"jpeg"},
     "restoring/restorer.py": {"denoise"},
 }
 
@@ -70,7 +70,7 @@ def test_every_task_says_what_it_is(name: str) -> None:
 
 
 def test_an_unknown_task_is_one_line_with_the_list() -> None:
-    with pytest.raises(UsageError, match="task 'paint' is unknown; there are: denoise, jpeg"):
+    with pytest.raises(UsageError, match="task 'paint' is unknown; use denoise, jpeg"):
         get_task("paint")
     with pytest.raises(UsageError, match="registered already"):
         register(get_task("jpeg"))

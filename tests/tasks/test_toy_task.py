@@ -16,7 +16,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from irae.cli.app import app
-from irae.imaging.files import read_picture
+from irae.imaging.io.files import read_picture
 from irae.tasks import register, unregister
 from irae.tasks.base import Batch, DamageBatch, Damaged, Degradation, Task, number
 from irae.tasks.schema import DegradationSection, Level, ValidationSection

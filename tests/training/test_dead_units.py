@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from irae.models.lifted import LiftedIRAE
-from irae.models.registry import NETWORKS, build_network, resolve_options
+from irae.models.networks.lifted import LiftedIRAE
+from irae.models.networks.registry import NETWORKS, build_network, resolve_options
 from irae.training.dead_units import either, restart, watch_units
 from irae.training.validation import Score
 

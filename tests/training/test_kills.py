@@ -22,7 +22,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from irae.models.files import load_model
+from irae.models.checkpoints.model_file import load_model
 from irae.training.checkpoint import BEST_MODEL, LAST_MODEL, METRICS_FILE, STATE_FILE, load_state
 from irae.writing import PREFIX
 

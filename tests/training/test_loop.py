@@ -17,13 +17,14 @@ from torch import Tensor
 
 from irae.config import load_config
 from irae.errors import TrainingError
-from irae.models.files import load_model
-from irae.training import budget, loop
-from irae.training.budget import train_minutes
+from irae.models.checkpoints.model_file import load_model
+from irae.training import loop
+from irae.training import time_budget as budget
 from irae.training.checkpoint import load_state
 from irae.training.loop import train
-from irae.training.optimisation import learning_rate
 from irae.training.run import Run, begin, resume
+from irae.training.step import learning_rate
+from irae.training.time_budget import train_minutes
 
 CPU = torch.device("cpu")
 

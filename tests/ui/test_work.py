@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from irae.batch.choose import Restorers, Settings
+from irae.batch.outcome import Outcome
+from irae.batch.restore_files import Request, restore_files
 from irae.errors import PictureError
-from irae.restoring.outcome import Outcome
-from irae.restoring.restorers import Restorers, Settings
-from irae.restoring.running import Request, restore_files
 from irae.ui.work import StoppedError, Wanted, Workshop, distinct_names, write_zip
 
 

@@ -1,0 +1,149 @@
+"""The restorers of a batch: one per task, each loaded when the first picture needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from irae.batch.jobs import Job
+from irae.errors import UsageError
+from irae.imaging.io.files import has_soft_edges
+from irae.imaging.io.picture import Picture
+from irae.models.checkpoints.checksums import weights_checksum
+from irae.restoring.inspection import choose_task, explain, inspect_read
+from irae.restoring.restorer import Restorer
+from irae.tasks import filling_task, task_names
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for, of all pictures of a batch; it can be sent to another process.
+
+    Attributes:
+        task: what to undo; none: what the model is for, or else it is chosen for each picture.
+        model: a packaged model's name, a model file or a run folder; none: the task's own.
+        device: as `Restorer` takes it, and so are ``precision``, ``tile``, ``sigma``,
+            ``strength`` and ``ensemble``.
+        undoable: write beside each result what gives its original back.
+        grow_mask: pixels by which the holes of masks become larger in every direction.
+    """
+
+    task: str | None = None
+    model: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int | None = None
+    sigma: float | None = None
+    strength: float = 1.0
+    undoable: bool = False
+    ensemble: bool = False
+    grow_mask: int = 0
+
+    def as_options(self) -> dict[str, Any]:
+        """What results depend on besides the model and the picture, as plain JSON."""
+        return {
+            "task": self.task,
+            "precision": self.precision,
+            "sigma": self.sigma,
+            "strength": self.strength,
+            # Said only where they are so: manifests from before these options stay valid.
+            **({"undoable": True} if self.undoable else {}),
+            **({"ensemble": True} if self.ensemble else {}),
+            **({"grow_mask": self.grow_mask} if self.grow_mask else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be done to one picture.
+
+    Attributes:
+        task: what to undo; none: nothing, its pixels stay as they are.
+        damage: what was found wrong with it, as plain JSON; none where nobody looked.
+        why: one line for the user, where the task was not asked for or the mask may disappoint.
+    """
+
+    task: str | None
+    damage: dict[str, Any] | None = None
+    why: str | None = None
+
+
+class Restorers:
+    """Finds the restorer of a task, and the task of a picture.
+
+    Args:
+        settings: what the user asked for.
+        notify: told in one line when memory ran out and tiles are made smaller.
+    """
+
+    def __init__(self, settings: Settings, notify: Callable[[str], None] | None = None) -> None:
+        self.settings = settings
+        self._notify = notify
+        self._loaded: dict[str, Restorer] = {}
+        self._checksums: dict[str, str] = {}
+
+    def restorer_for(self, task: str) -> Restorer:
+        """The restorer of a task; with a model asked for, that model's, whatever the task.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            UsageError: it does not do the task that was asked for, or an option does not fit it.
+        """
+        asked = self.settings
+        name = asked.model or task
+        if name not in self._loaded:
+            restorer = Restorer(
+                name,
+                device=asked.device,
+                precision=asked.precision,
+                tile=asked.tile,
+                sigma=asked.sigma,
+                strength=asked.strength,
+                ensemble=asked.ensemble,
+                notify=self._notify,
+            )
+            if asked.task is not None and asked.task != restorer.task:
+                raise UsageError(
+                    f"--task {asked.task}, but model {name!r} is for {restorer.task};"
+                    " drop one of the two"
+                )
+            self._loaded[name] = restorer
+        return self._loaded[name]
+
+    def default_task(self, *, masked: bool) -> str:
+        """The task whose model shows whether the options fit, before a picture is looked at."""
+        return filling_task().name if masked else task_names()[0]
+
+    def weights_of(self, task: str) -> str:
+        """The checksum of the network and the weights that do a task."""
+        restorer = self.restorer_for(task)
+        if task not in self._checksums:
+            self._checksums[task] = weights_checksum(restorer.model)
+        return self._checksums[task]
+
+    def choose(self, job: Job, picture: Picture) -> Choice:
+        """What is to be done to a picture: what was asked for, or else what it needs.
+
+        Args:
+            job: the picture's; its file must be there.
+            picture: what was read of it.
+        """
+        task = job.task or self.settings.task
+        if job.mask is not None:
+            return Choice(filling_task().name, why=self._doubt(job.source, job.mask))
+        if task is not None:
+            return Choice(task)
+        if self.settings.model is not None:
+            return Choice(self.restorer_for("").task)
+        found = inspect_read(job.source, picture)
+        return Choice(choose_task(found)[0], found.damage(), explain(found))
+
+    def _doubt(self, source: Path, mask: Path) -> str | None:
+        if self.settings.grow_mask or not has_soft_edges(mask):
+            return None
+        return (
+            f"{source}: its mask has soft edges, of which what is more black than white stays;"
+            " --grow-mask 2 makes the holes larger"
+        )

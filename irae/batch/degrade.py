@@ -1,0 +1,127 @@
+"""Spoiling picture files in one known way: noise, JPEG, or holes."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from irae.batch.jobs import Job
+from irae.batch.outcome import Outcome
+from irae.errors import PictureError, UsageError
+from irae.imaging.degrade import apply_mask
+from irae.imaging.io.files import MASK_MARK, read_mask, read_picture, write_picture
+from irae.imaging.io.picture import Layout, Picture, codes, to_upright
+from irae.tasks.base import Degradation
+from irae.writing import write_atomically
+
+_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+
+
+def degrade_file(
+    job: Job,
+    degradation: Degradation | None,
+    seeds: tuple[int, ...],
+    *,
+    overwrite: bool = False,
+    resize_mask: bool = False,
+) -> Outcome:
+    """Read, degrade and write one picture; where holes are made, their mask too.
+
+    Args:
+        job: the picture, its target, and its mask if any.
+        degradation: what to do to it; None: cut out what is white in the job's mask.
+        seeds: what noise and boxes are drawn from.
+        overwrite: whether existing files may be replaced.
+        resize_mask: scale a mask file of another size instead of refusing it.
+
+    Raises:
+        PictureError: it cannot be read or written, or the mask does not fit.
+        UsageError: the hole does not fit the picture.
+    """
+    begin = time.perf_counter()
+    picture = read_picture(job.source)
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    if degradation is None:
+        _cut_out(picture, job, overwrite, resize_mask)
+    elif degradation.jpeg_options and job.target.suffix.lower() in _JPEG_SUFFIXES:
+        _write_compressed(job.target, picture, degradation.jpeg_options, overwrite)
+    else:
+        damaged = degradation.degrade(picture.pixels, seeds)
+        spoilt = picture.with_pixels(damaged.pixels.clamp(0, 1))
+        if damaged.mask is None:
+            write_picture(job.target, spoilt, overwrite=overwrite)
+        else:
+            _write_with_mask(job.target, spoilt, damaged.mask, overwrite)
+    return Outcome(
+        input=str(job.source),
+        output=str(job.target),
+        seconds=round(time.perf_counter() - begin, 3),
+        width=picture.width,
+        height=picture.height,
+    )
+
+
+def mask_path(target: Path) -> Path:
+    """Where the mask of a picture with a hole is written: ``NAME.mask.png`` beside it."""
+    return target.with_name(f"{target.stem}{MASK_MARK}.png")
+
+
+def _cut_out(picture: Picture, job: Job, overwrite: bool, resize_mask: bool) -> None:
+    """Write the picture with black where the job's mask is white."""
+    if job.mask is None:
+        raise UsageError(f"{job.source}: no mask for it; give --mask")
+    mask = read_mask(
+        job.mask,
+        height=picture.height,
+        width=picture.width,
+        orientation=picture.orientation,
+        resize=resize_mask,
+    )
+    cut = picture.with_pixels(apply_mask(picture.pixels, mask))
+    write_picture(job.target, cut, overwrite=overwrite)
+
+
+def _write_with_mask(target: Path, cut: Picture, mask: Tensor, overwrite: bool) -> None:
+    """Write a picture and, upright as masks are drawn and read, its mask; both or neither."""
+    upright = to_upright(mask.float(), cut.orientation)
+    write_picture(mask_path(target), Picture(upright, None, Layout(mode="L")), overwrite=overwrite)
+    try:
+        write_picture(target, cut, overwrite=overwrite)
+    except BaseException:
+        mask_path(target).unlink(missing_ok=True)
+        raise
+
+
+def _write_compressed(
+    target: Path, picture: Picture, jpeg: dict[str, Any], overwrite: bool
+) -> None:
+    """Write a JPEG file of the very bytes of the encoder, so that it is damaged but once."""
+    if picture.alpha is not None:
+        raise PictureError(f"{target}: JPEG cannot hold the transparency of the picture; use .png")
+    if target.exists() and not overwrite:
+        raise PictureError(f"{target}: exists already; use --overwrite to replace it")
+    encoded = _encode(picture, jpeg)
+    write_atomically(target, lambda temporary: temporary.write_bytes(encoded))
+
+
+def _encode(picture: Picture, jpeg: dict[str, Any]) -> bytes:
+    levels = codes(picture.pixels, 8).movedim(0, 2).numpy()
+    if levels.shape[2] == 4:
+        image = Image.fromarray(255 - levels, "CMYK")
+    else:
+        image = Image.fromarray(levels if levels.shape[2] == 3 else levels[:, :, 0])
+    layout = picture.layout
+    options = {"icc_profile": layout.icc, "exif": layout.exif, "dpi": layout.dpi}
+    buffer = io.BytesIO()
+    image.save(
+        buffer,
+        "JPEG",
+        **jpeg,
+        **{name: value for name, value in options.items() if value},
+    )
+    return buffer.getvalue()

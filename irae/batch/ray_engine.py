@@ -1,0 +1,302 @@
+"""A batch on a Ray cluster: one actor per GPU, or per group of CPU cores."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import os
+import pickle
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from irae.batch.choose import Restorers, Settings
+from irae.batch.jobs import Job
+from irae.batch.outcome import Outcome
+from irae.batch.output import LocalFolder, OutputFolder
+from irae.batch.pipeline import Pipeline
+from irae.batch.progress import Talk, attempt
+from irae.batch.remote import Files
+from irae.errors import UsageError
+
+CORES = 4
+"""CPU cores of an actor where there are no GPUs; fewer where a machine has fewer."""
+
+BLOCK = 8
+"""Most pictures handed to an actor at once, and done again when it is killed."""
+
+ROUNDS = 3
+"""How often in a row pictures may come back undone, every one of them, before they are failures."""
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What every actor is given, and how many there are."""
+
+    actors: int
+    cores: int
+    gpu: bool
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every actor is told, in absolute paths."""
+
+    jobs: Sequence[Job]
+    settings: Settings
+    files: Files
+    folder: OutputFolder
+    resize_mask: bool
+
+    @classmethod
+    def of(
+        cls,
+        jobs: Sequence[Job],
+        settings: Settings,
+        files: Files,
+        folder: OutputFolder,
+        resize_mask: bool,
+    ) -> _Work:
+        """As a process with another working directory is to be told it."""
+        model = settings.model
+        if model is not None and Path(model).exists():
+            settings = replace(settings, model=str(Path(model).absolute()))
+        if isinstance(folder, LocalFolder):
+            folder = folder.absolute()
+        return cls([_absolute(job) for job in jobs], settings, files, folder, resize_mask)
+
+
+@dataclass
+class _Report:
+    """What an actor says of the jobs it was handed; ``fault`` is the program's own."""
+
+    numbers: list[int] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    fault: str | None = None
+
+
+class _Worker:
+    """An actor: restores the jobs whose numbers it is handed, and stages the results."""
+
+    def __init__(self, work: _Work, cores: int) -> None:
+        torch.set_num_threads(cores)
+        self._notes: list[str] = []
+        self._restorers = Restorers(work.settings, self._notes.append)
+        self._work = work
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        numbers = [int(number) for number in batch["number"]]
+        report = _Report()
+        try:
+            report.outcomes = self._restore([self._work.jobs[number] for number in numbers])
+        except Exception:
+            # Raised again in the driver. Here Ray would take it for a worker that was lost.
+            report.fault = traceback.format_exc()
+        report.notes, self._notes[:] = list(self._notes), []
+        report.numbers = numbers
+        return {"report": [pickle.dumps(report)]}
+
+    def _restore(self, jobs: Sequence[Job]) -> list[Outcome]:
+        with Pipeline(
+            self._restorers,
+            jobs,
+            files=self._work.files,
+            folder=self._work.folder,
+            resize_mask=self._work.resize_mask,
+        ) as pipeline:
+            return list(attempt(jobs, pipeline.outcome))
+
+
+@contextmanager
+def restore_on_ray(
+    jobs: Sequence[Job],
+    settings: Settings,
+    files: Files,
+    folder: OutputFolder,
+    *,
+    resize_mask: bool = False,
+    address: str | None = None,
+) -> Iterator[Iterator[tuple[Job, Outcome]]]:
+    """Restore jobs on a cluster; what becomes of them is to be taken within the context.
+
+    Pictures of an actor, or a machine, that is lost are handed out again; those that are lost
+    each time, as one is that no worker has the memory for, are failures in the end. Sources,
+    masks, the model and the output folder must be reachable from all machines under the same
+    names, where irae is installed too. Whoever can reach a Ray cluster can run programs on it.
+
+    Args:
+        jobs: the pictures.
+        settings: what the user asked for.
+        files: where the sources are.
+        folder: where results are staged; this process commits them.
+        resize_mask: scale masks of another size.
+        address: of a cluster that is running; none starts one on this machine.
+
+    Yields:
+        The jobs with their outcomes, each once, in the order in which they are done.
+
+    Raises:
+        UsageError: Ray is not installed, or no cluster answers.
+    """
+    ray = _import_ray()
+    _check_reachable(jobs, files, folder)
+    started = not ray.is_initialized()
+    if started:
+        _connect(ray, address)
+    try:
+        yield _run(ray, jobs, _Work.of(jobs, settings, files, folder, resize_mask))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _import_ray() -> Any:
+    # It tells its makers about its use otherwise, draws bars of its own, and warns of what an
+    # actor's restart may lack, which is kept here as long as the actors are.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise UsageError("--engine ray needs Ray; pip install 'irae[ray]'") from None
+    return ray
+
+
+def _check_reachable(jobs: Sequence[Job], files: Files, folder: OutputFolder) -> None:
+    places = [files.name(job.source) for job in jobs[:1]] + [folder.name("")]
+    for place in places:
+        if place.startswith("memory://"):
+            raise UsageError(f"{place}: lies in this process alone; --engine ray cannot reach it")
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **options,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"--address {address or 'local'}: no Ray cluster to be used there ({reason});"
+            " start one with 'ray start --head', or drop --address"
+        ) from None
+
+
+def _run(ray: Any, jobs: Sequence[Job], work: _Work) -> Iterator[tuple[Job, Outcome]]:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # An actor that is lost takes its blocks along; they are handed out again below. Ray would
+    # have them wait for the actor to come back, which it never does where its machine is lost.
+    context.max_errored_blocks = -1
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    left, fruitless, reason = dict(enumerate(jobs)), 0, ""
+    while left and fruitless < ROUNDS:
+        before = len(left)
+        share = _divide(ray, work.settings)
+        # One by one, once all came back: only those that kill a worker then come back again.
+        size = 1 if fruitless else max(1, min(BLOCK, before // (4 * share.actors)))
+        try:
+            yield from _take(_hand_out(ray, list(left), work, share, size), left, work.folder)
+        except ray.exceptions.RayActorError as error:
+            # It died before it was given anything.
+            reason = f" ({str(error).strip().splitlines()[-1].strip()})"
+        fruitless = fruitless + 1 if len(left) == before else 0
+        if left:
+            Talk.note(f"Ray lost workers; {len(left)} pictures are handed out again")
+    for job in left.values():
+        lost = f"{ROUNDS} Ray workers were lost over it{reason}"
+        error_line = f"{job.source}: {lost}; restore it without --engine ray"
+        yield job, Outcome(str(job.source), error=error_line)
+
+
+def _hand_out(ray: Any, numbers: list[int], work: _Work, share: _Share, size: int) -> Any:
+    """A data set of the reports on some jobs, made as it is read.
+
+    Args:
+        ray: the module.
+        numbers: of the jobs.
+        work: what there is to do.
+        share: how many actors do it.
+        size: jobs handed to one of them at once.
+    """
+    options: dict[str, Any] = {"num_gpus": 1} if share.gpu else {"num_cpus": share.cores}
+    if "ray_remote_args_fn" in inspect.signature(ray.data.Dataset.map_batches).parameters:
+        options["ray_remote_args_fn"] = _without_restarts
+    device = work.settings.device if share.gpu else "cpu"
+    return ray.data.from_items(
+        [{"number": number} for number in numbers],
+        override_num_blocks=math.ceil(len(numbers) / size),
+    ).map_batches(
+        _Worker,
+        fn_constructor_args=(
+            replace(work, settings=replace(work.settings, device=device)),
+            share.cores,
+        ),
+        batch_size=None,
+        concurrency=(1, share.actors),
+        **options,
+    )
+
+
+def _without_restarts() -> dict[str, int]:
+    return {"max_restarts": 0, "max_task_retries": 0}
+
+
+def _take(done: Any, left: dict[int, Job], folder: OutputFolder) -> Iterator[tuple[Job, Outcome]]:
+    """The outcomes of a round, as they come; their jobs are no longer left."""
+    for row in done.iter_rows():
+        report = pickle.loads(row["report"])
+        for note in report.notes:
+            Talk.note(note)
+        if report.fault is not None:
+            raise RuntimeError(f"a Ray worker failed:\n{report.fault}")
+        for number, outcome in zip(report.numbers, report.outcomes, strict=True):
+            if number in left:
+                job = left.pop(number)
+                yield job, _as_named(outcome, job)
+            elif outcome.made is not None:
+                # Done again, after the machine that held the first report was lost.
+                folder.discard(outcome.made.staged)
+
+
+def _divide(ray: Any, settings: Settings) -> _Share:
+    """How the cluster is shared out."""
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = int(sum(node.get("GPU", 0) for node in resources))
+    if gpus and settings.device != "cpu":
+        return _Share(gpus, 1, gpu=True)
+    cores = [int(node.get("CPU", 0)) for node in resources if node.get("CPU", 0) >= 1]
+    if not cores:
+        raise UsageError("the Ray cluster has no CPU core to spare; give it some (--num-cpus)")
+    group = min(CORES, *cores)
+    return _Share(sum(count // group for count in cores), group, gpu=False)
+
+
+def _absolute(job: Job) -> Job:
+    mask = None if job.mask is None else job.mask.absolute()
+    return replace(job, source=job.source.absolute(), target=job.target.absolute(), mask=mask)
+
+
+def _as_named(outcome: Outcome, job: Job) -> Outcome:
+    """With the names that the user gave, which the actors had as absolute paths."""
+    named = {str(path.absolute()): str(path) for path in (job.source, job.target, job.mask) if path}
+
+    def speak(text: str) -> str:
+        for absolute, given in named.items():
+            text = text.replace(absolute, given)
+        return text
+
+    return outcome.spoken(speak)

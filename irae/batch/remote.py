@@ -1,0 +1,235 @@
+"""Pictures on this machine and at URLs, taken alike: the latter are fetched when they are read."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from irae.errors import PictureError, UsageError
+from irae.imaging.io.encode import PICTURE_SUFFIXES
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+# What tells one version of an object from the next, the most telling first.
+_VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is a URL (``s3://bucket/folder``) rather than a path."""
+    return _URL.match(name) is not None
+
+
+def open_url(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the URL's path in it.
+
+    Raises:
+        UsageError: its driver is not installed, it is unknown, or it cannot be set up.
+    """
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise UsageError(f"{url}: URLs need fsspec; pip install 'irae[remote]'") from None
+    try:
+        file_system, path = url_to_fs(url)
+    except ImportError as error:
+        missing = getattr(error.__cause__, "name", None) or error.name
+        remedy = f"pip install {missing}" if missing else str(error)
+        raise UsageError(f"{url}: its driver is not installed; {remedy}") from None
+    except ValueError as error:
+        raise UsageError(f"{url}: cannot be used ({error}); check the address") from None
+    return file_system, path
+
+
+@contextmanager
+def store_errors(url: str, what: str) -> Iterator[None]:
+    """Whatever goes wrong with a store is a `PictureError` that names the URL.
+
+    Each driver raises errors of its own, which have nothing in common; nothing but calls of a
+    driver should be done within.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise PictureError(f"{url}: no such file or folder; check the address") from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(
+            f"{url}: cannot be {what} ({reason}); check the address and your rights"
+        ) from error
+
+
+def local_path(name: str) -> Path | None:
+    """A path, also if it is written as ``file://``; none for a URL of another machine."""
+    if not is_url(name):
+        return Path(name)
+    file_system, path = open_url(name)
+    protocols = file_system.protocol
+    names = (protocols,) if isinstance(protocols, str) else protocols
+    return Path(path) if "file" in names else None
+
+
+def file_sha256(path: Path) -> str:
+    """The checksum of a file's bytes, hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_stamp(path: Path) -> str | None:
+    """Size and time of last change of a file; none when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def object_stamp(information: dict[str, Any]) -> str:
+    """As `file_stamp`, from what a store says about an object."""
+    version = next((str(information[key]) for key in _VERSIONS if information.get(key)), "")
+    return f"{information.get('size')} {version}"
+
+
+def find_urls(url: str, *, recursive: bool) -> tuple[list[str], bool]:
+    """The URLs of the pictures at a URL: a picture, a folder or a pattern.
+
+    Returns:
+        The URLs, sorted, and whether it is a folder.
+
+    Raises:
+        PictureError: there is nothing there, or it cannot be listed.
+        UsageError: as `open_url`.
+    """
+    file_system, path = open_url(url)
+    folder = False
+    with store_errors(url, "listed"):
+        if glob.has_magic(path):
+            names = file_system.glob(path)
+        elif file_system.isfile(path):
+            return [url], False
+        else:
+            folder = True
+            names = file_system.find(path, maxdepth=None if recursive else 1)
+    urls = [file_system.unstrip_protocol(name) for name in sorted(names)]
+    found = [u for u in urls if PurePosixPath(u).suffix.lower() in PICTURE_SUFFIXES]
+    if not found:
+        hint = "; use --recursive to look into its folders" if folder and not recursive else ""
+        raise PictureError(f"{url}: no pictures found there{hint}")
+    return found, folder
+
+
+@dataclass(frozen=True)
+class Files:
+    """Gives every URL a path on this machine, where its picture lies while it is worked on.
+
+    ``s3://bucket/a.png`` is ``SCRATCH/s3/bucket/a.png``; other paths stand for themselves. It can
+    be sent to another process, of another machine too.
+
+    Attributes:
+        scratch: a folder that `remove` deletes.
+    """
+
+    scratch: Path
+
+    @classmethod
+    def create(cls) -> Files:
+        """With a scratch folder of its own, which is made when it is needed."""
+        return cls(Path(tempfile.gettempdir()) / f"irae-{secrets.token_hex(8)}")
+
+    def make(self) -> None:
+        """Make the scratch folder, for this user alone."""
+        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remove(self) -> None:
+        """Delete what was fetched."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def path_for(self, url: str) -> Path:
+        """Where the picture at a URL is fetched to.
+
+        Raises:
+            PictureError: the name would lead out of the scratch folder.
+        """
+        protocol, _, rest = url.partition("://")
+        parts = PurePosixPath(rest.lstrip("/"))
+        if ".." in parts.parts or "\\" in rest or "\0" in rest:
+            raise PictureError(f"{url}: a name with '..' or a backslash; rename it")
+        return self.scratch / protocol / parts
+
+    def url_of(self, path: Path) -> str | None:
+        """The URL a path stands for, if any."""
+        if not path.is_relative_to(self.scratch):
+            return None
+        protocol, *parts = path.relative_to(self.scratch).parts
+        return f"{protocol}://{'/'.join(parts)}"
+
+    def speak(self, text: str) -> str:
+        """A message with URLs in it instead of the paths that stand for them."""
+        return re.sub(re.escape(str(self.scratch)) + r"/([^/\s]+)/", r"\1://", text)
+
+    def name(self, path: Path) -> str:
+        """What the user calls a path."""
+        return self.url_of(path) or str(path)
+
+    def stamp(self, path: Path) -> str | None:
+        """Size and version of what a path stands for; none when it is not there.
+
+        Raises:
+            PictureError: its store cannot be reached.
+        """
+        url = self.url_of(path)
+        if url is None:
+            return file_stamp(path)
+        file_system, name = open_url(url)
+        with store_errors(url, "reached"):
+            file_system.invalidate_cache()
+            try:
+                return object_stamp(file_system.info(name))
+            except FileNotFoundError:
+                return None
+
+    @contextmanager
+    def fetched(self, path: Path) -> Iterator[Path]:
+        """The file is there within this context; what was fetched for it is deleted after it.
+
+        Raises:
+            PictureError: it cannot be fetched.
+        """
+        self.fetch(path)
+        try:
+            yield path
+        finally:
+            if self.url_of(path) is not None:
+                path.unlink(missing_ok=True)
+
+    def fetch(self, path: Path) -> None:
+        """Fetch what a path stands for, unless it is there.
+
+        Raises:
+            PictureError: it cannot be fetched.
+        """
+        url = self.url_of(path)
+        if url is None or path.exists():
+            return
+        file_system, name = open_url(url)
+        self.make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with store_errors(url, "fetched"):
+                file_system.get_file(name, str(part))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,193 @@
+"""A whole batch: from what the user named to what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from irae.batch.choose import Restorers
+from irae.batch.jobs import Job, Plan, collect_pictures, is_picture_name, plan_outputs
+from irae.batch.manifest import Manifest
+from irae.batch.outcome import Outcome
+from irae.batch.output import OutputFolder, open_folder
+from irae.batch.pipeline import Pipeline
+from irae.batch.progress import attempt, follow, settle
+from irae.batch.remote import Files, local_path
+from irae.batch.summary import Summary
+from irae.errors import UsageError
+from irae.imaging.io.files import MASK_MARK, RESTORED_MARK
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which pictures are to be restored, and where to.
+
+    Attributes:
+        inputs: pictures, folders, glob patterns, and URLs of such.
+        out: a picture's name, a folder or the URL of a folder; none: beside each input.
+        mask: for holes, a mask for all pictures or a folder of masks.
+        recursive: go into subfolders.
+        overwrite: replace what exists.
+        resize_mask: scale masks of another size.
+        part: ``(2, 3)`` for the second of three parts; none for everything.
+        engine: ``local`` for this process, ``ray`` for the workers of a Ray cluster.
+        address: of a cluster that is running; none starts one on this machine.
+    """
+
+    inputs: tuple[str, ...]
+    out: str | None = None
+    mask: Path | None = None
+    recursive: bool = False
+    overwrite: bool = False
+    resize_mask: bool = False
+    part: tuple[int, int] | None = None
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """The numbers of ``2/3``, the second of three parts.
+
+    Raises:
+        UsageError: it is not of this form, or there is no such part.
+    """
+    number, _, count = text.partition("/")
+    # Nine digits: Python refuses to read numbers of thousands.
+    plain = all(one.isascii() and one.isdecimal() and len(one) <= 9 for one in (number, count))
+    if not plain or not 1 <= int(number) <= int(count):
+        raise UsageError(f"--shard {text!r} is no part; use i/n with i from 1 to n, as 1/4")
+    return int(number), int(count)
+
+
+def restore_files(
+    request: Request, restorers: Restorers, tell: Callable[[Outcome], None]
+) -> Summary:
+    """Restore all pictures of a request, whatever fails.
+
+    Args:
+        request: what is to be restored.
+        restorers: with what.
+        tell: called with what became of each input, as it becomes known.
+
+    Raises:
+        UsageError: options that do not fit together; nothing was done then.
+        OSError: the output folder cannot be written to.
+    """
+    begin = time.perf_counter()
+    files = Files.create()
+    try:
+        outcomes = _restore(request, restorers, files, tell)
+    finally:
+        files.remove()
+    return Summary.of(outcomes, time.perf_counter() - begin)
+
+
+def _restore(
+    request: Request, restorers: Restorers, files: Files, tell: Callable[[Outcome], None]
+) -> list[Outcome]:
+    target, folder = _find_output(request, files)
+    plan = _make_plan(request, files, target, keeps_manifest=folder is not None)
+    with ExitStack() as stack:
+        manifest = None
+        if folder is not None:
+            label = "{}-of-{}".format(*request.part) if request.part else ""
+            manifest = Manifest(
+                folder,
+                files,
+                options=restorers.settings.as_options(),
+                weights_of=restorers.weights_of,
+                label=label,
+            )
+            stack.enter_context(manifest)
+            plan = manifest.remaining(plan, overwrite=request.overwrite)
+        engine = _start(request, restorers, files, folder, plan.jobs)
+        results = _commit(stack.enter_context(engine), manifest)
+        return follow(plan, results, tell=tell, title="irae restore", speak=files.speak)
+
+
+def _find_output(request: Request, files: Files) -> tuple[Path | None, OutputFolder | None]:
+    """The path that stands for the output, and the folder if it is one."""
+    if request.out is None:
+        if any(local_path(name) is None for name in request.inputs):
+            raise UsageError("pictures at a URL need -o, a folder or the URL of one")
+        return None, None
+    target = local_path(request.out)
+    if target is not None:
+        single = is_picture_name(target)
+        return target, None if single else open_folder(str(target), files)
+    if is_picture_name(Path(request.out)):
+        raise UsageError(f"{request.out}: a picture's name; at a URL, -o names a folder")
+    return files.path_for(request.out.rstrip("/")), open_folder(request.out, files)
+
+
+def _make_plan(
+    request: Request, files: Files, target: Path | None, *, keeps_manifest: bool
+) -> Plan:
+    found, failures = collect_pictures(
+        request.inputs,
+        recursive=request.recursive,
+        skip_marks=[RESTORED_MARK] if request.mask is None else [RESTORED_MARK, MASK_MARK],
+        skip_folder=target if keeps_manifest else None,
+        files=files,
+    )
+    plan = plan_outputs(
+        found,
+        target,
+        overwrite=request.overwrite,
+        exact=request.mask is not None,
+        masks=request.mask,
+        keeps_manifest=keeps_manifest,
+    )
+    plan.failures[:0] = failures
+    return plan if request.part is None else plan.part(*request.part)
+
+
+@contextmanager
+def _start(
+    request: Request,
+    restorers: Restorers,
+    files: Files,
+    folder: OutputFolder | None,
+    jobs: Sequence[Job],
+) -> Iterator[Iterator[tuple[Job, Outcome]]]:
+    """The engine at work: what became of the jobs, as they come, to be committed."""
+    if request.engine == "local":
+        with Pipeline(
+            restorers,
+            jobs,
+            files=files,
+            folder=folder,
+            overwrite=request.overwrite,
+            resize_mask=request.resize_mask,
+        ) as pipeline:
+            yield zip(jobs, attempt(jobs, pipeline.outcome), strict=True)
+        return
+    from irae.batch.ray_engine import restore_on_ray
+
+    if folder is None:
+        raise UsageError("--engine ray needs -o, a folder that all of its machines can write to")
+    with restore_on_ray(
+        jobs,
+        restorers.settings,
+        files,
+        folder,
+        resize_mask=request.resize_mask,
+        address=request.address,
+    ) as results:
+        yield results
+
+
+def _commit(results: Iterator[tuple[Job, Outcome]], manifest: Manifest | None) -> Iterator[Outcome]:
+    """Bring results to their places, with a line in the manifest for each and each failure."""
+    for job, outcome in results:
+        if manifest is not None:
+            if outcome.error is None:
+                outcome = settle(job, partial(manifest.commit, job, outcome))
+            if outcome.error is not None:
+                manifest.enter_failure(job, outcome)
+        yield outcome

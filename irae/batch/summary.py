@@ -1,0 +1,76 @@
+"""What a batch came to, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from irae.batch.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many pictures ended how.
+
+    Attributes:
+        done: restored now.
+        skipped: done by an earlier run.
+        failed: without a result.
+        pixels: of those restored now.
+        seconds: from beginning to end.
+        failures: the inputs that failed.
+    """
+
+    done: int
+    skipped: int
+    failed: int
+    pixels: int
+    seconds: float
+    failures: tuple[str, ...]
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], seconds: float) -> Summary:
+        """Count what became of each input."""
+        done = [outcome for outcome in outcomes if outcome.status == "done"]
+        failures = tuple(one.input for one in outcomes if one.status == "failed")
+        return cls(
+            done=len(done),
+            skipped=sum(one.status == "skipped" for one in outcomes),
+            failed=len(failures),
+            pixels=sum((one.width or 0) * (one.height or 0) for one in done),
+            seconds=seconds,
+            failures=failures,
+        )
+
+    @property
+    def pixels_per_second(self) -> float:
+        """Speed of the batch as a whole, reading and writing included."""
+        return self.pixels / self.seconds if self.seconds > 0 else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        rounded = {
+            "seconds": round(self.seconds, 3),
+            "pixels_per_second": round(self.pixels_per_second),
+        }
+        return {**asdict(self), "failures": list(self.failures), **rounded}
+
+    def as_table(self) -> list[str]:
+        """Lines for the user, with the inputs that failed at the end."""
+        counts = {"done": self.done, "done earlier": self.skipped, "failed": self.failed}
+        width = max(len(f"{count:,}") for count in counts.values())
+        speed = f"{self.pixels_per_second / 1e6:.3g} megapixels per second"
+        return [
+            *(f"  {name:<12}  {count:>{width},}" for name, count in counts.items()),
+            f"  {'time':<12}  {_duration(self.seconds)}, {speed}",
+            *(f"  failed: {name}" for name in self.failures),
+        ]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

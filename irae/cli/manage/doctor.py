@@ -1,0 +1,40 @@
+"""``irae doctor``: whether this installation works."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    device: Annotated[
+        str, typer.Option(help="Where speed is measured: auto, cpu, cuda, cuda:N or mps.")
+    ] = "auto",
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look over the installation: versions, devices, packaged weights, self-tests, speed.
+
+    Each packaged model restores a small picture and is run backward. The exit code is 1 if
+    anything is not as it should be; what, and the remedy, is said in one line.
+
+    Example: irae doctor
+    """
+    import json
+    from dataclasses import asdict
+
+    from irae.doctor import examine
+
+    checks = []
+    for check in examine(device):
+        checks.append(check)
+        if not json_:
+            typer.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.says}")
+    failed = [check for check in checks if not check.ok]
+    if json_:
+        report = {"ok": not failed, "checks": [asdict(check) for check in checks]}
+        typer.echo(json.dumps(report, indent=2))
+    for check in failed:
+        typer.echo(f"irae: error: {check.name}: {check.says}", err=True)
+    if failed:
+        raise typer.Exit(1)

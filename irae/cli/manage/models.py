@@ -1,0 +1,43 @@
+"""``irae models``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def models(
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the packaged models: task, parameters, training data, measured figures.
+
+    Example: irae models
+    """
+    import json
+
+    from irae.models.checkpoints.model_file import load_model, packaged_models
+
+    listed: list[dict[str, Any]] = []
+    for name in packaged_models():
+        model = load_model(name)
+        listed.append(
+            {
+                "name": name,
+                "task": model.task,
+                "network": model.spec.network,
+                "parameters": model.parameters,
+                "card": model.spec.card,
+            }
+        )
+    if json_:
+        typer.echo(json.dumps(listed, indent=2))
+        return
+    for entry in listed:
+        card = entry["card"]
+        typer.echo(f"{entry['name']}: {entry['task']}, {entry['parameters']:,} parameters")
+        typer.echo(f"  trained on: {card.get('data', 'not stated')}")
+        for row in card.get("measured", []):
+            typer.echo(f"  {row}")
+    if not listed:
+        typer.echo("no packaged models; train one with irae train", err=True)

@@ -1,0 +1,57 @@
+"""``irae inspect``: what is wrong with pictures, and what ``irae restore`` would do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def inspect_(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Pictures, globs or folders.", show_default=False)
+    ],
+    recursive: Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a line of JSON for each picture.")
+    ] = False,
+) -> None:
+    """Say how noisy a picture is, at which JPEG quality it was saved and what holes it has.
+
+    What it says restore would do is what irae restore does without --task, --model and --mask.
+    The exit code is 3 when some pictures could not be read.
+
+    Example: irae inspect photo.jpg
+    """
+    import json
+
+    from irae.batch.progress import Talk
+    from irae.errors import IraeError
+    from irae.imaging.io.files import find_pictures
+    from irae.restoring.inspection import inspect_picture
+
+    failed = False
+
+    def fail(name: object, error: Exception) -> None:
+        nonlocal failed
+        failed = True
+        Talk.error(str(error))
+        if as_json:
+            typer.echo(json.dumps({"input": str(name), "error": str(error)}))
+
+    for name in inputs:
+        try:
+            paths = find_pictures([name], recursive=recursive)
+        except IraeError as error:
+            fail(name, error)
+            continue
+        for path in paths:
+            try:
+                found = inspect_picture(path)
+            except IraeError as error:
+                fail(path, error)
+                continue
+            lines = [json.dumps(found.as_json())] if as_json else found.as_lines()
+            typer.echo("\n".join(lines))
+    if failed:
+        raise typer.Exit(3)

@@ -1,0 +1,188 @@
+"""``irae restore``: pictures in, better pictures out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from irae.cli.options import Device, Ensemble, Precision, known_task
+from irae.errors import UsageError
+from irae.tasks import get_task, task_names
+
+
+def restore(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="Pictures, globs or folders, here or at URLs.", show_default=False),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A picture name, or a folder (or its URL), which gets a manifest,"
+            " irae-manifest.jsonl: run again, and only what is missing or changed is done."
+            " Default: NAME.restored.SUFFIX beside each input.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            callback=known_task,
+            help=f"What to undo: {', '.join(task_names())}. Default: inpaint with --mask, else what"
+            " irae inspect finds; a clean picture is left as it is.",
+        ),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="White where holes are to be filled: a picture, or a folder with a mask of each"
+            " input's name."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A packaged model's name, a model file or a run folder.")
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(min=0, max=255, help="Noise level, for models that must be told it."),
+    ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How much of the change is made: 0 leaves the picture as it was, 1 makes all of"
+            " it. Not for inpainting.",
+        ),
+    ] = 1.0,
+    ensemble: Ensemble = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Largest side restored at once; 0: always the whole picture. Default: tiles for"
+            " large pictures only.",
+        ),
+    ] = None,
+    resize_mask: Annotated[
+        bool, typer.Option("--resize-mask", help="Scale a mask to its picture's size.")
+    ] = False,
+    grow_mask: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Pixels by which holes become larger in every direction. For masks with soft"
+            " edges, of which only what is more white than black counts.",
+        ),
+    ] = 0,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace what exists, other than what the manifest says is up to date.",
+        ),
+    ] = False,
+    undoable: Annotated[
+        bool,
+        typer.Option(
+            "--undoable",
+            help="Write a file .irae beside each result, from which irae undo gives the original"
+            " back. Takes up to two minutes for a megapixel on one core, where noise is"
+            " strong.",
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do the i-th of n parts of the work, which have no picture in common. Each part"
+            " has a manifest of its own, and reads all.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="ray: on a Ray cluster, whose machines share the output folder."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster that is running. Default: one of this machine."),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print a line of JSON for each input as soon as it is known what became of it,"
+            " and a last one with a summary.",
+        ),
+    ] = False,
+) -> None:
+    """Remove noise, undo JPEG damage or fill holes in pictures.
+
+    One bad picture never stops the rest. The exit code is 0 when all were done, now or
+    earlier, and 3 when some failed; those are listed at the end.
+
+    Example: irae restore noisy.png
+    """
+    import json
+
+    from irae.batch.choose import Restorers, Settings
+    from irae.batch.outcome import Outcome
+    from irae.batch.progress import Talk
+    from irae.batch.restore_files import Request, parse_part, restore_files
+
+    if mask is not None and not mask.exists():
+        raise UsageError(f"{mask}: no such mask file or folder")
+    if address is not None and engine != "ray":
+        raise UsageError("--address is of a Ray cluster; add --engine ray")
+    if grow_mask and mask is None:
+        raise UsageError("--grow-mask is for holes; add --mask")
+    settings = Settings(
+        task=task,
+        model=model,
+        device=device,
+        precision=precision,
+        tile=tile,
+        sigma=sigma,
+        strength=strength,
+        undoable=undoable,
+        ensemble=ensemble,
+        grow_mask=grow_mask,
+    )
+    restorers = Restorers(settings, Talk.note)
+    # Before anything is done: an option that does not fit is an error of the whole command.
+    first = restorers.restorer_for(task or restorers.default_task(masked=mask is not None))
+    _check_mask(first.task, mask)
+
+    def tell(outcome: Outcome) -> None:
+        if as_json:
+            typer.echo(json.dumps(outcome.as_json()))
+        elif outcome.status == "done":
+            typer.echo(outcome.output)
+
+    part = None if shard is None else parse_part(shard)
+    request = Request(
+        tuple(inputs), out, mask, recursive, overwrite, resize_mask, part, engine, address
+    )
+    summary = restore_files(request, restorers, tell)
+    if as_json:
+        typer.echo(json.dumps({"summary": summary.as_json()}))
+    if summary.done + summary.skipped + summary.failed > 1:
+        for line in summary.as_table():
+            typer.echo(line, err=True)
+    if summary.failed:
+        raise typer.Exit(3)
+
+
+def _check_mask(task: str, mask: Path | None) -> None:
+    """Holes need a mask, and nothing else takes one."""
+    if get_task(task).needs_mask and mask is None:
+        raise UsageError("inpainting needs --mask, a picture that is white in the holes")
+    if not get_task(task).needs_mask and mask is not None:
+        raise UsageError(f"--mask is for inpainting, not for {task}; drop --mask or --task/--model")

@@ -1,0 +1,150 @@
+"""``irae train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from irae.cli.options import Device
+from irae.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from irae.config import RunConfig
+
+
+def train(
+    config: Annotated[
+        str | None,
+        typer.Option(help="A YAML file, or a shipped config such as denoise.yaml."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of pictures, or celeba, flowers, birds; may be repeated. Default: data.",
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Pictures to choose by. Default: some are kept apart."),
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="MODEL", help="Start from a packaged model, a model file or a run."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="RUN", help="Folder of the run.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=0, help="Stop when the run has taken this many steps in all.")
+    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="Fit the whole schedule, to its end, into this time."),
+    ] = None,
+    device: Device = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32 or bf16, for the coupling networks.")
+    ] = None,
+) -> None:
+    """Train a model as a config says, in a run folder that can be resumed at any moment.
+
+    Example: irae train --config denoise.yaml --data photos -o runs/denoise
+
+    On several GPUs: torchrun --nproc-per-node 4 -m irae train ...
+    """
+    if (config is None) == (resume is None):
+        raise UsageError("give either --config FILE|NAME or --resume RUN")
+    if resume is not None and output is not None:
+        raise UsageError("--resume goes on in its own folder; leave out -o")
+    if resume is not None and (data or validation or from_):
+        raise UsageError("--resume goes on as begun; leave out --data, --validation and --from")
+    if minutes is not None and (max_steps is not None or max_minutes is not None or resume):
+        raise UsageError("--minutes is for a new run, without --max-steps and --max-minutes")
+    from irae.training.distributed import local_device, processes
+
+    overrides = [*(set_ or []), *([f"training.precision={precision}"] if precision else [])]
+    with processes() as ranks:
+        chosen = ranks.together(lambda: _select(local_device(device)))
+        # Files are read, and the folder named after the time, by one process for all.
+        changed, folder = ranks.on_main(lambda: _plan(config, resume, overrides, output))
+        if changed is not None and resume is None:
+            new = changed
+            changed = ranks.on_main(lambda: _begun_with(new, data, validation, from_, set_ or []))
+        from irae.training import loop, run, time_budget
+
+        if changed is not None and minutes is not None:
+            run.check_new(folder, ranks)
+            going = time_budget.train_minutes(changed, folder, chosen, minutes, ranks=ranks)
+        elif changed is not None and resume is None:
+            going = run.begin(changed, folder, chosen, ranks)
+            loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
+        else:
+            going = run.resume(folder, chosen, changed, ranks)
+            loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
+        if ranks.main:
+            typer.echo(f"{folder}: {going.describe()}", err=True)
+
+
+def _begun_with(
+    config: RunConfig,
+    data: list[str] | None,
+    validation: str | None,
+    model: str | None,
+    set_: list[str],
+) -> RunConfig:
+    """The config with the pictures and the weights that options name."""
+    from irae.models.checkpoints.model_file import load_model
+    from irae.training.batches.collection import with_sources
+
+    config = with_sources(config, data or [], validation)
+    if model is None:
+        return config
+    config.model.init = model
+    # The network of the weights, unless another is asked for.
+    if not any(each.startswith("model.") for each in set_):
+        spec = load_model(model).spec
+        config.model.network, config.model.preset = spec.network, None
+        config.model.options = spec.options
+    return config
+
+
+def _select(device: str) -> torch.device:
+    from irae.runtime import select_device, use_device
+
+    chosen = select_device(device)
+    use_device(chosen)
+    return chosen
+
+
+def _plan(
+    config: str | None, resume: Path | None, overrides: list[str], output: Path | None
+) -> tuple[RunConfig | None, Path]:
+    """The config of a new run, or what replaces a resumed one's (None: its own), and its folder."""
+    from datetime import datetime
+
+    from irae.config import load_config
+    from irae.training.checkpoint import CONFIG_FILE
+
+    if resume is None:
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        name = Path("runs") / f"{Path(str(config)).stem}-{stamp}"
+        return load_config(str(config), overrides), output or name
+    if not overrides:
+        return None, resume
+    path = resume / CONFIG_FILE
+    if not path.is_file():
+        raise UsageError(f"{resume}: holds no {CONFIG_FILE}; it is not a run")
+    return load_config(path, overrides), resume

@@ -1,0 +1,311 @@
+"""The cells of a benchmark: one model on one data set at one level of damage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from irae.config import (
+    ModelSection,
+    RunConfig,
+    SourceSection,
+    TrainingSection,
+    check_schema,
+)
+from irae.data.registry import data_root
+from irae.errors import ConfigError, UsageError
+from irae.evaluation.benchmark.config import (
+    BenchmarkConfig,
+    BenchmarkModelSection,
+    DatasetSection,
+    TaskSection,
+)
+from irae.models.networks.registry import resolve_options
+from irae.tasks import get_task, task_names
+from irae.tasks.base import Degradation
+from irae.tasks.inpaint import IRREGULAR, MaskFolder
+from irae.tasks.schema import DegradationSection, Level
+
+# Steps of a schedule whose end is set by the clock, until the speed is known.
+ENDLESS = 10**8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        config: of the whole benchmark.
+        dataset: name in the config.
+        task_name: name in the config.
+        task: its name.
+        level: as its task reads it: sigma, quality, the words for a hole.
+        model: name in the config.
+    """
+
+    config: BenchmarkConfig
+    dataset: str
+    task_name: str
+    task: str
+    level: Level
+    model: str
+
+    @property
+    def damage(self) -> str:
+        """Task and level in one word, such as ``denoise-25``; part of paths."""
+        return f"{self.task_name}-{self.level}".replace(":", "-")
+
+    @property
+    def name(self) -> str:
+        """Such as ``celeba/denoise-25/irae``."""
+        return f"{self.dataset}/{self.damage}/{self.model}"
+
+    @property
+    def dataset_section(self) -> DatasetSection:
+        """What the config says of the data set."""
+        return self.config.datasets[self.dataset]
+
+    @property
+    def task_section(self) -> TaskSection:
+        """What the config says of the task."""
+        return self.config.tasks[self.task_name]
+
+    @property
+    def model_section(self) -> BenchmarkModelSection:
+        """What the config says of the model."""
+        return self.config.models[self.model]
+
+    @property
+    def root(self) -> Path | None:
+        """Of the data; None for the usual place."""
+        return None if self.config.root is None else Path(self.config.root)
+
+    @property
+    def test(self) -> str:
+        """Data set or folder of the test pictures."""
+        return self.dataset_section.test or self.dataset
+
+    @property
+    def pictures(self) -> int | None:
+        """Test pictures to use; None for all."""
+        return self.dataset_section.pictures or self.config.pictures
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The given checkpoint as the config names it; None for a model that is trained here.
+
+        Raises:
+            ConfigError: the model has checkpoints, but none for this cell.
+        """
+        given = self.model_section.checkpoint
+        if not isinstance(given, dict):
+            return given
+        for key in (self.damage, self.task_name, self.task):
+            if key in given:
+                return given[key]
+        raise ConfigError(
+            f"models.{self.model}.checkpoint: has none for {self.damage}; add one, or limit the "
+            "model's tasks"
+        )
+
+    def checkpoint_path(self) -> Path | None:
+        """The file or folder of the given checkpoint, if there is one by its name."""
+        given = self.checkpoint
+        if given is None:
+            return None
+        for folder in ("", self.config.checkpoints or ""):
+            path = Path(folder).expanduser() / given
+            # A bare word is a packaged or classical name, whatever lies in this folder.
+            if path.exists() and (path.suffix or folder or len(path.parts) > 1):
+                return path
+        return None
+
+    @property
+    def _planned(self) -> Degradation:
+        """The damage, without a look at the mask files that it may need."""
+        masks = self.task_section.masks
+        return (
+            MaskFolder(Path(masks), ()) if masks and self.level == IRREGULAR else self.degradation()
+        )
+
+    def degradation(self) -> Degradation:
+        """The damage to the test pictures.
+
+        Raises:
+            DataError: a folder of masks is missing or empty.
+        """
+        section, task = self.task_section, get_task(self.task)
+        said: dict[str, Any] = {"clipped": section.clipped, "subsampling": section.subsampling}
+        if section.masks is not None:
+            masks = Path(section.masks).expanduser()
+            below = data_root(self.root) / masks
+            said["mask"] = below if below.is_dir() and not masks.is_dir() else masks
+        return task.level(self.level, **{k: v for k, v in said.items() if k in task.variants})
+
+    @cached_property
+    def run_config(self) -> RunConfig:
+        """How the model is trained; a budget in minutes leaves ``training.steps`` open.
+
+        Raises:
+            ConfigError: the config says something that a run does not know.
+        """
+        config, model, data = self.config, self.model_section, self.dataset_section
+        assert model.network is not None
+        said = {**config.training.model_dump(exclude_unset=True), **model.training}
+        training = check_schema(TrainingSection, said, f"models.{self.model}.training")
+        changed: dict[str, Any] = {"steps": self.steps or ENDLESS}
+        if "validate_every" not in said:
+            # Nothing is chosen by a validation here; there is one, at the end.
+            changed["validate_every"] = ENDLESS
+        validation = {
+            "source": data.validation or self.dataset,
+            "images": 4,
+            "crop": data.patch,
+            "max_round_trip": 1e30,
+            **self._planned.validation(),
+        }
+        content = {
+            "task": self.task,
+            "seed": config.seed,
+            "model": ModelSection(
+                network=model.network, preset=model.preset, options=model.options
+            ),
+            "degradation": self._training_degradation(),
+            "data": {
+                "root": config.root,
+                "train": data.train or [SourceSection(source=self.dataset)],
+                "protocol": config.protocol,
+                "validation": validation,
+                "patch": data.patch,
+                "augment": config.augment,
+            },
+            "training": training.model_copy(update=changed),
+        }
+        return RunConfig.model_validate(content)
+
+    @property
+    def steps(self) -> int | None:
+        """Of a budget in steps or patches; None for one in minutes."""
+        budget = self.config.budget
+        assert budget is not None
+        if budget.patches is not None:
+            return math.ceil(budget.patches / self.config.training.batch)
+        return budget.steps
+
+    def _training_degradation(self) -> DegradationSection:
+        """That of the test, so that every model is trained for the cell it is tested in."""
+        said = self._planned.training(self.dataset_section.patch, self.config.protocol)
+        said = {**said, **self.task_section.degradation}
+        schema = get_task(self.task).section
+        return check_schema(schema, said, f"tasks.{self.task_name}.degradation")
+
+    def network_options(self) -> dict[str, Any]:
+        """All options of the network to train: what a preset stands for may change with a version.
+
+        Raises:
+            ModelError: there is no such network, preset or option.
+        """
+        model = self.model_section
+        assert model.network is not None
+        return resolve_options(model.network, model.preset, model.options)
+
+    def resolved(self) -> dict[str, Any]:
+        """All that decides the result, JSON: what the cell's hash is of.
+
+        Where data and checkpoints lie is no part, nor is what only costs time.
+
+        Raises:
+            ConfigError: as `run_config` and `checkpoint`.
+        """
+        found: dict[str, Any] = {
+            "protocol": self.config.protocol,
+            "seed": self.config.seed,
+            "test": self.test,
+            "pictures": self.pictures,
+            "task": self.task,
+            "level": self.level,
+            "subsampling": self.task_section.subsampling,
+            "masks": self.task_section.masks,
+            "luma": self.task_section.luma,
+            "checkpoint": self.checkpoint,
+        }
+        if self.task_section.clipped:  # Said only where it is so: older results stay valid.
+            found["clipped"] = True
+        path = self.checkpoint_path()
+        if path is not None and path.is_file():
+            found["content"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if self.checkpoint is None:
+            assert self.config.budget is not None
+            run = self.run_config.model_dump(mode="json")
+            del run["data"]["root"], run["data"]["cache_gb"], run["task"], run["seed"]
+            for key in ("threads", "checkpoint_every", "log_every", "samples"):
+                del run["training"][key]
+            found |= {"budget": self.config.budget.model_dump(exclude_none=True), **run}
+            found["model"]["options"] = self.network_options()
+        as_read: dict[str, Any] = json.loads(json.dumps(found))  # Tuples are lists, as in files.
+        return as_read
+
+    def hash(self) -> str:
+        """Of `resolved`: sixteen hexadecimal digits."""
+        text = json.dumps(self.resolved(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plan(config: BenchmarkConfig, pattern: str | None = None) -> list[Cell]:
+    """All cells of a benchmark, data set by data set.
+
+    Args:
+        config: of the benchmark.
+        pattern: only cells whose name it matches, ``*`` for any letters; also a part of the name.
+
+    Raises:
+        ConfigError: a level is malformed or given twice, or no cell is left.
+    """
+    cells = [
+        Cell(config, dataset, task_name, _task(task_name, task), level, model)
+        for dataset, data in config.datasets.items()
+        for task_name, task in config.tasks.items()
+        if data.tasks is None or task_name in data.tasks
+        for level in _levels(task_name, task)
+        for model, section in config.models.items()
+        if section.tasks is None or task_name in section.tasks
+    ]
+    seen: set[str] = set()
+    for cell in cells:
+        if cell.name in seen:
+            raise ConfigError(f"there are two cells {cell.name}; rename a task or drop a level")
+        seen.add(cell.name)
+    if pattern is not None:
+        cells = [c for c in cells if fnmatchcase(c.name, pattern) or pattern in c.name]
+        if not cells:
+            raise ConfigError(f"--cells {pattern}: matches none, of {', '.join(sorted(seen)[:3])}…")
+    if not cells:
+        raise ConfigError("the matrix has no cell; see the tasks of its data sets and models")
+    return cells
+
+
+def _task(name: str, section: TaskSection) -> str:
+    """The task of a section: what it says, or what it is called."""
+    if section.task is not None:
+        return section.task
+    if name not in task_names():
+        raise ConfigError(f"tasks.{name}.task: is missing; give {', '.join(task_names())}")
+    return name
+
+
+def _levels(name: str, section: TaskSection) -> list[Level]:
+    task = get_task(_task(name, section))
+    for level in section.levels:
+        if level == IRREGULAR and section.masks is not None:
+            continue  # The folder is looked at when the cell is run.
+        try:
+            task.level(level)
+        except UsageError as error:
+            raise ConfigError(f"tasks.{name}.levels: {level!r}: {error}") from None
+    return section.levels

@@ -1,0 +1,127 @@
+"""What restoring costs: all models of a benchmark, taking turns in one run on the CPU."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from irae.errors import IraeError
+from irae.evaluation.benchmark.cells import Cell
+from irae.evaluation.benchmark.config import CostSection
+from irae.evaluation.benchmark.measure import load_given
+from irae.evaluation.speed.bench import macs_per_pixel, untrained
+from irae.evaluation.speed.peak_memory import peak_memory
+from irae.models.loaded import LoadedModel
+from irae.models.networks.registry import CLASSICAL
+from irae.runtime import generator
+from irae.writing import write_atomically
+
+Cost = dict[str, Any]
+
+COST_FILE = "cost.json"
+
+
+def measure_costs(cells: list[Cell], folder: Path) -> dict[str, Cost]:
+    """Costs of the models of all cells, by `cost_key`; kept in ``folder`` for the next start.
+
+    A cost depends on the network's form, not on its weights, so it is known before any training.
+    If a model is not yet among those measured, all are measured anew: figures of one matrix come
+    from one run. Models that cannot be built have none; their cells will say why.
+
+    Args:
+        cells: with configs that make sense (`Cell.hash` does not raise).
+        folder: of the benchmark.
+    """
+    if not cells:
+        return {}
+    kept = _read(folder / COST_FILE)
+    section = cells[0].config.cost
+    if any(cost_key(cell) not in kept for cell in cells):
+        models: dict[str, LoadedModel] = {}
+        for cell in cells:
+            try:
+                key = cost_key(cell)
+                if key not in models:
+                    models[key] = _model(cell)
+            except IraeError:
+                continue
+        measured = _take_turns(models, section)
+        # Those that cannot be built are noted too, or each start would measure all again.
+        kept |= {cost_key(cell): measured.get(cost_key(cell), {}) for cell in cells}
+        text = json.dumps(kept, indent=1, sort_keys=True) + "\n"
+        write_atomically(folder / COST_FILE, lambda t: t.write_text(text, encoding="utf-8"))
+    return kept
+
+
+def cost_key(cell: Cell) -> str:
+    """Which cells share a cost: those of one network and one size of picture.
+
+    Raises:
+        ModelError: there is no such network, preset or option.
+    """
+    section, model = cell.config.cost, cell.model_section
+    named = cell.checkpoint or [model.network, cell.network_options()]
+    return json.dumps([named, cell.task, section.height, section.width], sort_keys=True)
+
+
+def _read(path: Path) -> dict[str, Cost]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {key: cost for key, cost in found.items() if cost} if isinstance(found, dict) else {}
+
+
+def _model(cell: Cell) -> LoadedModel:
+    if cell.checkpoint is not None:
+        return load_given(cell)
+    section = cell.run_config.model
+    return untrained(section, cell.task, cell.model)
+
+
+def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[str, Cost]:
+    height, width = section.height, section.width
+    x = torch.rand(1, 3, height, width, generator=generator(0))
+    mask = torch.zeros(1, 1, height, width, dtype=torch.bool)
+    mask[..., : height // 4, : width // 4] = True
+    jobs: dict[str, Callable[[], object]] = {}
+    costs: dict[str, Cost] = {}
+    cpu = torch.device("cpu")
+    for key, model in models.items():
+        run = _job(model.to(cpu), x, mask)
+        try:
+            memory = peak_memory(run, cpu)
+        except (IraeError, ValueError, RuntimeError):
+            continue  # Says so again, and better, in its cell.
+        jobs[key] = run
+        classical = model.spec.network in CLASSICAL
+        costs[key] = {
+            "parameters": model.parameters,
+            "macs_per_pixel": None if classical else macs_per_pixel(model),
+            "peak_memory": memory,
+            "height": height,
+            "width": width,
+            "device": "cpu",
+            "threads": torch.get_num_threads(),
+        }
+    times: dict[str, list[float]] = {key: [] for key in jobs}
+    for _ in range(section.rounds):
+        for key, run in jobs.items():
+            start = time.perf_counter()
+            run()
+            times[key].append(time.perf_counter() - start)
+    for key, taken in times.items():
+        costs[key]["seconds_per_megapixel"] = statistics.median(taken) / (height * width / 1e6)
+    return costs
+
+
+def _job(model: LoadedModel, x: torch.Tensor, mask: torch.Tensor) -> Callable[[], object]:
+    given = mask if model.takes_mask else None
+    sigma = 25.0 if model.takes_sigma else None
+    return lambda: model.restore(x, given, sigma=sigma)

@@ -1,0 +1,1 @@
+"""What a network keeps of its picture, layer by layer."""

@@ -1,0 +1,336 @@
+"""What a network holds half-way: its stages, found on its modules, for every network there is.
+
+A stage is a set of tensors from which the rest of the network computes its output, or, where its
+name says "no skips", the one among them that went through every layer so far. Invertible networks
+have stages from which the input can be computed back; of the others, hooks read the tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irae.errors import ModelError
+from irae.flow.bijection import Chain
+from irae.flow.glow import Glow
+from irae.models.networks.arcnn import ARCNN
+from irae.models.networks.dncnn import DnCNN
+from irae.models.networks.ffdnet import FFDNet
+from irae.models.networks.invdn import InvDN, haar_merge, haar_split
+from irae.models.networks.irae import IRAE
+from irae.models.networks.lifted import LiftedIRAE, picture_of
+from irae.models.networks.pconv import PConvUNet
+from irae.models.networks.rdn import RDN
+from irae.models.networks.rednet import REDNet
+from irae.models.networks.unet import UNet
+
+OUTPUT = "output"
+"""The stage that every network ends with: the restored picture."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a network holds at one place.
+
+    Attributes:
+        name: of the place, such as ``after 4 convolutions``.
+        parts: tensors ``B C h w``; the input's height is a multiple of each h. Of a stage with
+            skips the finest is the first.
+        recover: computes the input ``B C H W`` back from the parts; None where the network has no
+            inverse.
+    """
+
+    name: str
+    parts: tuple[Tensor, ...]
+    recover: Callable[[], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """Where a hook reads: what enters or what leaves a module."""
+
+    module: nn.Module
+    side: Literal["input", "output"] = "output"
+
+
+_Plan = dict[str, list[_Tap]]
+
+
+@torch.no_grad()
+def run_stages(network: nn.Module, x: Tensor, condition: Tensor | None) -> list[Stage]:
+    """Run a network and keep its stages.
+
+    Args:
+        network: any that is trained here, in evaluation mode.
+        x: its input ``B C H W``, H and W multiples of its ``size_multiple``.
+        condition: its condition, see `irae.models.call.condition_for`.
+
+    Returns:
+        The stages in the order they are computed in, the output last.
+
+    Raises:
+        ModelError: no stages are known of this kind of network.
+    """
+    if isinstance(network, IRAE):
+        return _irae(network, x, condition)
+    if isinstance(network, LiftedIRAE):
+        return _lifted(network, x, condition)
+    if isinstance(network, InvDN):
+        return _invdn(network, x)
+    for kind, plan in _PLANS.items():
+        if isinstance(network, kind):
+            return _hooked(network, plan(network), x, condition)
+    raise ModelError(
+        f"{type(network).__name__} is a method without layers and has no stages; give a network"
+    )
+
+
+def _hooked(network: nn.Module, plan: _Plan, x: Tensor, condition: Tensor | None) -> list[Stage]:
+    seen: dict[_Tap, Tensor] = {}
+
+    def keep(tap: _Tap, value: Any) -> None:
+        # Partial convolutions pass features together with their validity.
+        while isinstance(value, tuple):
+            value = value[0]
+        seen[tap] = value.detach()
+
+    handles = []
+    try:
+        for tap in {tap: None for taps in plan.values() for tap in taps}:
+            if tap.side == "input":
+                handles.append(
+                    tap.module.register_forward_pre_hook(
+                        lambda _module, given, tap=tap: keep(tap, given)
+                    )
+                )
+            else:
+                handles.append(
+                    tap.module.register_forward_hook(
+                        lambda _module, _given, result, tap=tap: keep(tap, result)
+                    )
+                )
+        restored = network(x, condition)
+    finally:
+        for handle in handles:
+            handle.remove()
+    stages = [Stage(name, tuple(seen[tap] for tap in taps)) for name, taps in plan.items()]
+    return [*stages, Stage(OUTPUT, (restored,))]
+
+
+def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
+    """After each level, the state and all the latents split off so far: nothing is left out."""
+    mask = network.flow_condition(condition)
+    encoder, decoder = (_levels(flow, mask) for flow in (network.encoder, network.decoder))
+
+    def given_back(state: Tensor) -> Tensor:
+        return network.change_holes(state + 0.5, condition, inverse=True)
+
+    stages = []
+    state, latents = network.change_holes(x, condition) - 0.5, list[Tensor]()
+    for depth, (chain, given) in enumerate(encoder, 1):
+        state, latent = chain(state, given).chunk(2, 1)
+        latents.append(latent)
+        parts = (state, *latents)
+        stages.append(
+            Stage(
+                f"encoder, after level {depth}",
+                parts,
+                lambda parts=parts: given_back(_up(parts, encoder)),  # type: ignore[misc]
+            )
+        )
+    for depth in range(len(decoder), 0, -1):
+        chain, given = decoder[depth - 1]
+        state = chain.inverse(torch.cat((state, latents[depth - 1]), 1), given)
+        parts = (state, *latents[: depth - 1])
+        stages.append(
+            Stage(
+                OUTPUT if depth == 1 else f"decoder, after level {depth}",
+                (state + 0.5,) if depth == 1 else parts,
+                lambda parts=parts: given_back(_up(_down(parts, decoder), encoder)),  # type: ignore[misc]
+            )
+        )
+    return stages
+
+
+def _lifted(network: LiftedIRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
+    """Both streams after some of the couplings; the restored picture is a part of the last."""
+    flow, count = network.flow, len(network.flow.couplings)
+    a = b = network.lift(x, condition)
+
+    def back(streams: tuple[Tensor, Tensor], stop: int) -> Tensor:
+        first, _ = flow.inverse(*streams, stop=stop)
+        return picture_of(first, first)
+
+    stages, start = [], 0
+    for stop in _every(count, 4):
+        a, b = flow(a, b, start=start, stop=stop)
+        name = "restored and remainder" if stop == count else f"after coupling {stop}"
+        stages.append(
+            Stage(
+                name,
+                (torch.cat([a, b], 1),),
+                lambda streams=(a, b), stop=stop: back(streams, stop),  # type: ignore[misc]
+            )
+        )
+        start = stop
+    return [*stages, Stage(OUTPUT, (picture_of(a, b),))]
+
+
+def _levels(flow: Glow, condition: Tensor | None) -> list[tuple[Chain, Tensor | None]]:
+    """The levels of a flow, each with the condition at the size of its input."""
+    levels = []
+    for level in flow.levels:
+        chain = cast(Chain, level)
+        levels.append((chain, condition))
+        condition = chain.squeeze_condition(condition)
+    return levels
+
+
+def _up(parts: tuple[Tensor, ...], levels: list[tuple[Chain, Tensor | None]]) -> Tensor:
+    """From a state and the latents of the levels above it, finest first, back to the picture."""
+    state, *latents = parts
+    for (chain, given), latent in reversed(list(zip(levels, latents, strict=False))):
+        state = chain.inverse(torch.cat((state, latent), 1), given)
+    return state
+
+
+def _down(
+    parts: tuple[Tensor, ...], levels: list[tuple[Chain, Tensor | None]]
+) -> tuple[Tensor, ...]:
+    """A state and the latents above it, taken through all the levels that are left below."""
+    state, *latents = parts
+    for chain, given in levels[len(latents) :]:
+        state, latent = chain(state, given).chunk(2, 1)
+        latents.append(latent)
+    return (state, *latents)
+
+
+def _invdn(network: InvDN, x: Tensor) -> list[Stage]:
+    """Each halving is invertible; then the latent is thrown away, and with it information."""
+    levels = [list(cast(nn.ModuleList, level)) for level in network.levels]
+
+    def back(h: Tensor, count: int) -> Tensor:
+        for blocks in reversed(levels[:count]):
+            for block in reversed(blocks):
+                h = cast(Any, block).inverse(h)
+            h = haar_merge(h)
+        return h
+
+    stages = []
+    h = x
+    for count, blocks in enumerate(levels, 1):
+        h = haar_split(h)
+        for block in blocks:
+            h = block(h)
+        kept = h
+        stages.append(
+            Stage(
+                f"after halving {count}",
+                (kept,),
+                lambda kept=kept, count=count: back(kept, count),  # type: ignore[misc]
+            )
+        )
+    small, latent = h[:, :3], h[:, 3:]
+    restored = network.decode(small, network.draw_latent(latent))
+    return [*stages, Stage("small picture, latent dropped", (small,)), Stage(OUTPUT, (restored,))]
+
+
+def _every(count: int, wanted: int = 5) -> list[int]:
+    """About ``wanted`` numbers from 1 to ``count``, evenly apart; the first is 1."""
+    return sorted({1, *(round(count * i / wanted) for i in range(1, wanted + 1))})
+
+
+def _stack(network: DnCNN | FFDNet) -> _Plan:
+    """Activations between convolutions; the skip from the input to DnCNN's output is left out."""
+    convolutions = list(network.body.convolutions)
+    plan: _Plan = {}
+    for number in _every(len(convolutions)):
+        name = f"after {number} convolution{'s' if number > 1 else ''}"
+        # What enters the next one has been through normalisation and ReLU.
+        last = number == len(convolutions)
+        plan[name] = [_Tap(convolutions[-1]) if last else _Tap(convolutions[number], "input")]
+    return plan
+
+
+def _arcnn(network: ARCNN) -> _Plan:
+    relus = [module for module in network.body if isinstance(module, nn.ReLU)]
+    return {f"after {i} convolution{'s' * (i > 1)}": [_Tap(m)] for i, m in enumerate(relus, 1)}
+
+
+def _rednet(network: REDNet) -> _Plan:
+    layers = [*network.encoder, *network.decoder]
+    numbers = [number for number in _every(len(layers), 6) if number < len(layers)]
+    return {
+        f"after layer {number}, no skips": [_Tap(layers[number], "input")] for number in numbers
+    }
+
+
+def _unet(network: UNet) -> _Plan:
+    """Without skips a stage is its own features; with skips also those yet to be handed across."""
+    depth = len(network.up)
+    taps = [_Tap(module) for module in network.down]
+    plan: _Plan = {"down 1": [taps[0]]}
+    for level in range(1, depth + 1):
+        name = f"down {level + 1}" if level < depth else "bottom"
+        plan[f"{name}, no skips"] = [taps[level]]
+        plan[f"{name}, with skips"] = taps[: level + 1]
+    for number, module in enumerate(network.merge, 1):
+        left = taps[: depth - number]
+        name = f"up {number}"
+        plan[f"{name}, no skips" if left else name] = [_Tap(module)]
+        if left:
+            plan[f"{name}, with skips"] = [*left, _Tap(module)]
+    return plan
+
+
+def _pconv(network: PConvUNet) -> _Plan:
+    """Before the ReLUs. The picture itself is handed across, so only "no skips" says anything."""
+    norms = list(network.encoder_norms)
+    plan: _Plan = {f"down {i}, no skips": [_Tap(norm)] for i, norm in enumerate(norms, 1)}
+    # The last layer has no normalisation; what leaves it is the output.
+    for number, norm in enumerate(list(network.decoder_norms)[:-1], 1):
+        plan[f"up {number}, no skips"] = [_Tap(norm)]
+    return plan
+
+
+def _rdn(network: RDN) -> _Plan:
+    plan = {"shallow features": [_Tap(network.shallow2)]}
+    for number in _every(len(network.blocks), 3):
+        plan[f"after block {number}, no skips"] = [_Tap(network.blocks[number - 1])]
+    return {**plan, "fused, no skips": [_Tap(network.fuse2)]}
+
+
+_PLANS: dict[type[nn.Module], Callable[[Any], _Plan]] = {
+    DnCNN: _stack,
+    FFDNet: _stack,
+    ARCNN: _arcnn,
+    REDNet: _rednet,
+    UNet: _unet,
+    PConvUNet: _pconv,
+    RDN: _rdn,
+}
+
+
+def scale_of(part: Tensor, height: int) -> int:
+    """Pixels of the input that one row of ``part`` (``B C h w``) stands for."""
+    return height // part.shape[2]
+
+
+def patches(part: Tensor, height: int, side: int) -> Tensor:
+    """All that a part has to say about each patch of ``side`` pixels of the input.
+
+    Args:
+        part: ``B C h w``.
+        height: of the input; a multiple of ``side``, which is one of the part's scale.
+        side: of a patch, in pixels of the input.
+
+    Returns:
+        ``N D``: one row a patch, patches in the order of pictures, rows and columns.
+    """
+    cells = F.pixel_unshuffle(part, side // scale_of(part, height))
+    return cells.permute(0, 2, 3, 1).flatten(0, 2)

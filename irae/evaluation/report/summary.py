@@ -1,0 +1,188 @@
+"""From the cells of a benchmark to what its tables say: means, who is best, who is tied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from irae.evaluation.report.statistics import (
+    Comparison,
+    Interval,
+    bootstrap_interval,
+    compare,
+    holm,
+)
+from irae.evaluation.results import measures
+
+Cell = dict[str, Any]
+
+# What our entries are compared with the best baseline in.
+JUDGED = ("psnr", "ssim")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One model in one column of a table.
+
+    Attributes:
+        score: mean over the pictures with its interval.
+        best: whether no model's mean is higher, of two or more models.
+        tied: whether the difference from the best does not count.
+        against_best: the best less this one, corrected within the column; None for the best.
+    """
+
+    score: Interval
+    best: bool = False
+    tied: bool = False
+    against_best: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Level:
+    """All cells that may be compared: same set, damage, protocol and pictures."""
+
+    level: Any
+    name: str
+    pictures: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def title(self) -> str:
+        """Heading of its column."""
+        return f"{self.name}, {len(self.pictures)} pictures"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One data set and task under one protocol.
+
+    Attributes:
+        measured_on: ``RGB``, or ``Y`` for scores of the luma; the two are never compared.
+    """
+
+    dataset: str
+    task: str
+    protocol: str
+    measured_on: str
+    levels: tuple[Level, ...]
+
+    @property
+    def title(self) -> str:
+        """Such as ``celeba, denoise``."""
+        on_luma = ", luma only" if self.measured_on == "Y" else ""
+        return f"{self.dataset}, {self.task}{on_luma}, protocol {self.protocol}"
+
+    @property
+    def models(self) -> list[str]:
+        """In the order of the results."""
+        return list(dict.fromkeys(c["model"] for level in self.levels for c in level.cells))
+
+    @property
+    def measures(self) -> list[str]:
+        """Those that any cell has, in the order of `irae.evaluation.results.measures`."""
+        cells = [cell for level in self.levels for cell in level.cells]
+        return [m for m in measures() if any(scores(cell, m) is not None for cell in cells)]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of our entries against the best baseline.
+
+    Attributes:
+        comparison: ours less the baseline, corrected over all verdicts on the same measure.
+    """
+
+    section: Section
+    level: Level
+    measure: str
+    model: str
+    baseline: str
+    ours: float
+    theirs: float
+    comparison: Comparison
+
+    @property
+    def word(self) -> str:
+        """``win``, ``loss`` or ``tie``; a tie is a difference that does not count."""
+        if not self.comparison.significant:
+            return "tie"
+        return "win" if self.comparison.difference.mean > 0 else "loss"
+
+
+def scores(cell: Cell, measure: str, side: str = "metrics") -> list[float] | None:
+    """The scores of a cell, one per picture; None where any picture lacks the measure."""
+    values = cell[side].get(measure)
+    if not values or any(value is None for value in values):
+        return None
+    # JSON knows no infinity, so that of equal pictures may be the text "inf".
+    return [float(value) for value in values]
+
+
+def sections(cells: Sequence[Cell]) -> list[Section]:
+    """Cells put together by what may be compared, in the order of the results."""
+    grouped: dict[tuple[str, str, str, str], list[Cell]] = {}
+    for cell in cells:
+        dataset, task, protocol = (str(cell[key]) for key in ("dataset", "task", "protocol"))
+        key = (dataset, task, protocol, str(cell.get("measured_on", "RGB")))
+        grouped.setdefault(key, []).append(cell)
+    return [Section(*key, levels=_levels(rows)) for key, rows in grouped.items()]
+
+
+def _levels(cells: Sequence[Cell]) -> tuple[Level, ...]:
+    grouped: dict[tuple[Any, str, tuple[str, ...]], list[Cell]] = {}
+    for cell in cells:
+        key = (cell["level"], str(cell["level_name"]), tuple(map(str, cell["pictures"])))
+        grouped.setdefault(key, []).append(cell)
+    levels = [Level(*key, cells=tuple(rows)) for key, rows in grouped.items()]
+    if all(isinstance(level.level, int | float) for level in levels):
+        levels.sort(key=lambda level: float(level.level))
+    return tuple(levels)
+
+
+def standings(level: Level, measure: str) -> dict[str, Standing]:
+    """Every model that has the measure, by name."""
+    found = {c["model"]: s for c in level.cells if (s := scores(c, measure)) is not None}
+    if not found:
+        return {}
+    standing = {model: Standing(bootstrap_interval(values)) for model, values in found.items()}
+    best = max(standing, key=lambda model: standing[model].score.mean)
+    others = [model for model in found if model != best]
+    comparisons = _corrected([compare(found[best], found[model]) for model in others])
+    # Where there is one model, it is best of nothing.
+    standing[best] = replace(standing[best], best=bool(others))
+    for model, comparison in zip(others, comparisons, strict=True):
+        standing[model] = replace(
+            standing[model], tied=not comparison.significant, against_best=comparison
+        )
+    return standing
+
+
+def input_score(level: Level, measure: str) -> Interval | None:
+    """Mean score of the damaged pictures."""
+    values = scores(level.cells[0], measure, "input")
+    return None if values is None else bootstrap_interval(values)
+
+
+def verdicts(found: Sequence[Section], measure: str) -> list[Verdict]:
+    """Every entry of network ``irae`` against the best baseline, where there is one."""
+    drafts = []
+    for section in found:
+        for level in section.levels:
+            known = [(c, s) for c in level.cells if (s := scores(c, measure)) is not None]
+            baselines = [(c, s) for c, s in known if c["network"] != "irae"]
+            if not baselines:
+                continue
+            rival, theirs = max(baselines, key=lambda pair: sum(pair[1]))
+            for cell, ours in known:
+                if cell["network"] == "irae":
+                    means = (sum(ours) / len(ours), sum(theirs) / len(theirs))
+                    names = (measure, cell["model"], rival["model"])
+                    drafts.append(Verdict(section, level, *names, *means, compare(ours, theirs)))
+    corrected = _corrected([draft.comparison for draft in drafts])
+    return [replace(d, comparison=c) for d, c in zip(drafts, corrected, strict=True)]
+
+
+def _corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    p_values = holm([comparison.p for comparison in comparisons])
+    return [replace(c, p=p) for c, p in zip(comparisons, p_values, strict=True)]

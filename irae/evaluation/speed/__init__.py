@@ -1,0 +1,1 @@
+"""How fast restoring and training are, and what memory they take."""

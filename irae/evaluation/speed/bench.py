@@ -1,0 +1,378 @@
+"""Speed and memory, side by side in one run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from irae.config import ModelSection, TrainingSection
+from irae.errors import UsageError
+from irae.evaluation.speed.peak_memory import peak_memory
+from irae.evaluation.speed.reference import published_form
+from irae.flow.reversible import can_recompute, set_reversible
+from irae.flow.subnets import ActNormNetwork, set_network_dtype
+from irae.models.call import condition_for
+from irae.models.checkpoints.model_file import load_model
+from irae.models.inference.restoring_form import has_restoring_form
+from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.networks.irae import IRAE
+from irae.models.networks.registry import NETWORKS, build_network, resolve_options
+from irae.runtime import generator, network_dtype
+from irae.tasks.base import Batch
+from irae.training.distributed import ALONE
+from irae.training.step import Optimisation
+
+RESTORE_MODELS = ("denoise", "irae:paper", "ffdnet", "dncnn")
+"""What is measured unless said otherwise: the packaged denoiser, the paper's, and two peers."""
+
+TRAIN_MODELS = ("irae:default", "irae:paper", "ffdnet", "dncnn")
+
+PEAK = "convolution of 96 to 96 channels"
+"""The machine's own peak: one 3×3 convolution at half of the picture's height and width."""
+
+REFERENCE = "ffdnet"
+"""The network that speeds are given as multiples of."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one subject.
+
+    Attributes:
+        model: its name, as it was asked for.
+        form: how it was run, such as ``restoring`` or ``published layers``.
+        precision: ``fp32`` or ``bf16``.
+        parameters: number of trained numbers.
+        macs: multiply-adds per pixel of its convolutions.
+        seconds: median over the rounds.
+        fastest: least over the rounds.
+        slowest: greatest over the rounds.
+        rate: megapixels (restore) or patches (train) per second, at the median.
+        memory: peak beyond what was held before, bytes; None where it cannot be told.
+        speed: ``rate`` as a multiple of the reference's at this precision; None without it.
+        speedup: of ``rate`` over the published layers on the same weights in fp32, if measured.
+        peak_share: multiply-adds a second, of what the machine reaches in one convolution that
+            suits it; see `PEAK`.
+    """
+
+    model: str
+    form: str
+    precision: str
+    parameters: int
+    macs: float
+    seconds: float
+    fastest: float
+    slowest: float
+    rate: float
+    memory: int | None
+    speed: float | None = None
+    speedup: float | None = None
+    peak_share: float | None = None
+
+
+@dataclass
+class _Subject:
+    model: str
+    form: str
+    precision: str
+    parameters: int
+    macs: float
+    run: Callable[[], object]
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the figures were taken on."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    return {
+        "device": str(device),
+        "processor": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
+
+
+def named_model(name: str) -> LoadedModel:
+    """A packaged model, a model file or run, or ``NETWORK[:PRESET]`` with untrained weights.
+
+    Raises:
+        ModelError: it is none of these.
+    """
+    network, _, preset = name.partition(":")
+    if network not in NETWORKS:
+        return load_model(name)
+    presets = NETWORKS[network].presets
+    chosen = preset or ("default" if "default" in presets else next(iter(presets), None))
+    section = ModelSection(network=network, preset=chosen)
+    return untrained(section, "", name)
+
+
+def untrained(section: ModelSection, task: str, name: str) -> LoadedModel:
+    """A network as a config describes it, with the weights it starts from."""
+    options = resolve_options(section.network, section.preset, section.options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_network(section.network, options)
+    return LoadedModel(network, ModelSpec(section.network, options, task), name)
+
+
+def macs_per_pixel(model: LoadedModel) -> float:
+    """Multiply-adds of the convolutions for each pixel of a picture."""
+    side = 16 * model.size_multiple
+    x = torch.rand(1, model.channels or 3, side, side, device=model.device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.network(x, _condition(model, x))
+    # Of convolutions alone: what is done once a picture (inverting matrices) has no share.
+    flops = counter.get_flop_counts()["Global"][torch.ops.aten.convolution]
+    return float(flops) / 2 / side**2
+
+
+def _condition(model: LoadedModel, x: Tensor) -> Tensor | None:
+    mask = torch.zeros_like(x[:, :1])
+    condition = condition_for(model.network, mask=mask, sigma=25.0, filled=x)
+    return None if condition is None else condition.to(x.device).expand(len(x), -1, -1, -1)
+
+
+def _has_published_form(network: nn.Module) -> bool:
+    inner = [m for m in network.modules() if isinstance(m, ActNormNetwork)]
+    return isinstance(network, IRAE) and bool(inner) and not network.condition_channels
+
+
+def _restorers(name: str, x: Tensor, precision: str, device: torch.device) -> list[_Subject]:
+    model = named_model(name).to(device)
+    macs = macs_per_pixel(model)
+    model.to(device, precision)
+    mask = None
+    if model.takes_mask:
+        mask = torch.zeros(1, 1, *x.shape[2:], dtype=torch.bool)
+        mask[..., : x.shape[2] // 4, :] = True
+
+    def subject(form: str, run: Callable[[], object], kind: str = precision) -> _Subject:
+        return _Subject(name, form, kind, model.parameters, macs, run)
+
+    folded = has_restoring_form(model.network)
+    sigma = 25.0 if model.takes_sigma else None
+    subjects = [
+        subject(
+            "restoring" if folded else "layers",
+            lambda: model.restore(x, mask, sigma=sigma, filled=mask is not None),
+        )
+    ]
+    if _has_published_form(model.network) and precision == "fp32":
+        plain = published_form(model.network)  # type: ignore[arg-type]
+        given = x.to(device)
+
+        @torch.inference_mode()
+        def run() -> Tensor:
+            return plain(given)
+
+        subjects.append(subject("published layers", run))
+    return subjects
+
+
+def _trainers(
+    name: str, batch: int, patch: int, precision: str, device: torch.device
+) -> list[_Subject]:
+    subjects = []
+    model = named_model(name)
+    for reversible in (False, True) if can_recompute(model.network) else (False,):
+        model = named_model(name).to(device)
+        macs = macs_per_pixel(model)
+        network = model.network.train().requires_grad_(True)
+        network.to(memory_format=torch.channels_last)
+        set_network_dtype(network, network_dtype(precision))
+        set_reversible(network, reversible)
+        section = TrainingSection(precision=precision, batch=batch)  # type: ignore[arg-type]
+        work = _training_step(Optimisation(network, section, ALONE), model, batch, patch)
+        form = "recomputing" if reversible else "plain autograd"
+        subjects.append(_Subject(name, form, precision, model.parameters, macs, work))
+    return subjects
+
+
+def _training_step(
+    optimisation: Optimisation, model: LoadedModel, batch: int, patch: int
+) -> Callable[[], object]:
+    rng = generator(0)
+    clean = torch.rand(batch, model.channels or 3, patch, patch, generator=rng)
+    noise = torch.randn(clean.shape, generator=rng) * 25 / 255
+    clean, degraded = (
+        x.to(model.device).contiguous(memory_format=torch.channels_last)
+        for x in (clean, clean + noise)
+    )
+    mask = None
+    if model.takes_mask:
+        mask = torch.zeros(batch, 1, patch, patch, dtype=torch.bool, device=model.device)
+        mask[..., : patch // 4, :] = True
+    sigma = torch.full((batch,), 25.0, device=model.device)
+    given = Batch(clean, degraded, mask, sigma)
+    return lambda: optimisation.step(given, 1)
+
+
+def bench_restore(
+    models: Sequence[str],
+    *,
+    height: int,
+    width: int,
+    rounds: int,
+    precisions: Sequence[str],
+    device: torch.device,
+) -> list[Row]:
+    """Time the restoring of one picture by each model.
+
+    Args:
+        models: as `named_model` takes them.
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        rounds: measured runs of each, after one that is not; subjects take turns.
+        precisions: each of ``fp32`` and ``bf16`` at most once.
+        device: where.
+    """
+    _check(rounds, height, width)
+    x = torch.rand(1, 3, height, width, generator=generator(0))
+    subjects = [s for p in precisions for name in models for s in _restorers(name, x, p, device)]
+    subjects += [_peak(max(1, height // 2), max(1, width // 2), p, device) for p in precisions]
+    return _measure(subjects, rounds, height * width / 1e6, device)
+
+
+def _peak(height: int, width: int, precision: str, device: torch.device) -> _Subject:
+    """A convolution as large as the widest of `REFERENCE`; its MACs are for each picture pixel."""
+    dtype, channels = network_dtype(precision), 96
+    x = torch.rand(1, channels, height, width, generator=generator(0)).to(device, dtype)
+    layer = nn.Conv2d(channels, channels, 3, padding=1).to(device, dtype)
+    layer.to(memory_format=torch.channels_last)
+    given = x.contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        result: Tensor = layer(given)
+        return result
+
+    parameters = sum(p.numel() for p in layer.parameters())
+    return _Subject(PEAK, "one layer", precision, parameters, 9 * channels**2 / 4, run)
+
+
+def bench_train(
+    models: Sequence[str],
+    *,
+    batch: int,
+    patch: int,
+    rounds: int,
+    precisions: Sequence[str],
+    device: torch.device,
+) -> list[Row]:
+    """Time optimisation steps (forward, backward, clipping, update) on one batch.
+
+    Flows are measured with plain autograd and with the backward pass that recomputes. Arguments
+    as in `bench_restore`, the batch in samples and the patch's side in pixels.
+    """
+    _check(rounds, batch, patch)
+    subjects = [
+        s for p in precisions for name in models for s in _trainers(name, batch, patch, p, device)
+    ]
+    return _measure(subjects, rounds, batch, device)
+
+
+def _check(*numbers: int) -> None:
+    if min(numbers) < 1:
+        raise UsageError("sizes and rounds must be at least 1")
+
+
+def _measure(
+    subjects: list[_Subject], rounds: int, amount: float, device: torch.device
+) -> list[Row]:
+    memory = [peak_memory(subject.run, device) for subject in subjects]  # Warms up, too.
+    times: list[list[float]] = [[] for _ in subjects]
+    for _ in range(rounds):
+        for subject, taken in zip(subjects, times, strict=True):
+            start = time.perf_counter()
+            subject.run()
+            _wait(device)
+            taken.append(time.perf_counter() - start)
+    medians = [torch.tensor(taken).quantile(0.5).item() for taken in times]
+    rates = [amount / median for median in medians]
+    reference = {
+        s.precision: rate for s, rate in zip(subjects, rates, strict=True) if s.model == REFERENCE
+    }
+    peaks = {
+        s.precision: rate * s.macs
+        for s, rate in zip(subjects, rates, strict=True)
+        if s.model == PEAK
+    }
+    published = {
+        s.model: rate
+        for s, rate in zip(subjects, rates, strict=True)
+        if s.form == "published layers"
+    }
+    return [
+        Row(
+            model=s.model,
+            form=s.form,
+            precision=s.precision,
+            parameters=s.parameters,
+            macs=s.macs,
+            seconds=median,
+            fastest=min(taken),
+            slowest=max(taken),
+            rate=rate,
+            memory=peak,
+            speed=rate / reference[s.precision] if s.precision in reference else None,
+            speedup=rate / published[s.model] if s.model in published else None,
+            peak_share=rate * s.macs / peaks[s.precision] if s.precision in peaks else None,
+        )
+        for s, median, taken, rate, peak in zip(
+            subjects, medians, times, rates, memory, strict=True
+        )
+    ]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def table(rows: Sequence[Row], unit: str) -> str:
+    """Rows as a Markdown table; ``unit`` is that of the rate."""
+    head = ["model", "form", "precision", "parameters", "MACs/pixel", "median s", "fastest to "
+            "slowest s", unit, "peak MB", f"x {REFERENCE}", "x published", "of peak"]  # fmt: skip
+    lines = [head, ["---"] * len(head)]
+    for r in rows:
+        lines.append(
+            [
+                r.model,
+                r.form,
+                r.precision,
+                f"{r.parameters:,}",
+                f"{r.macs / 1e3:.0f} k",
+                f"{r.seconds:.3f}",
+                f"{r.fastest:.3f} to {r.slowest:.3f}",
+                f"{r.rate:.3g}",
+                "" if r.memory is None else f"{r.memory / 1e6:.0f}",
+                "" if r.speed is None else f"{r.speed:.2f}",
+                "" if r.speedup is None else f"{r.speedup:.2f}",
+                "" if r.peak_share is None else f"{r.peak_share:.0%}",
+            ]
+        )
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def as_json(rows: Sequence[Row], device: torch.device) -> dict[str, Any]:
+    """Machine and rows, for ``--json``."""
+    return {"machine": machine(device), "rows": [asdict(row) for row in rows]}

@@ -1,0 +1,155 @@
+"""Couplings: half of the channels change the other half."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from irae.flow.bijection import Bijection, zeros_per_sample
+from irae.flow.subnets import CouplingNetwork
+
+
+class AdditiveCoupling(Bijection):
+    """``z = (x_a + t(x_b), x_b)``: the second half conditions the first (Dinh et al. 2015)."""
+
+    def __init__(self, network: CouplingNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def _shift(self, half: Tensor, condition: Tensor | None) -> Tensor:
+        given = half if condition is None else torch.cat([half, condition.to(half.dtype)], 1)
+        shift: Tensor = self.network(given)
+        return shift
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        a, b = x.chunk(2, 1)
+        return torch.cat([a + self._shift(b, condition), b], 1)
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        a, b = z.chunk(2, 1)
+        return torch.cat([a - self._shift(b, condition), b], 1)
+
+    def rebuild(
+        self, output: Tensor, condition: Tensor | None = None, *, inverse: bool = False
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        mapped, b = output.detach().chunk(2, 1)
+        b.requires_grad_()
+        with torch.enable_grad():
+            shift = self._shift(b, condition)
+            if inverse:
+                a = (mapped + shift.detach()).requires_grad_()
+                return (a, b), (a - shift, b)
+            a = (mapped - shift.detach()).requires_grad_()
+            return (a, b), (a + shift, b)
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self(x, condition), zeros_per_sample(x)
+
+
+class AffineCoupling(Bijection):
+    """``z = (s * x_a + t, x_b)`` with s and t from ``x_b`` (Dinh et al. 2017).
+
+    Even output channels of the network are the shift t, odd ones r with ``s = sigmoid(r + 2)``,
+    as in the published code.
+    """
+
+    def __init__(self, network: CouplingNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def _scale(self, raw: Tensor) -> Tensor:
+        return torch.sigmoid(raw + 2.0)
+
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        return F.logsigmoid(raw + 2.0)
+
+    def _outputs(self, half: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the scale is made from, and the shift."""
+        given = half if condition is None else torch.cat([half, condition.to(half.dtype)], 1)
+        h = self.network(given)
+        return h[:, 1::2], h[:, 0::2]
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        a, b = x.chunk(2, 1)
+        raw, shift = self._outputs(b, condition)
+        return torch.cat([self._scale(raw) * a + shift, b], 1)
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        a, b = z.chunk(2, 1)
+        raw, shift = self._outputs(b, condition)
+        return torch.cat([(a - shift) / self._scale(raw), b], 1)
+
+    def rebuild(
+        self, output: Tensor, condition: Tensor | None = None, *, inverse: bool = False
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        mapped, b = output.detach().chunk(2, 1)
+        b.requires_grad_()
+        with torch.enable_grad():
+            raw, shift = self._outputs(b, condition)
+            scale = self._scale(raw)
+            if inverse:
+                a = (scale.detach() * mapped + shift.detach()).requires_grad_()
+                return (a, b), ((a - shift) / scale, b)
+            a = ((mapped - shift.detach()) / scale.detach()).requires_grad_()
+            return (a, b), (scale * a + shift, b)
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        a, b = x.chunk(2, 1)
+        raw, shift = self._outputs(b, condition)
+        z = torch.cat([self._scale(raw) * a + shift, b], 1)
+        return z, self._log_scale(raw).flatten(1).sum(1)
+
+
+class BoundedCoupling(AffineCoupling):
+    """An affine coupling with ``s = exp(bound * tanh(r / bound))``.
+
+    A zero-initialised network gives s = 1: the coupling starts as the identity. What an additive
+    coupling cannot, it can: shrink what it takes for noise by an amount that depends on the place.
+    No step can shrink or stretch by more than ``exp(bound)``, so float32 finds the way back.
+    """
+
+    def __init__(self, network: CouplingNetwork, bound: float = 0.3) -> None:
+        super().__init__(network)
+        if not bound > 0:
+            raise ValueError(f"bound {bound} must be positive")
+        self.bound = bound
+
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        return self.bound * torch.tanh(raw / self.bound)
+
+    def _scale(self, raw: Tensor) -> Tensor:
+        return self._log_scale(raw).exp()
+
+
+CouplingKind = Literal["additive", "affine", "bounded"]
+
+
+def build_coupling(
+    kind: CouplingKind, network: Callable[[int], CouplingNetwork], half: int, bound: float
+) -> AdditiveCoupling | AffineCoupling:
+    """A coupling of 2 ``half`` channels.
+
+    Args:
+        kind: ``additive``, ``affine`` or ``bounded``.
+        network: makes the coupling's network with a number of output channels.
+        half: channels that are changed, and as many that condition.
+        bound: of a bounded coupling.
+
+    Raises:
+        ValueError: another kind.
+    """
+    if kind == "additive":
+        return AdditiveCoupling(network(half))
+    if kind == "affine":
+        return AffineCoupling(network(2 * half))
+    if kind == "bounded":
+        return BoundedCoupling(network(2 * half), bound)
+    raise ValueError(f"coupling {kind!r} is not additive, affine or bounded")

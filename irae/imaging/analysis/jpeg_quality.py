@@ -1,0 +1,217 @@
+"""At which JPEG quality a picture was saved: from its file's tables, or from its pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from irae.imaging.analysis.dct import BLOCK, dct_matrix
+from irae.imaging.io.decode import DECODER_FAULTS
+from irae.imaging.io.sixteen_bit import unlimited_pixels
+from irae.imaging.metrics import rgb_to_y
+
+# ITU-T T.81 (JPEG), annex K.1: the tables that the quality of the IJG library scales.
+_LUMA = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
+    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+_CHROMA = (
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
+    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, *[99] * 38,
+)  # fmt: skip
+
+# The coefficients looked at: of the lower frequencies, where there are more than zeros.
+_FREQUENCIES = (1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40)
+_BLOCKS = 2000
+_SIDE = 2048
+_GRID_BLOCKS = 800
+
+# Rounding the decoded pixels to 8 bits leaves errors of this deviation in a coefficient of the
+# luma; and this share of all coefficients is further off, by clipping.
+_ROUNDING = 0.35
+_ASTRAY = 0.02
+
+# The mean log-likelihood ratio of a coefficient is about -0.2 without JPEG; 0.1 is reached at
+# quality 95. The sum over all must be beyond what chance can give.
+_LEAST_MEAN, _LEAST_SUM = 0.05, 15.0
+
+
+@dataclass(frozen=True)
+class JpegQuality:
+    """A quality on the scale of the IJG library, which Pillow and most programs use.
+
+    Attributes:
+        quality: 1 to 100.
+        standard: whether the quantisation tables are exactly those of that quality; otherwise
+            it is the nearest.
+        source: ``tables`` of the file, or ``pixels``, where the picture is decoded already.
+        grid: the row and the column, 0 to 7, at which the first whole block begins.
+    """
+
+    quality: int
+    standard: bool
+    source: Literal["tables", "pixels"]
+    grid: tuple[int, int] = (0, 0)
+
+
+@cache
+def _scaled(base: tuple[int, ...]) -> Tensor:
+    """A table at every quality as int64 ``100 64``, quality 1 first (jcparam.c of the IJG)."""
+    quality = torch.arange(1, 101)[:, None]
+    scale = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    return ((torch.tensor(base)[None] * scale + 50) // 100).clamp(1, 255)
+
+
+def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> JpegQuality:
+    """The quality that belongs to the quantisation tables of a file.
+
+    Args:
+        tables: by number, at least one, of 64 steps each in row-by-row order, as Pillow's
+            ``quantization`` has them. Number 0 is taken for luma and 1 for chroma.
+    """
+    known = [
+        (_scaled(base), torch.tensor(list(tables[number])))
+        for number, base in ((0, _LUMA), (1, _CHROMA))
+        if len(tables.get(number, ())) == BLOCK * BLOCK
+    ]
+    exact = torch.ones(100, dtype=torch.bool)
+    for scaled, given in known:
+        # A file without the baseline limit of 255 is standard all the same.
+        exact &= (scaled == given.clamp(max=255)).all(dim=1)
+    if known and bool(exact.any()):
+        return JpegQuality(int(exact.nonzero()[-1]) + 1, True, "tables")
+    steps = dict(enumerate(tables[min(tables)][frequency] for frequency in _FREQUENCIES))
+    return JpegQuality(_nearest(steps), False, "tables")
+
+
+def read_jpeg_quality(path: str | Path) -> JpegQuality | None:
+    """The quality by the tables of a JPEG file; none where the file is no JPEG."""
+    try:
+        with unlimited_pixels(), Image.open(path, formats=["JPEG"]) as image:
+            tables = getattr(image, "quantization", {})
+    except DECODER_FAULTS:
+        return None
+    return quality_of_tables(tables) if tables else None
+
+
+def estimate_jpeg_quality(pixels: Tensor) -> JpegQuality | None:
+    """The quality at which a picture was saved as JPEG before, if it was.
+
+    The 8x8 grid is the one on which most DCT coefficients of the luma are zero (Nikoukhah et al.
+    2021). On it, the coefficients of a decoded JPEG lie at multiples of their quantisation steps,
+    save for rounding: of the standard tables the likeliest is taken (Neelamani et al. 2006, with
+    the likelihood of Fan and de Queiroz 2003). Where none fits but steps that belong to no
+    standard table do, it is the quality nearest to those.
+
+    Args:
+        pixels: float32 ``C H W`` in [0, 1], C 1 or 3, as decoded and not changed afterwards:
+            scaling, rotating by odd angles, editing and noise wipe out the traces.
+
+    Returns:
+        The quality, or none: never saved as JPEG, changed since, saved at more than about 96, or
+        fewer than 50 blocks to tell by.
+
+    Source: Fan and de Queiroz, "Identification of bitmap compression history: JPEG detection and
+    quantizer estimation", IEEE TIP 2003; Neelamani et al., "JPEG compression history estimation
+    for color images", IEEE TIP 2006; Nikoukhah et al., "ZERO: a local JPEG grid origin detector
+    based on the number of DCT zeros and its applications in image forensics", IPOL 2021.
+    """
+    pixels = _centre(pixels)
+    luma = (rgb_to_y(pixels[None])[0, 0] if pixels.shape[0] == 3 else pixels[0]) * 255
+    height, width = luma.shape
+    if (height - BLOCK + 1) // BLOCK * ((width - BLOCK + 1) // BLOCK) < 50:
+        return None
+    grid = _find_grid(luma)
+    # A block that reaches black or white was clipped after decoding, in any channel.
+    clipped = ((pixels <= 0) | (pixels >= 1)).any(dim=0)
+    whole = ~_blocks(clipped, *grid, _BLOCKS).any(dim=1)
+    blocks = _blocks(luma, *grid, _BLOCKS)
+    if int(whole.sum()) >= 50:
+        blocks = blocks[whole]
+    return _likeliest((blocks - 128) @ dct_matrix().T, grid)
+
+
+def _centre(pixels: Tensor) -> Tensor:
+    """The middle of a large picture, on the same grid: it tells enough, at a bounded cost."""
+    height, width = pixels.shape[1:]
+    top, left = (max(0, side - _SIDE) // 2 // BLOCK * BLOCK for side in (height, width))
+    return pixels[:, top : top + _SIDE, left : left + _SIDE]
+
+
+def _find_grid(luma: Tensor) -> tuple[int, int]:
+    zeros = torch.zeros(BLOCK, BLOCK)
+    for row in range(BLOCK):
+        for column in range(BLOCK):
+            coefficients = _blocks(luma, row, column, _GRID_BLOCKS) @ dct_matrix().T
+            zeros[row, column] = (coefficients[:, 1:].abs() < 0.5).float().mean()
+    return divmod(int(zeros.argmax()), BLOCK)
+
+
+def _blocks(plane: Tensor, row: int, column: int, most: int) -> Tensor:
+    """Blocks of the grid that begins at ``row`` and ``column``, at most so many: ``N 64``."""
+    grid = plane[row:, column:].unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK)
+    rows, columns = grid.shape[:2]
+    count = rows * columns
+    chosen = torch.linspace(0, count - 1, min(most, count)).long()
+    return grid[chosen // columns, chosen % columns].reshape(-1, BLOCK * BLOCK)
+
+
+def _likeliest(coefficients: Tensor, grid: tuple[int, int]) -> JpegQuality | None:
+    tables = _scaled(_LUMA)[:, list(_FREQUENCIES)]
+    standard = torch.zeros(100)
+    free, count = 0.0, 0
+    steps: dict[int, int] = {}
+    for index, frequency in enumerate(_FREQUENCIES):
+        sizes = coefficients[:, frequency].abs()
+        # A zero fits any step; what is not zero tells.
+        sizes = sizes[sizes > 1]
+        candidates, place = torch.unique(tables[:, index], return_inverse=True)
+        ratios = _likelihood_ratios(sizes, candidates)
+        standard += ratios[place]
+        best = int(ratios.argmax())
+        free, count = free + float(ratios[best]), count + len(sizes)
+        if ratios[best] > _LEAST_SUM:
+            steps[index] = int(candidates[best])
+    best = int(standard.argmax())
+    if _is_certain(float(standard[best]), count):
+        return JpegQuality(best + 1, True, "pixels", grid)
+    if not _is_certain(free, count) or len(steps) < 3:
+        return None
+    return JpegQuality(_nearest(steps), False, "pixels", grid)
+
+
+def _nearest(steps: Mapping[int, int]) -> int:
+    """The quality whose luma steps differ least, by ratio, from those of some frequencies.
+
+    Of the lower frequencies alone: there is the damage that is seen, and tables of other programs
+    differ most in the others.
+    """
+    tables = _scaled(_LUMA)[:, list(_FREQUENCIES)][:, list(steps)]
+    given = torch.tensor(list(steps.values())).clamp(min=1)
+    return int((tables.log() - given.log()).abs().sum(dim=1).argmin()) + 1
+
+
+def _is_certain(ratio: float, count: int) -> bool:
+    return ratio > _LEAST_SUM and ratio > _LEAST_MEAN * count
+
+
+def _likelihood_ratios(sizes: Tensor, steps: Tensor) -> Tensor:
+    """For each step, the log-likelihood of having been quantised by it against not at all.
+
+    Within one step the unquantised coefficients are taken for evenly spread, so that what is known
+    of their distribution cancels out.
+    """
+    step = steps[:, None].float()
+    off = sizes - step * (sizes / step).round()
+    peak = (1 - _ASTRAY) / (_ROUNDING * math.sqrt(2 * math.pi))
+    return (step * peak * torch.exp(-(off / _ROUNDING).square() / 2) + _ASTRAY).log().sum(dim=1)

@@ -1,0 +1,1 @@
+"""Picture files read and written whole."""

@@ -1,0 +1,284 @@
+"""What each file format can hold, and how a picture is put into it."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image, features
+from PIL.PngImagePlugin import PngInfo
+
+from irae.errors import PictureError
+from irae.imaging.io import sixteen_bit as deep
+from irae.imaging.io import tiff as deep_tiff
+from irae.imaging.io.picture import Picture, upright
+from irae.imaging.io.pillow import exif_tags, image_of
+
+
+@dataclass(frozen=True)
+class _Format:
+    """What a format can hold beyond 8-bit gray.
+
+    ``holds``: of ``colour``, ``alpha``, ``mask`` (alpha of 0 or 1 only), ``deep`` (16 bits),
+    ``float``, ``cmyk``. ``modes``: the further Pillow modes it stores as such. ``exif``: whether
+    it carries EXIF, and so an orientation.
+    """
+
+    name: str
+    holds: frozenset[str]
+    modes: frozenset[str] = frozenset()
+    exif: bool = False
+
+
+def _format(name: str, holds: str, modes: str = "", exif: bool = False) -> _Format:
+    return _Format(name, frozenset(holds.split()), frozenset(modes.split()), exif)
+
+
+_PNG = _format("PNG", "colour alpha mask deep", "1 L LA P", exif=True)
+_JPEG = _format("JPEG", "colour cmyk", "L", exif=True)
+_TIFF = _format("TIFF", "colour alpha mask deep float cmyk", "1 L LA P PA", exif=True)
+
+_FORMATS = {
+    ".png": _PNG,
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".webp": _format("WEBP", "colour alpha mask", exif=True),
+    ".bmp": _format("BMP", "colour", "1 L P"),
+    ".ppm": _format("PPM", "colour deep", "1 L"),
+    ".pgm": _format("PPM", "deep", "L"),
+    ".gif": _format("GIF", "colour mask", "L P"),
+}
+if features.check("jpg_2000"):
+    _FORMATS[".jp2"] = _format("JPEG2000", "colour alpha mask", "L LA")
+if features.check("avif"):
+    _FORMATS[".avif"] = _format("AVIF", "colour alpha mask", exif=True)
+
+PICTURE_SUFFIXES = frozenset(_FORMATS)
+"""Suffixes, lower case and with their dot, that are read and written."""
+
+LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".avif", ".gif"})
+"""Suffixes whose files do not give pixels back exactly (GIF: pictures of over 256 colours)."""
+
+_WORDS = {
+    "alpha": "transparency",
+    "mask": "transparency",
+    "deep": "16 bits per channel",
+    "float": "float samples",
+    "cmyk": "CMYK colour",
+    "colour": "colour",
+}
+_LOSSLESS_TIFF = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate")
+_BILEVEL_TIFF = ("group3", "group4", "tiff_ccitt")
+
+
+def encode(picture: Picture, suffix: str, name: str) -> bytes:
+    """The picture as the bytes of a file.
+
+    Args:
+        picture: the picture.
+        suffix: ``.png`` and the like; case does not matter.
+        name: what to call it in an error.
+
+    Raises:
+        PictureError: an unknown suffix, something the format cannot hold, or pixels that are
+            not finite.
+    """
+    target = _FORMATS.get(suffix.lower())
+    if target is None:
+        known = " ".join(sorted(PICTURE_SUFFIXES))
+        raise PictureError(f"{name}: unknown suffix {suffix!r}; use one of {known}")
+    # One NaN or infinity makes the sum so, and a sum costs no memory.
+    if not math.isfinite(float(picture.pixels.sum())):
+        raise PictureError(f"{name}: the pixels are not finite (NaN or infinity); try fp32")
+    picture = _fit(picture, target, name)
+    if not target.exif and picture.orientation != 1:
+        picture = upright(picture)
+    try:
+        if picture.layout.depth > 8:
+            return _encode_deep(picture, target)
+        return _encode_plain(picture, target)
+    except MemoryError:
+        raise PictureError(f"{name}: not enough memory to encode it") from None
+    except (OSError, ValueError, OverflowError, RuntimeError, struct.error, zlib.error) as error:
+        raise PictureError(
+            f"{name}: {target.name} cannot hold this picture ({error}); write it as .png"
+        ) from None
+
+
+def _needs(picture: Picture) -> list[str]:
+    """What a format must hold for this picture, in the order it is complained of."""
+    needs = []
+    if picture.pixels.shape[0] == 4:
+        needs.append("cmyk")
+    if picture.layout.depth == 32:
+        needs.append("float")
+    if picture.layout.depth == 16:
+        needs.append("deep")
+    if picture.alpha is not None and not bool((picture.alpha == 1.0).all()):
+        binary = bool(((picture.alpha == 0.0) | (picture.alpha == 1.0)).all())
+        needs.append("mask" if binary else "alpha")
+    if picture.pixels.shape[0] == 3:
+        needs.append("colour")
+    return needs
+
+
+def _fit(picture: Picture, target: _Format, name: str) -> Picture:
+    """Refuse what the format cannot hold; drop alpha that is 1 everywhere where it has none."""
+    needs = _needs(picture)
+    missing = [need for need in needs if need not in target.holds]
+    if missing:
+        able = [s for s, f in _FORMATS.items() if f.holds.issuperset(needs)]
+        able.sort(key=lambda suffix: suffix in LOSSY_SUFFIXES)
+        partial = "partial " if missing[0] == "alpha" and "mask" in target.holds else ""
+        fix = f"write it as {able[0]}" if able else "convert it to 8 bits first"
+        what = partial + _WORDS[missing[0]]
+        raise PictureError(f"{name}: {target.name} cannot hold {what}; {fix}")
+    if picture.alpha is not None and not target.holds & {"alpha", "mask"}:
+        picture = replace(picture, alpha=None)
+    return picture
+
+
+def _mode_for(picture: Picture, target: _Format) -> str:
+    """The Pillow mode to write: the picture's own if the format has it, or one that holds it."""
+    own, channels = picture.layout.mode, picture.pixels.shape[0]
+    alpha = picture.alpha is not None
+    if channels == 4:
+        return "CMYK"
+    if target.name == "GIF":
+        return "L" if channels == 1 and not alpha else "P"
+    if own == "PA" and "PA" in target.modes:
+        return "PA"
+    if own == "P" and "P" in target.modes and not (alpha and target.name != "PNG"):
+        return "P"
+    if own == "1" and "1" in target.modes:
+        return "1"
+    if channels == 1 and "L" in target.modes and (not alpha or "LA" in target.modes):
+        return "LA" if alpha else "L"
+    return "RGBA" if alpha else "RGB"
+
+
+def _encode_plain(picture: Picture, target: _Format) -> bytes:
+    layout = picture.layout
+    mode = _mode_for(picture, target)
+    image = image_of(picture, mode)
+    options: dict[str, Any] = {}
+    # A gray profile does not describe gray repeated into colour.
+    promoted = picture.pixels.shape[0] == 1 and mode not in ("1", "L", "LA")
+    gray_profile = layout.icc is not None and layout.icc[16:20] == b"GRAY"
+    if layout.icc is not None and not (promoted and gray_profile):
+        options["icc_profile"] = layout.icc
+    if layout.dpi is not None:
+        options["dpi"] = layout.dpi
+    # AVIF is written by way of the parsed tags, which a damaged block does not have.
+    usable = target.name != "AVIF" or exif_tags(layout.exif) is not None
+    if target.exif and layout.exif is not None and usable:
+        options["exif"] = layout.exif
+    if layout.xmp is not None and target.name in ("JPEG", "WEBP", "AVIF"):
+        options["xmp"] = layout.xmp
+    transparency: int | bytes | None = image.info.get("transparency")
+    if target.name == "PNG":
+        options["pnginfo"] = _png_info(picture)
+    elif target.name == "JPEG":
+        options |= {"quality": 95, "subsampling": 0}
+    elif target.name == "WEBP":
+        # Without `exact` libwebp changes the colour under transparent pixels.
+        options |= {"lossless": True, "exact": True, "quality": 80}
+    elif target.name == "AVIF":
+        options |= {"quality": 95, "subsampling": "4:4:4"}
+    elif target.name == "TIFF":
+        options = _tiff_options(picture, mode, options)
+    elif target.name == "GIF":
+        options["optimize"] = False
+        if isinstance(transparency, bytes):
+            transparency = _one_transparent(image, transparency)
+    if transparency is not None:
+        options["transparency"] = transparency
+    # The palette and its transparency are passed on; the rest of info would be written unasked.
+    image.info = {}
+    try:
+        return _saved(image, target, options)
+    except RuntimeError:
+        # libtiff refuses some values of descriptive tags; like a damaged block, they go.
+        if target.name != "TIFF" or options.pop("exif", None) is None:
+            raise
+        return _saved(image, target, options)
+
+
+def _saved(image: Image.Image, target: _Format, options: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, target.name, **options)
+    return stream.getvalue()
+
+
+def _one_transparent(image: Image.Image, alphas: bytes) -> int | None:
+    """Send all transparent entries of a palette image to the first: a GIF has only one."""
+    clear = [entry for entry, alpha in enumerate(alphas) if alpha == 0]
+    if not clear:
+        return None
+    if len(clear) > 1:
+        table = [clear[0] if entry in clear else entry for entry in range(256)]
+        palette = image.getpalette("RGB") or []
+        joined = Image.frombytes("P", image.size, image.tobytes().translate(bytes(table)))
+        joined.putpalette(palette)
+        image.paste(joined)
+    return clear[0]
+
+
+def _png_info(picture: Picture) -> PngInfo:
+    info = PngInfo()
+    for name, content in picture.layout.chunks:
+        info.add(name, content)
+    if picture.layout.xmp is not None:
+        info.add_itxt("XML:com.adobe.xmp", picture.layout.xmp.decode("utf-8", "replace"))
+    return info
+
+
+def _tags(picture: Picture) -> Image.Exif | None:
+    """The picture's EXIF as tags for a TIFF, XMP among them."""
+    layout = picture.layout
+    source, kept = exif_tags(layout.exif), Image.Exif()
+    if source is None and layout.xmp is None:
+        return None
+    deep_tiff.copy_tags(source, kept)
+    if layout.xmp is not None:
+        kept[700] = layout.xmp
+    # Written out and read in again: only then can sub-directories be asked for.
+    tags = Image.Exif()
+    tags.load(kept.tobytes())
+    return tags
+
+
+def _tiff_options(picture: Picture, mode: str, options: dict[str, Any]) -> dict[str, Any]:
+    tags = _tags(picture)
+    options.pop("exif", None)
+    if tags is not None:
+        options["exif"] = tags
+    allowed = _LOSSLESS_TIFF + (_BILEVEL_TIFF if mode == "1" else ())
+    own = picture.layout.compression
+    options["compression"] = own if own in allowed else "tiff_adobe_deflate"
+    return options
+
+
+def _encode_deep(picture: Picture, target: _Format) -> bytes:
+    layout = picture.layout
+    if target.name == "PPM":
+        return deep.encode_pnm(picture)
+    if target.name == "TIFF":
+        return deep_tiff.encode_tiff(picture, _tags(picture), layout.compression != "raw")
+    extra = list(layout.chunks)
+    if layout.icc is not None:
+        extra.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(layout.icc)))
+    if layout.dpi is not None:
+        across, down = (round(value / 0.0254) for value in layout.dpi)
+        extra.append((b"pHYs", across.to_bytes(4, "big") + down.to_bytes(4, "big") + b"\x01"))
+    if layout.exif is not None:
+        extra.append((b"eXIf", layout.exif[6:]))
+    if layout.xmp is not None:
+        extra.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + layout.xmp))
+    return deep.encode_png(picture, extra)

@@ -1,0 +1,275 @@
+"""Restorations that can be undone: a sidecar beside the picture, and the original from both."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from irae._version import __version__
+from irae.errors import IraeError, PictureError
+from irae.imaging.io.encode import LOSSY_SUFFIXES
+from irae.imaging.io.files import read_picture
+from irae.imaging.io.limits import MAX_PIXELS
+from irae.imaging.io.picture import Picture
+from irae.inverse import residual
+from irae.inverse.file_metadata import fill_pixels, other_tags, strip_pixels
+from irae.inverse.residual import Codes, DamagedError
+from irae.inverse.sidecar import Header, Original, bare_name, join, sidecar_path, split
+from irae.models.checkpoints.checksums import file_checksum
+from irae.writing import write_atomically
+
+_FILE_BYTES = 1 << 26
+"""No original file is larger than this and 16 bytes for each of its pixels."""
+
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class Undone:
+    """An original as it came back.
+
+    Attributes:
+        data: the file.
+        name: what it was called.
+        same_file: whether it is the original file byte for byte, and not in its pixels alone.
+        method: how it was kept (see `irae.inverse.sidecar.Header`).
+    """
+
+    data: bytes
+    name: str
+    same_file: bool
+    method: str
+
+
+def make_sidecar(source: Path, restored: Path) -> bytes:
+    """What gives the picture at ``source`` back from the one at ``restored``.
+
+    The original is kept in whichever way is smaller: the file itself, or its difference from the
+    restored picture. Undoing is tried before this returns.
+
+    Args:
+        source: the original file.
+        restored: the restored file.
+
+    Raises:
+        PictureError: either cannot be read, or the original was changed meanwhile.
+    """
+    data = source.read_bytes()
+    original, result = read_picture(source), read_picture(restored)
+    checksum = hashlib.sha256(data).hexdigest()
+    if hashlib.sha256(source.read_bytes()).hexdigest() != checksum:
+        raise PictureError(f"{source}: was changed while it was read; run it again")
+    about = Original(
+        name=bare_name(source.name, original.layout.format),
+        size=len(data),
+        sha256=checksum,
+        pixels_sha256=pixels_checksum(original),
+    )
+    bare = Header(
+        format=1,
+        irae=__version__,
+        method="file",
+        original=about,
+        restored_sha256=file_checksum(restored),
+        restored_pixels=pixels_checksum(result),
+        sections={},
+    )
+    ways = [(bare, {"file": residual.pack(data)})]
+    if _comparable(original, result) and restored.suffix.lower() not in LOSSY_SUFFIXES:
+        ways += _ways_by_pixels(bare, data, original, result)
+    for header, sections in sorted(ways, key=lambda way: sum(map(len, way[1].values()))):
+        whole = header.model_copy(
+            update={"sections": {name: len(part) for name, part in sections.items()}}
+        )
+        sidecar = join(whole, sections)
+        if _gives_back(sidecar, data, original, result):
+            return sidecar
+    raise PictureError(f"{source}: its original does not come back; restore it without --undoable")
+
+
+def check_sidecar_target(restored: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a sidecar unasked.
+
+    Raises:
+        PictureError: there is one, and ``overwrite`` is not set.
+    """
+    place = sidecar_path(restored)
+    if place.exists() and not overwrite:
+        raise PictureError(f"{place}: exists already; use --overwrite to replace it")
+
+
+def write_sidecar(source: Path, restored: Path) -> None:
+    """`make_sidecar`, written beside the restored picture.
+
+    Raises:
+        PictureError: as there.
+        OSError: as the disk reports it.
+    """
+    data = make_sidecar(source, restored)
+    write_atomically(sidecar_path(restored), lambda temporary: temporary.write_bytes(data))
+
+
+def undo(restored: Path, *, sidecar: Path | None = None) -> Undone:
+    """The original of a restored picture.
+
+    Args:
+        restored: the restored picture.
+        sidecar: none for the one beside it.
+
+    Raises:
+        PictureError: the picture or the sidecar is missing or was changed, or they do not belong
+            together.
+    """
+    place = sidecar or sidecar_path(restored)
+    try:
+        data = place.read_bytes()
+    except FileNotFoundError:
+        raise PictureError(
+            f"{place}: no such sidecar; only what was restored with --undoable can be undone"
+        ) from None
+    header, sections = split(data, str(place))
+    result = read_picture(restored)
+    # Either will do: a JPEG decoder may differ from the one that was there, and tags may be added.
+    same_file = file_checksum(restored) == header.restored_sha256
+    if not same_file and pixels_checksum(result) != header.restored_pixels:
+        raise PictureError(
+            f"{restored}: its pixels are not those that {place} was written for;"
+            " use the restored picture as it was"
+        )
+    try:
+        return _undo(header, sections, result)
+    except DamagedError as error:
+        raise PictureError(f"{place}: cannot be undone ({error}); use another copy") from None
+
+
+def write_undone(undone: Undone, target: Path, *, overwrite: bool = False) -> None:
+    """Write an original that came back.
+
+    Raises:
+        PictureError: the target exists and ``overwrite`` is not set.
+        OSError: as the disk reports it.
+    """
+    if target.exists() and not overwrite:
+        raise PictureError(f"{target}: exists already; use --overwrite to replace it, or -o")
+    write_atomically(target, lambda temporary: temporary.write_bytes(undone.data))
+
+
+def pixels_checksum(picture: Picture) -> str:
+    """SHA-256 of the numbers a file holds for pixels and alpha, however it packs them."""
+    digest = hashlib.sha256(f"{picture.layout.depth} {tuple(picture.pixels.shape)}".encode())
+    for raster in (picture.pixels, picture.alpha):
+        digest.update(b"|")
+        if raster is None:
+            continue
+        if picture.layout.depth > 16:
+            digest.update(raster.contiguous().numpy().astype("<f4").tobytes())
+        else:
+            digest.update(_codes(raster, picture.layout.depth).astype("<u2").tobytes())
+    return digest.hexdigest()
+
+
+def _codes(raster: torch.Tensor, depth: int) -> Codes:
+    top = (1 << depth) - 1
+    codes: Codes = (raster.double() * top).round().to(torch.int64).numpy()
+    return codes
+
+
+def _raster(codes: Codes, depth: int) -> torch.Tensor:
+    # As a file is read: float32, then divided.
+    return torch.from_numpy(codes).to(torch.float32).div_(float((1 << depth) - 1))
+
+
+def _comparable(original: Picture, restored: Picture) -> bool:
+    """Whether the original's pixels can be told as a difference from the restored ones."""
+    return (
+        original.layout.depth == restored.layout.depth
+        and original.layout.depth in (8, 16)
+        and original.layout.palette is None
+        and original.pixels.shape == restored.pixels.shape
+        and (original.alpha is None) == (restored.alpha is None)
+    )
+
+
+def _ways_by_pixels(
+    bare: Header, data: bytes, original: Picture, restored: Picture
+) -> list[tuple[Header, dict[str, bytes]]]:
+    try:
+        plain = strip_pixels(data, original)
+    except ValueError:
+        return []
+    container = _LENGTH.pack(len(plain)) + residual.pack(plain)
+    depth = original.layout.depth
+    given, known = (_codes(picture.pixels, depth) for picture in (original, restored))
+    common = {"container": container}
+    if original.alpha is not None and restored.alpha is not None:
+        covers = (_codes(original.alpha, depth), _codes(restored.alpha, depth))
+        common["alpha"] = residual.encode_difference(*covers, depth)
+    pixels = residual.encode_difference(given, known, depth)
+    return [(bare.model_copy(update={"method": "restored"}), {**common, "pixels": pixels})]
+
+
+def _gives_back(sidecar: bytes, data: bytes, original: Picture, restored: Picture) -> bool:
+    """Whether the sidecar, read as a file would be, gives the original back, layout and all."""
+    try:
+        undone = _undo(*split(sidecar, "sidecar"), restored)
+        if undone.same_file:
+            return True
+        again = _read(undone)
+    except (DamagedError, IraeError):
+        return False
+    return again.layout == original.layout and other_tags(undone.data) == other_tags(data)
+
+
+def _undo(header: Header, sections: dict[str, bytes], restored: Picture) -> Undone:
+    """The original, proved by its checksums.
+
+    Raises:
+        DamagedError: it does not come out as it was.
+    """
+    about, pixels = header.original, restored.height * restored.width
+    if about.size > _FILE_BYTES + 16 * min(pixels, MAX_PIXELS):
+        raise DamagedError("the original is said to be too large for its pixels")
+    if header.method == "file":
+        data = residual.unpack(sections.get("file", b""), about.size)
+        if hashlib.sha256(data).hexdigest() != about.sha256:
+            raise DamagedError("the original does not come out as it was")
+        return Undone(data, about.name, True, "file")
+    depth = restored.layout.depth
+    if depth not in (8, 16) or not {"pixels", "container"} <= set(sections):
+        raise DamagedError("a part is missing")
+    known = _codes(restored.pixels, depth)
+    codes = residual.decode_difference(sections["pixels"], known, depth)
+    alpha = None
+    if restored.alpha is not None and "alpha" in sections:
+        cover = _codes(restored.alpha, depth)
+        alpha = _raster(residual.decode_difference(sections["alpha"], cover, depth), depth)
+    picture = replace(restored, pixels=_raster(codes, depth), alpha=alpha)
+    try:
+        (size,) = _LENGTH.unpack_from(sections["container"])
+        if size > 2 * about.size + (1 << 16):
+            raise DamagedError("its metadata are said to be larger than the original")
+        container = residual.unpack(sections["container"][_LENGTH.size :], size)
+        data = fill_pixels(container, picture, Path(about.name).suffix)
+    except (ValueError, TypeError, KeyError, struct.error, IraeError) as error:
+        raise DamagedError(str(error)) from None
+    same = hashlib.sha256(data).hexdigest() == about.sha256
+    undone = Undone(data, about.name, same, header.method)
+    try:
+        came_back = pixels_checksum(_read(undone))
+    except IraeError as error:
+        raise DamagedError(str(error)) from None
+    if came_back != about.pixels_sha256:
+        raise DamagedError("the original does not come out as it was")
+    return undone
+
+
+def _read(undone: Undone) -> Picture:
+    with tempfile.TemporaryDirectory(prefix="irae-") as folder:
+        path = Path(folder) / undone.name
+        path.write_bytes(undone.data)
+        return read_picture(path)

@@ -1,0 +1,117 @@
+"""Handing a network what it takes: its condition, its number of channels, its precision.
+
+The one place that knows this, for the training loop, `irae.models.loaded.LoadedModel` and the
+evaluation alike.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from irae.errors import ModelError
+from irae.flow.subnets import CouplingNetwork
+
+
+def takes_sigma(network: nn.Module) -> bool:
+    """Whether the network must be told the noise level."""
+    return bool(getattr(network, "takes_sigma", False))
+
+
+def inputs_besides_picture(network: nn.Module) -> frozenset[str]:
+    """What a network must be given besides the picture: ``"sigma"``, ``"mask"``, or neither."""
+    if takes_sigma(network):
+        return frozenset({"sigma"})
+    return frozenset({"mask"} if getattr(network, "condition_channels", 0) else ())
+
+
+def condition_for(
+    network: nn.Module,
+    *,
+    mask: Tensor | None = None,
+    sigma: float | Tensor | None = None,
+    filled: Tensor | None = None,
+) -> Tensor | None:
+    """The second argument of ``network(degraded, condition)``.
+
+    Hand in what is known; a network that has no use for it gets None.
+
+    Args:
+        network: any of the registry's.
+        mask: ``B 1 H W``, True in the holes.
+        sigma: of the noise in 8-bit units: one number, one per picture (``B``), or a map
+            ``B 1 H W``.
+        filled: the picture ``B C H W`` with its holes filled as the network expects them.
+
+    Returns:
+        For a network told the noise level, sigma / 255 as ``B 1 1 1`` (or the map); for one told
+        the mask, that as float32, and where it takes four channels, the filled picture after it;
+        else None.
+
+    Raises:
+        ModelError: the network needs a sigma or a mask, and there is none.
+    """
+    if takes_sigma(network):
+        if sigma is None:
+            raise ModelError("needs the noise level; give sigma (0 to 255)")
+        level = torch.as_tensor(sigma, dtype=torch.float32) / 255
+        return level if level.ndim == 4 else level.reshape(-1, 1, 1, 1)
+    if not getattr(network, "condition_channels", 0):
+        return None
+    if mask is None:
+        raise ModelError("needs a mask of the holes")
+    if network.condition_channels == 1 or filled is None:
+        return mask.float()
+    return torch.cat([mask.to(filled), filled.expand(-1, 3, -1, -1)], 1)
+
+
+def to_network_channels(network: nn.Module, x: Tensor) -> Tensor:
+    """Turn ``B C H W`` (C 1 or 3) into pictures with the network's number of channels.
+
+    RGB becomes three gray pictures for a one-channel network (``3B 1 H W``); gray becomes three
+    equal channels for a three-channel one.
+    """
+    wanted = getattr(network, "channels", 3)
+    if wanted is None or x.shape[1] == wanted:
+        return x
+    if x.shape[1] == 1:
+        return x.expand(-1, 3, -1, -1)
+    return x.reshape(-1, 1, *x.shape[2:])
+
+
+def from_network_channels(network: nn.Module, y: Tensor, channels: int) -> Tensor:
+    """Undo `to_network_channels`; three results for one gray picture are averaged.
+
+    Args:
+        network: as there.
+        y: what it gave.
+        channels: of the pictures that `to_network_channels` was given.
+    """
+    wanted = getattr(network, "channels", 3)
+    if wanted is None or channels == wanted:
+        return y
+    if channels == 1:
+        return y.mean(1, keepdim=True)
+    return y.reshape(-1, 3, *y.shape[2:])
+
+
+def repeat_for_channels(network: nn.Module, each: Tensor, channels: int) -> Tensor:
+    """Repeat what belongs to a picture (``B …``) as `to_network_channels` multiplies pictures."""
+    if getattr(network, "channels", 3) == 1 and channels == 3:
+        return each.repeat_interleave(3, 0)
+    return each
+
+
+def network_autocast(
+    network: nn.Module, device: torch.device, precision: str
+) -> AbstractContextManager[object]:
+    """In which a network computes at ``precision``, ``fp32`` or ``bf16``.
+
+    Flows are told by `irae.flow.subnets.set_network_dtype`, since their state stays in float32;
+    all others run under autocast.
+    """
+    if precision != "bf16" or any(isinstance(m, CouplingNetwork) for m in network.modules()):
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)

@@ -1,0 +1,1 @@
+"""Model files, other projects' weights, and exports."""

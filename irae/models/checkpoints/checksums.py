@@ -1,0 +1,75 @@
+"""Checksums that tell one model from another, and a damaged file from a whole one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from irae.errors import ModelError
+from irae.models.checkpoints.model_file import packaged_models
+from irae.models.loaded import LoadedModel
+from irae.writing import write_atomically
+
+CHECKSUMS = "checksums.txt"
+"""Beside the packaged weights: a line ``SHA256  NAME`` for each, as ``sha256sum`` reads it."""
+
+
+def weights_checksum(model: LoadedModel) -> str:
+    """SHA-256 of a network, its options and its weights; not of its card. Hexadecimal."""
+    digest = hashlib.sha256(f"{model.spec.network} {sorted(model.spec.options.items())}".encode())
+    for name, tensor in sorted(model.network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def recorded_checksums(folder: Path) -> dict[str, str]:
+    """Names of weights and the checksums that were recorded when they were packaged.
+
+    Raises:
+        ModelError: the record is missing or damaged.
+    """
+    path = folder / CHECKSUMS
+    try:
+        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+        return {name: checksum for checksum, name in rows}
+    except (OSError, ValueError):
+        raise ModelError(f"{path}: missing or damaged; install irae again") from None
+
+
+def write_checksums(folder: Path) -> None:
+    """Record the checksums of all weights in a folder."""
+    rows = [f"{file_checksum(path)}  {path.name}" for path in sorted(folder.glob("*.safetensors"))]
+    text = "".join(f"{row}\n" for row in rows)
+    write_atomically(folder / CHECKSUMS, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def check_packaged_weights() -> dict[str, str | None]:
+    """What is wrong with the file of each packaged model, in one line; none where nothing is.
+
+    Raises:
+        ModelError: the record is missing or damaged.
+    """
+    paths = packaged_models()
+    folder = next(iter(paths.values())).parent if paths else Path("weights")
+    recorded = recorded_checksums(folder)
+    found: dict[str, str | None] = {}
+    for file in sorted({*recorded, *(path.name for path in paths.values())}):
+        path, name = folder / file, Path(file).stem
+        if not path.is_file():
+            found[name] = f"{path}: missing; install irae again"
+        elif file not in recorded:
+            found[name] = f"{path}: not one of the packaged weights; move it elsewhere"
+        elif file_checksum(path) != recorded[file]:
+            found[name] = f"{path}: changed since it was packaged; install irae again"
+        else:
+            found[name] = None
+    return found

@@ -1,0 +1,153 @@
+"""A model file: safetensors, with a spec in its header that says how to build the network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.resources import files as package_files
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import nn
+
+from irae.errors import ModelError
+from irae.flow.subnets import CouplingNetwork
+from irae.models.checkpoints.safe_build import build_described, misfit
+from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.networks.registry import CLASSICAL
+from irae.writing import write_atomically
+
+FORMAT = 1
+
+_SPEC_KEY = "irae"
+
+
+def save_model(
+    path: str | Path, network: nn.Module, spec: ModelSpec, *, half: bool = False
+) -> None:
+    """Write a model file atomically.
+
+    Args:
+        path: ends in ``.safetensors``.
+        network: the network ``spec`` describes.
+        spec: its description, kept in the header.
+        half: store the coupling networks' weights in float16. Mixing matrices stay in float32:
+            they are few, and an error in them would be an error of the state.
+    """
+    halved = {
+        f"{name}.{key}" if name else key
+        for name, module in network.named_modules()
+        if half and isinstance(module, CouplingNetwork)
+        for key, _ in module.named_parameters()
+    }
+    tensors = {
+        key: (value.half() if key in halved else value).detach().cpu().contiguous()
+        for key, value in network.state_dict().items()
+    }
+    header = {_SPEC_KEY: json.dumps({"format": FORMAT, **asdict(spec)})}
+    # Serialised first: safetensors' own writer makes private files and its own kind of errors.
+    content = serialise(tensors, header)
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
+
+
+# What `save_model` writes; others would lose something as float32.
+_DTYPES = ("F16", "BF16", "F32", "F64", "I64")
+
+
+def _read(path: Path) -> tuple[ModelSpec, nn.Module]:
+    """The spec, and the network with its weights, of a model file."""
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{path}: is not a model file (.safetensors); for another project's checkpoint run "
+            f"'irae import {path} -o model.safetensors'"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(_SPEC_KEY)
+            if header is None:
+                raise ModelError(f"{path}: holds no irae model (its header lacks {_SPEC_KEY!r})")
+            spec = _parse_spec(path, header)
+            # Sizes are settled by the header; the tensors themselves are read only if they fit.
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
+            network = build_described(path, spec.network, spec.options, shapes)
+            odd = misfit(network, shapes)
+            if odd is None:
+                odd = next(
+                    (k for k, part in slices.items() if part.get_dtype() not in _DTYPES), odd
+                )
+            if odd is not None:
+                raise ModelError(
+                    f"{path}: tensor {odd!r} does not fit network {spec.network!r}; "
+                    "the file is of another architecture"
+                )
+            network.load_state_dict({key: file.get_tensor(key).float() for key in slices})
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such model file") from None
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: cannot be read as safetensors ({error!s:.200})") from None
+    return spec, network
+
+
+def _parse_spec(path: Path, header: str) -> ModelSpec:
+    """The spec in a header, its types checked; what it describes is not."""
+    try:
+        spec = json.loads(header)
+        version = spec.pop("format")
+        if version != FORMAT:
+            raise ModelError(
+                f"{path}: is of format {str(version)[:40]!r}; this irae reads {FORMAT}; upgrade it"
+            )
+        parsed = ModelSpec(**spec)
+        wanted = {"network": str, "options": dict, "task": str, "card": dict}
+        cost = parsed.card.get("bfloat16_cost", 0.0)
+        if not isinstance(cost, (int, float)) or not all(
+            isinstance(getattr(parsed, key), kind) for key, kind in wanted.items()
+        ):
+            raise TypeError
+        # What is nested too deeply to be written again, or to be parsed, is a RecursionError.
+        json.dumps(asdict(parsed))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ModelError(f"{path}: its irae header is damaged; train or import it again") from None
+    return parsed
+
+
+def packaged_models() -> dict[str, Path]:
+    """Names and paths of the model files that come with the package."""
+    folder = Path(str(package_files("irae") / "weights"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _find(name: str | Path) -> Path:
+    packaged = packaged_models()
+    if str(name) in packaged:
+        return packaged[str(name)]
+    path = Path(name)
+    if path.is_dir():
+        for file in ("best.safetensors", "last.safetensors"):
+            if (path / file).is_file():
+                return path / file
+        raise ModelError(f"{path}: a folder without best.safetensors; is it a run of irae train?")
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return path
+    names = ", ".join(packaged) or "none"
+    raise ModelError(
+        f"model {str(name)!r} is neither packaged ({names}) nor classical "
+        f"({', '.join(CLASSICAL)}) nor a file"
+    )
+
+
+def load_model(name: str | Path) -> LoadedModel:
+    """Load a packaged or classical model by name, a model file, or the best model of a run folder.
+
+    Raises:
+        ModelError: no such model, a damaged file, one whose tensors fit no network here, or a
+            classical model whose package is not installed.
+    """
+    if str(name) in CLASSICAL:
+        kind = CLASSICAL[str(name)]
+        return LoadedModel(kind.build(), ModelSpec(str(name), {}, ""), str(name))
+    path = _find(name)
+    spec, network = _read(path)
+    return LoadedModel(network, spec, str(name))

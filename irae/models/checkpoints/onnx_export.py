@@ -1,0 +1,191 @@
+"""A model as an ONNX file: what restores in PyTorch, traced into standard operators."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irae.errors import ModelError, UsageError
+from irae.models.call import (
+    condition_for,
+    from_network_channels,
+    repeat_for_channels,
+    to_network_channels,
+)
+from irae.models.checkpoints.exportable import exportable
+from irae.models.loaded import LoadedModel
+from irae.models.networks.registry import CLASSICAL
+from irae.writing import write_atomically
+
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference between ONNX Runtime and PyTorch at which a file is still written."""
+
+PICTURE, MASK, SIGMA, RESTORED = "picture", "mask", "sigma", "restored"
+"""Names of the graph's inputs and of its output."""
+
+
+def _import_onnx() -> Any:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401  # PyTorch's exporter writes its graph with it.
+    except ImportError:
+        raise UsageError("ONNX is not installed; run pip install 'irae[onnx]'") from None
+    return onnx, onnxruntime
+
+
+class _Restoring(nn.Module):
+    """What a file computes: `LoadedModel.restore` without its filling, at any size."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        super().__init__()
+        self.form = exportable(model.network)
+        self.model = model
+
+    def forward(
+        self, picture: Tensor, mask: Tensor | None = None, sigma: Tensor | None = None
+    ) -> Tensor:
+        network = self.model.network
+        channels, height, width = picture.shape[1:]
+        hole = None if mask is None else mask > 0.5
+        condition = condition_for(network, mask=hole, sigma=sigma, filled=picture)
+        if condition is not None:
+            condition = repeat_for_channels(network, condition, channels)
+            # The noise level is one number for a whole picture and needs no border.
+            condition = condition if self.model.takes_sigma else self._pad(condition)
+        x = self.form(self._pad(to_network_channels(network, picture)), condition)
+        x = from_network_channels(network, x, channels)
+        x = x.narrow(2, 0, height).narrow(3, 0, width)
+        return x if hole is None else torch.where(hole, x, picture)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        multiple = self.model.size_multiple
+        if multiple == 1:
+            return x
+        # Of this form the tracer knows that it makes a multiple; of -size % multiple it does not.
+        missing = [
+            (size + multiple - 1) // multiple * multiple - size for size in reversed(x.shape[2:])
+        ]
+        return F.pad(x, (0, missing[0], 0, missing[1]), mode="reflect")
+
+
+def _example(model: LoadedModel, batch: int, height: int, width: int) -> dict[str, Tensor]:
+    """Noise in [0, 1] as the graph's inputs by their names; holes are filled."""
+    rng = torch.Generator().manual_seed(0)
+    picture = torch.rand(batch, 3, height, width, generator=rng)
+    given = {PICTURE: picture}
+    if model.takes_mask:
+        mask = torch.zeros(batch, 1, height, width, dtype=torch.bool)
+        mask[..., height // 4 : height // 2 + 1, width // 3 : width // 2 + 1] = True
+        given = {PICTURE: model.fill(picture, mask), MASK: mask.float()}
+    if model.takes_sigma:
+        given[SIGMA] = torch.linspace(15, 50, batch)
+    return given
+
+
+def _build(onnx: Any, model: LoadedModel) -> Any:
+    multiple = model.size_multiple
+    # No size is 1, nor equal to another: the tracer would take that for a rule.
+    given = _example(model, 2, 2 * multiple + 5, 3 * multiple + 8)
+    picture = {0: "batch", 2: "height", 3: "width"}
+    shapes = {name: {0: "batch"} if name == SIGMA else picture for name in given}
+    # It prints its progress, and warns of names that two inputs share.
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                _Restoring(model).eval(),
+                kwargs=given,
+                dynamic_shapes=shapes,
+                output_names=[RESTORED],
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            cause = (str(error.__cause__ or error).strip().splitlines() or ["no reason given"])[0]
+            raise ModelError(
+                f"model {model.name!r}: PyTorch cannot export network {model.spec.network!r} "
+                f"({cause:.200}); nothing was written"
+            ) from error
+    assert program is not None
+    made = program.model_proto
+    # What runtimes of the opset's own time read.
+    made.ir_version = 8
+    made.producer_name = "irae"
+    card = json.dumps(model.spec.card)
+    onnx.helper.set_model_props(made, {"task": model.task, "model": model.name, "card": card})
+    onnx.checker.check_model(made, full_check=True)
+    return made
+
+
+def _largest_difference(onnxruntime: Any, content: bytes, model: LoadedModel) -> float:
+    """Between ONNX Runtime and PyTorch, on noise of other sizes than the traced one."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # What fails is said by the exception.
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    multiple = model.size_multiple
+    differences = []
+    # The second is the smallest there is.
+    for size in ((2, max(67, multiple + 3), max(90, multiple + 26)), (1, multiple, multiple + 1)):
+        given = _example(model, *size)
+        inputs = {name: value.numpy() for name, value in given.items()}
+        try:
+            restored = torch.from_numpy(session.run([RESTORED], inputs)[0])
+        except Exception as error:  # ONNX Runtime's errors have no base of their own.
+            raise ModelError(
+                f"model {model.name!r}: the graph of network {model.spec.network!r} does not run "
+                "at every size; nothing was written"
+            ) from error
+        mask = given[MASK] > 0.5 if model.takes_mask else None
+        expected = model.restore(given[PICTURE], mask, sigma=given.get(SIGMA), filled=True)
+        differences.append(float((restored - expected.cpu()).abs().max()))
+    return max(differences)
+
+
+def export_onnx(model: LoadedModel, path: str | Path) -> float:
+    """Write a model as ONNX, checked against PyTorch first.
+
+    The graph takes ``picture`` (float32 ``B 3 H W`` in [0, 1], any B, any H and W from
+    ``size_multiple`` on) and gives ``restored`` of the same shape, not clipped; a gray network
+    restores each channel by itself. An inpainting model takes ``mask`` too (float32 ``B 1 H W``,
+    1 in the holes); the holes of ``picture`` must be filled as `LoadedModel.fill` does, and known
+    pixels come out as they went in. A network that is told the noise level takes ``sigma``
+    (float32 ``B``, in 8-bit units).
+
+    Args:
+        model: of any network of the registry, on any device, in float32.
+        path: ends in ``.onnx``; replaced if it exists.
+
+    Returns:
+        The largest difference between ONNX Runtime and PyTorch on two test pictures.
+
+    Raises:
+        UsageError: ONNX is not installed, or the path has another suffix.
+        ModelError: the model is a classical one, PyTorch cannot export its network, the graph
+            does not run at other sizes than it was traced at, or it gives other numbers.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise UsageError(f"{path}: an ONNX file ends in .onnx")
+    if model.spec.network in CLASSICAL:
+        raise ModelError(f"model {model.name!r} is no network; only networks have an ONNX form")
+    onnx, onnxruntime = _import_onnx()
+    content = _build(onnx, model).SerializeToString()
+    difference = _largest_difference(onnxruntime, content, model)
+    if not difference <= TOLERANCE:
+        raise ModelError(
+            f"model {model.name!r}: ONNX Runtime differs by {difference:.2g}; nothing was written"
+        )
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    return difference

@@ -1,0 +1,1 @@
+"""How networks are run when they only restore."""

@@ -1,0 +1,144 @@
+"""Methods without training, as networks without weights: BM3D, non-local means, OpenCV's filling.
+
+They run on the CPU, one picture at a time. Their packages are the extra ``irae[peers]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from irae.errors import ModelError
+from irae.models.networks.base import Baseline
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def _package(module: str, package: str) -> Any:
+    """Import ``module`` of an optional package.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ModelError(
+            f"package {package} is not installed; install it with: pip install 'irae[peers]'"
+        ) from None
+
+
+class _Classical(Baseline):
+    """Base: takes a batch apart into ``H W C`` arrays in [0, 1]; C is 1 or 3."""
+
+    channels = None
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Degraded ``B C H W`` to restored, of the same shape, dtype and device.
+
+        Raises:
+            ValueError: no condition (noise level or mask, whichever the method needs).
+        """
+        if condition is None:
+            raise ValueError(f"{type(self).__name__} needs a condition")
+        conditions = condition.expand(x.shape[0], *condition.shape[1:]).cpu().numpy()
+        pictures = x.permute(0, 2, 3, 1).float().cpu().numpy()
+        results = [
+            torch.from_numpy(np.ascontiguousarray(self._restore(picture, each[0])))
+            for picture, each in zip(pictures, conditions, strict=True)
+        ]
+        return torch.stack(results).view(pictures.shape).permute(0, 3, 1, 2).to(x)
+
+    def _restore(self, picture: Array, condition: Array) -> Array:
+        raise NotImplementedError
+
+
+class BM3D(_Classical):
+    """Dabov, Foi, Katkovnik and Egiazarian, "Image denoising by sparse 3-D transform-domain
+    collaborative filtering", IEEE TIP 2007; CBM3D (opponent colours) for RGB.
+
+    The package ``bm3d`` is its authors' (Mäkinen, Azzari and Foi 2020) and free for research only.
+    """
+
+    takes_sigma = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        _package("bm3d", "bm3d")
+
+    def _restore(self, picture: Array, condition: Array) -> Array:
+        sigma = float(condition.mean())
+        if sigma == 0:
+            return picture
+        bm3d = _package("bm3d", "bm3d")
+        denoise = bm3d.bm3d if picture.shape[2] == 1 else bm3d.bm3d_rgb
+        return np.asarray(denoise(np.squeeze(picture), sigma), dtype=np.float32)
+
+
+class NonLocalMeans(_Classical):
+    """Buades, Coll and Morel, "A non-local algorithm for image denoising", CVPR 2005.
+
+    scikit-image's fast form (Darbon et al. 2008) with the parameters of its own guide: patches of
+    5, a distance of 6, h = 0.8 sigma, and sigma² taken off the distances of patches.
+    """
+
+    takes_sigma = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        _package("skimage.restoration", "scikit-image")
+
+    def _restore(self, picture: Array, condition: Array) -> Array:
+        sigma = float(condition.mean())
+        if sigma == 0:
+            return picture
+        restoration = _package("skimage.restoration", "scikit-image")
+        denoised = restoration.denoise_nl_means(
+            picture,
+            patch_size=5,
+            patch_distance=6,
+            h=0.8 * sigma,
+            sigma=sigma,
+            fast_mode=True,
+            channel_axis=-1,
+        )
+        return np.asarray(denoised, dtype=np.float32)
+
+
+class _OpenCVFilling(_Classical):
+    """OpenCV's filling with a neighbourhood of 3 pixels; it works in 8 bits."""
+
+    condition_channels = 1
+    hole_fill = 0.0
+    flag = ""
+    radius = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        _package("cv2", "opencv-python-headless")
+
+    def _restore(self, picture: Array, condition: Array) -> Array:
+        levels = np.squeeze((picture.clip(0, 1) * 255).round().astype(np.uint8))
+        # A picture one pixel high or wide lost that axis as well as a single channel's.
+        levels = levels.reshape(picture.shape if picture.shape[2] > 1 else picture.shape[:2])
+        hole = (condition > 0.5).astype(np.uint8)
+        cv2 = _package("cv2", "opencv-python-headless")
+        filled = cv2.inpaint(levels, hole, self.radius, getattr(cv2, self.flag))
+        return np.asarray(filled, dtype=np.float32) / 255
+
+
+class Telea(_OpenCVFilling):
+    """Telea, "An image inpainting technique based on the fast marching method", JGT 2004."""
+
+    flag = "INPAINT_TELEA"
+
+
+class NavierStokes(_OpenCVFilling):
+    """Bertalmio, Bertozzi and Sapiro, "Navier-Stokes, fluid dynamics, and image and video
+    inpainting", CVPR 2001."""
+
+    flag = "INPAINT_NS"

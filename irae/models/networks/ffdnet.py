@@ -1,0 +1,79 @@
+"""FFDNet: a denoiser at half resolution that is told the noise level.
+
+Zhang, Zuo and Zhang, "FFDNet: toward a fast and flexible solution for CNN-based image denoising",
+IEEE TIP 2018 (arXiv 1710.04026), section III.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irae.models.networks.base import Baseline, ConvStack
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Section III: 12 layers of 96 channels for colour, 15 of 64 for gray.
+    "default": {"channels": 3, "width": 96, "layers": 12},
+    "gray": {"channels": 1, "width": 64, "layers": 15},
+}
+
+
+class FFDNet(Baseline):
+    """Four half-size pictures and a map of the noise level go in, four clean ones come out.
+
+    The weights start orthogonal, so that the map keeps its say (section III); the paper's further
+    pulls towards orthogonal matrices while training are left out.
+
+    Args:
+        channels: 3 for colour, 1 for gray.
+        width: of the hidden layers.
+        layers: convolutions in all.
+        batch_norm: False for weights whose normalisation was merged into the convolutions.
+    """
+
+    size_multiple = 2
+    takes_sigma = True
+
+    def __init__(
+        self,
+        *,
+        channels: Literal[1, 3] = 3,
+        width: int = 96,
+        layers: int = 12,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.body = ConvStack(4 * channels + 1, 4 * channels, width, layers, batch_norm)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.orthogonal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Denoise.
+
+        Args:
+            x: ``B C H W`` in [0, 1], H and W even.
+            condition: the noise level as a share of the range (sigma / 255), ``B 1 1 1`` or a map
+                ``B 1 H W``.
+
+        Returns:
+            ``B C H W``, not clipped.
+
+        Raises:
+            ValueError: no noise level.
+        """
+        if condition is None:
+            raise ValueError("FFDNet needs the noise level as its condition")
+        half = F.pixel_unshuffle(x, 2)
+        level = condition.to(x)
+        if level.shape[2:] == x.shape[2:]:
+            level = level[..., ::2, ::2]
+        level = level.expand(half.shape[0], 1, *half.shape[2:])
+        clean: Tensor = self.body(torch.cat((half, level), 1))
+        return F.pixel_shuffle(clean, 2)

@@ -1,0 +1,156 @@
+"""The Invertible Restoring Autoencoder (Liu et al., ICONIP 2020, arXiv 2009.03173)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from irae.flow.actnorm import initialise_actnorm
+from irae.flow.bijection import Bijection
+from irae.flow.coupling import CouplingKind
+from irae.flow.glow import Glow
+from irae.flow.masked_coupling import HoleCoupling, HoleNetwork
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # The published denoiser, layer by layer (arXiv 2009.03173, section 4; the authors' code).
+    "paper": {
+        "width": 64,
+        "depth": 16,
+        "levels": 2,
+        "squeeze": "pixel",
+        "actnorm": True,
+        "mixing": "dense",
+        "coupling": "affine",
+        "network": "actnorm",
+        "start": "random",
+        "hole_fill": 1.0,
+    },
+    # The toolkit's own: `irae.models.networks.lifted.LiftedIRAE` (docs/ablation.md).
+    "default": {"form": "lifted", "width": 48, "couplings": 12, "hidden": 64},
+    # For inpainting: what the holes lack is made of the known pixels by one deep coupling, which
+    # sees them all, as no narrow step of a flow does; a small flow follows (docs/ablation.md).
+    "holes": {
+        "width": 32,
+        "depth": 2,
+        "levels": 1,
+        "coupling": "bounded",
+        "condition_channels": 1,
+        "hole_width": 48,
+    },
+}
+
+
+class IRAE(Bijection):
+    """``restored = decoder⁻¹(encoder(degraded))``, both flows, the latents untouched.
+
+    Being a composition of bijections it is one itself: ``inverse`` gives back the degraded
+    picture. With ``start="identity"`` the decoder begins with the encoder's weights, so that the
+    untrained model returns its input.
+
+    ``condition`` is ``B condition_channels H W``: nothing, or the mask (1 in the holes), or with
+    ``hole_width``, the channels of its `HoleNetwork`, the mask and the filled picture
+    (`irae.models.call.condition_for` makes it).
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 96,
+        depth: int = 8,
+        levels: int = 2,
+        squeeze: Literal["pixel", "haar"] = "haar",
+        actnorm: bool = False,
+        mixing: Literal["dense", "bounded"] = "bounded",
+        mixing_bound: float = 0.2,
+        coupling: CouplingKind | Sequence[CouplingKind] = "additive",
+        coupling_bound: float = 0.3,
+        network: Literal["plain", "actnorm"] = "plain",
+        condition_channels: int = 0,
+        kernels: Sequence[int] = (1,),
+        shrinking: float | None = None,
+        start: Literal["identity", "random"] = "identity",
+        hole_fill: float | None = None,
+        hole_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        options: dict[str, Any] = {
+            "width": width,
+            "depth": depth,
+            "levels": levels,
+            "squeeze": squeeze,
+            "actnorm": actnorm,
+            "mixing": mixing,
+            "mixing_bound": mixing_bound,
+            "coupling": coupling,
+            "coupling_bound": coupling_bound,
+            "network": network,
+            "condition_channels": condition_channels,
+            "kernels": kernels,
+        }
+        # The decoder begins where the encoder ends: one of them can shrink for both.
+        self.encoder = Glow(**options, shrinking=shrinking)
+        self.decoder = Glow(**options)
+        self.start = start
+        # What an inpainting model finds in its holes: None for a smooth interpolation.
+        self.hole_fill = hole_fill
+        self.holes = None if hole_width is None else HoleCoupling(HoleNetwork(hole_width))
+        if self.holes is not None and condition_channels != 1:
+            raise ValueError("hole_width needs condition_channels 1, the mask")
+        # With a `HoleCoupling` the condition is the mask and the filled picture.
+        self.condition_channels = 4 if self.holes is not None else condition_channels
+        if start == "identity":
+            self.mirror()
+
+    @torch.no_grad()
+    def mirror(self) -> None:
+        """Give the decoder the encoder's weights, so that it undoes what the encoder does."""
+        weights = self.encoder.state_dict()
+        self.decoder.load_state_dict({name: weights[name] for name in self.decoder.state_dict()})
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths must be multiples of this."""
+        of_holes = 1 if self.holes is None else self.holes.size_multiple
+        return max(self.encoder.size_multiple, of_holes)
+
+    def change_holes(self, x: Tensor, condition: Tensor | None, *, inverse: bool = False) -> Tensor:
+        """The `HoleCoupling`'s part, ``B 3 H W`` to the same; nothing where there is none."""
+        if self.holes is None:
+            return x
+        return self.holes.inverse(x, condition) if inverse else self.holes(x, condition)
+
+    def flow_condition(self, condition: Tensor | None) -> Tensor | None:
+        """What of the condition the two flows are given."""
+        return condition if self.holes is None or condition is None else condition[:, :1]
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
+        given = self.flow_condition(condition)
+        x = self.change_holes(x, condition) - 0.5
+        return self.decoder.inverse(self.encoder(x, given), given) + 0.5
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Restored back to degraded: ``encoder⁻¹(decoder(restored))``."""
+        given = self.flow_condition(condition)
+        x = self.encoder.inverse(self.decoder(z - 0.5, given), given) + 0.5
+        return self.change_holes(x, condition, inverse=True)
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        x, condition = self.change_holes(x, condition), self.flow_condition(condition)
+        latents, encoded = self.encoder.forward_and_log_det(x - 0.5, condition)
+        restored = self.decoder.inverse(latents, condition)
+        _, decoded = self.decoder.forward_and_log_det(restored, condition)
+        return restored + 0.5, encoded - decoded
+
+    @torch.no_grad()
+    def initialise(self, degraded: Tensor, condition: Tensor | None = None) -> None:
+        """Set the encoder's ActNorms from a batch; under an identity start the decoder's too."""
+        x = self.change_holes(degraded, condition) - 0.5
+        initialise_actnorm(self.encoder, x, self.flow_condition(condition))
+        if self.start == "identity":
+            self.mirror()

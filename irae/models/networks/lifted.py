@@ -1,0 +1,239 @@
+"""The lifted Invertible Restoring Autoencoder: restoring as fast and as well as a plain network.
+
+The squeezed picture is padded with zero channels and runs through additive couplings, which carry
+its content to the picture's channels and its noise to the others: *the latent holds what was
+removed* (the idea of InvDN, Liu et al. 2021, arXiv 2104.10546). The restored picture and that
+remainder together give the degraded picture back, bit for bit; the restored picture alone gives it
+back for no denoiser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irae.errors import ModelError
+from irae.flow.lifted import LiftedFlow, check_range, exact_range, to_grid
+
+PICTURE_CHANNELS = 12
+"""Channels of a picture squeezed 2×2."""
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """What a restored picture lacks of the degraded one; `LiftedIRAE.join` takes both.
+
+    Attributes:
+        latent: the difference of the streams where the picture lies, then all their other
+            channels, ``B (2 width - 12) H/2 W/2`` of the padded picture.
+        bottom: the row by which a picture of odd height was padded, as restored, ``B 3 h W``
+            with h 0 or 1.
+        right: the column by which one of odd width was, ``B 3 H' w`` with w 0 or 1 and H' the
+            padded height.
+        exact: whether the state was kept on the grid.
+    """
+
+    latent: Tensor
+    bottom: Tensor
+    right: Tensor
+    exact: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the picture it belongs to, in pixels."""
+        height, width = (2 * side for side in self.latent.shape[2:])
+        return height - self.bottom.shape[2], width - self.right.shape[3]
+
+
+class LiftedIRAE(nn.Module):
+    """``restored = (a + b) / 2`` after additive couplings of two streams, a and b.
+
+    Both streams begin as the squeezed picture, around zero, padded with zero channels. The first
+    half of the couplings is the encoder; the second half is the decoder, a flow run backward; the
+    state between them is the latent. Untrained, it is the identity. The squeezed condition lies in
+    channels that would be zero, so the lift stays injective.
+
+    Args:
+        width: channels of each stream, at least 12 and four more for every channel of the
+            condition.
+        couplings: number of couplings, at least 2.
+        hidden: channels inside a coupling's network.
+        condition_channels: 0, or 1 for the mask of the holes (1 inside), or 4 for the mask and the
+            picture with its holes filled.
+        takes_sigma: the condition is the noise level, see `irae.models.call.condition_for`.
+
+    Raises:
+        ValueError: too few channels or couplings.
+    """
+
+    size_multiple = 2
+    hole_fill: float | None = None
+
+    def __init__(
+        self,
+        *,
+        width: int = 48,
+        couplings: int = 12,
+        hidden: int = 64,
+        condition_channels: int = 0,
+        takes_sigma: bool = False,
+    ) -> None:
+        super().__init__()
+        self.condition_channels, self.takes_sigma = condition_channels, takes_sigma
+        self.filled = PICTURE_CHANNELS + 4 * (condition_channels + takes_sigma)
+        if takes_sigma and condition_channels:
+            raise ValueError("takes_sigma and condition_channels exclude each other")
+        if width < self.filled:
+            raise ValueError(f"width {width}: a stream needs at least {self.filled} channels")
+        if couplings < 2:
+            raise ValueError(f"couplings {couplings}: encoder and decoder need one each, so 2")
+        if hidden < 1:
+            raise ValueError(f"hidden {hidden} must be at least 1")
+        self.width = width
+        self.flow = LiftedFlow(width, couplings, hidden)
+
+    def lift(self, x: Tensor, condition: Tensor | None = None, *, exact: bool = False) -> Tensor:
+        """Degraded ``B 3 H W`` (H and W even) to a stream ``B width H/2 W/2``."""
+        u = self.content(x, condition)
+        u = F.pad(to_grid(u) if exact else u, (0, 0, 0, 0, 0, self.width - self.filled))
+        return u.contiguous(memory_format=torch.channels_last)
+
+    def content(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The channels of `lift` that are not zero, ``B filled H/2 W/2``."""
+        u = F.pixel_unshuffle(x - 0.5, 2)
+        if self.filled > PICTURE_CHANNELS:
+            if condition is None:
+                raise ModelError("needs its condition, the mask or the noise level")
+            spread = condition.to(u).expand(len(u), -1, *x.shape[2:])
+            u = torch.cat([u, F.pixel_unshuffle(spread, 2)], 1)
+        return u
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Degraded ``B 3 H W`` in [0, 1] (H and W even) to restored, not clipped."""
+        u = self.lift(x, condition)
+        a, b = self.flow(u, u, filled=self.filled, wanted=PICTURE_CHANNELS)
+        return picture_of(a, b)
+
+    def middle_and_end(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The picture ``B 3 H W`` after half of the couplings, and that after all."""
+        u = self.lift(x, condition)
+        half = self.flow(u, u, stop=self._middle, filled=self.filled)
+        return picture_of(*half), picture_of(
+            *self.flow(*half, start=self._middle, wanted=PICTURE_CHANNELS)
+        )
+
+    def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Degraded ``B 3 H W`` (H and W even) to the latent ``B (2 width) H/2 W/2``."""
+        u = self.lift(x, condition)
+        return torch.cat(self.flow(u, u, stop=self._middle), 1)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """The latent of `encode` to restored ``B 3 H W``, not clipped."""
+        a, b = latent.chunk(2, 1)
+        return picture_of(*self.flow(a, b, start=self._middle, wanted=PICTURE_CHANNELS))
+
+    @property
+    def _middle(self) -> int:
+        return len(self.flow.couplings) // 2
+
+    @torch.no_grad()
+    def split(
+        self, x: Tensor, condition: Tensor | None = None, *, exact: bool = True
+    ) -> tuple[Tensor, Remainder]:
+        """Take a degraded picture apart.
+
+        Args:
+            x: ``B 3 H W`` in [0, 1] (noise may pass it), any H and W from 1; whole, not a tile.
+            condition: of the same height and width.
+            exact: first round ``x`` to multiples of 2⁻²⁰, and every shift, so that `join` gives
+                back every bit on the same machine, device and number of threads, whatever type
+                the networks compute in. Pictures of 8 and 16 bits come back by rounding. Without,
+                float32 networks err by less than 1e-5.
+
+        Returns:
+            The restored picture ``B 3 H W``, neither clipped nor rounded, and what it lacks.
+
+        Raises:
+            ModelError: the condition is missing, or a number has left the exact range.
+        """
+        height, width = x.shape[2:]
+        u = self.lift(_evened(x), _evened_condition(condition, x), exact=exact)
+        a, b = self.flow(u, u, exact=exact)
+        restored = picture_of(a, b)
+        of_picture = a[:, :PICTURE_CHANNELS] - b[:, :PICTURE_CHANNELS]
+        if exact:
+            # Twice as large as the streams at most, and so the first to leave the range; the
+            # picture, half a sum, is moved by one half besides.
+            check_range(of_picture, exact_range(x.dtype), "the difference of the streams")
+            check_range(2 * restored, exact_range(x.dtype) - 1, "the sum of the streams")
+        latent = torch.cat([of_picture, a[:, PICTURE_CHANNELS:], b[:, PICTURE_CHANNELS:]], 1)
+        bottom, right = restored[:, :, height:, :width], restored[..., width:]
+        return restored[..., :height, :width], Remainder(latent, bottom, right, exact)
+
+    @torch.no_grad()
+    def join(
+        self, restored: Tensor, remainder: Remainder, condition: Tensor | None = None
+    ) -> Tensor:
+        """Undo `split`: the degraded picture ``B 3 H W``.
+
+        Args:
+            restored: as `split` gave it.
+            remainder: likewise.
+            condition: what `split` was given.
+
+        Raises:
+            ModelError: the two do not belong together.
+        """
+        height, width = restored.shape[2:]
+        if remainder.size != (height, width) or len(remainder.latent) != len(restored):
+            size, count = remainder.size, len(remainder.latent)
+            raise ModelError(
+                f"the remainder is of {count} pictures of {size[1]}×{size[0]}, not of "
+                f"{len(restored)} of {width}×{height}; give the one that split made with them"
+            )
+        if remainder.latent.shape[1] != 2 * self.width - PICTURE_CHANNELS:
+            raise ModelError("the remainder is of a network of another width")
+        whole = torch.cat([torch.cat([restored, remainder.bottom], 2), remainder.right], 3)
+        # In float64 neither the sum nor the halves lose a bit.
+        total = 2 * F.pixel_unshuffle(whole.double() - 0.5, 2)
+        difference = remainder.latent[:, :PICTURE_CHANNELS].double()
+        rest = remainder.latent[:, PICTURE_CHANNELS:].chunk(2, 1)
+        a, b = (
+            torch.cat([half.to(restored.dtype), others], 1).contiguous(
+                memory_format=torch.channels_last
+            )
+            for half, others in zip(
+                ((total + difference) / 2, (total - difference) / 2), rest, strict=True
+            )
+        )
+        a, b = self.flow.inverse(a, b, exact=remainder.exact)
+        degraded = F.pixel_shuffle(a[:, :PICTURE_CHANNELS], 2) + 0.5
+        if remainder.exact:
+            lifted = self.lift(degraded, _evened_condition(condition, restored), exact=True)
+            if not (torch.equal(a, lifted) and torch.equal(b, lifted)):
+                raise ModelError(
+                    "the remainder is not of this picture, or was made by another model, machine, "
+                    "device or number of threads"
+                )
+        return degraded[..., :height, :width]
+
+
+def _evened(x: Tensor) -> Tensor:
+    """Repeat the last row and column where a height or width is odd."""
+    return F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
+
+
+def _evened_condition(condition: Tensor | None, x: Tensor) -> Tensor | None:
+    """The condition of the picture ``x``; one number for a whole picture needs no border."""
+    if condition is None or condition.shape[2:] != x.shape[2:]:
+        return condition
+    return _evened(condition.to(x))
+
+
+def picture_of(a: Tensor, b: Tensor) -> Tensor:
+    """The picture ``B 3 H W`` that two streams ``B width H/2 W/2`` stand for, not clipped."""
+    mean = (a[:, :PICTURE_CHANNELS] + b[:, :PICTURE_CHANNELS]) / 2
+    return F.pixel_shuffle(mean, 2) + 0.5

@@ -1,0 +1,147 @@
+"""Names of networks: what builds them and what they accept."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from irae.errors import ModelError
+from irae.models.networks import (
+    arcnn,
+    classical,
+    dncnn,
+    ffdnet,
+    invdn,
+    irae,
+    lifted,
+    pconv,
+    rdn,
+    rednet,
+    unet,
+)
+
+
+@dataclass(frozen=True)
+class NetworkKind:
+    """One kind of network.
+
+    Attributes:
+        build: makes the network from keyword options.
+        presets: named sets of options.
+        invertible: whether a degraded picture comes back from what the network makes of it.
+        forms: what builds it in place of ``build`` when the option ``form`` has another value than
+            the first, by that value; empty where there is but one form.
+
+    How many channels a network has and what its ``condition`` is, the network itself says (it may
+    depend on its options); see `irae.models.networks.base.Baseline`. With that,
+    `irae.tasks.matching` finds which tasks it can be trained for.
+    """
+
+    build: Callable[..., nn.Module]
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    invertible: bool = False
+    forms: dict[str, Callable[..., nn.Module]] = field(default_factory=dict)
+
+    def builder(self, options: dict[str, Any]) -> Callable[..., nn.Module]:
+        """What builds the network that these options describe; ``form`` chooses.
+
+        Raises:
+            ModelError: an unknown form.
+        """
+        if not self.forms:
+            return self.build
+        form = options.get("form", next(iter(self.forms)))
+        if form not in self.forms:
+            raise ModelError(f"form {form!r} is unknown; there are: {', '.join(self.forms)}")
+        return self.forms[form]
+
+
+NETWORKS: dict[str, NetworkKind] = {
+    # A file without a form is from before there were two.
+    "irae": NetworkKind(
+        irae.IRAE,
+        presets=irae.PRESETS,
+        invertible=True,
+        forms={"strict": irae.IRAE, "lifted": lifted.LiftedIRAE},
+    ),
+    "dncnn": NetworkKind(dncnn.DnCNN, dncnn.PRESETS),
+    "ffdnet": NetworkKind(ffdnet.FFDNet, ffdnet.PRESETS),
+    "rednet": NetworkKind(rednet.REDNet, rednet.PRESETS),
+    "arcnn": NetworkKind(arcnn.ARCNN, arcnn.PRESETS),
+    "unet": NetworkKind(unet.UNet, unet.PRESETS),
+    "rdn": NetworkKind(rdn.RDN, rdn.PRESETS),
+    "pconv": NetworkKind(pconv.PConvUNet, pconv.PRESETS),
+    "invdn": NetworkKind(invdn.InvDN, invdn.PRESETS),
+}
+
+# Methods without weights: models by name, but nothing to train or to keep in a file.
+CLASSICAL: dict[str, NetworkKind] = {
+    "bm3d": NetworkKind(classical.BM3D),
+    "nlm": NetworkKind(classical.NonLocalMeans),
+    "telea": NetworkKind(classical.Telea),
+    "navier-stokes": NetworkKind(classical.NavierStokes),
+}
+
+
+def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The full options of a network: the preset's, overridden by ``options``.
+
+    Raises:
+        ModelError: unknown network, preset or option; the message lists those there are.
+    """
+    if name not in NETWORKS:
+        raise ModelError(f"network {name!r} is unknown; there are: {', '.join(NETWORKS)}")
+    kind = NETWORKS[name]
+    if preset is not None and preset not in kind.presets:
+        raise ModelError(
+            f"preset {preset!r} of network {name!r} is unknown; "
+            f"there are: {', '.join(kind.presets)}"
+        )
+    resolved = {**kind.presets.get(preset or "", {}), **options}
+    known = option_parameters(name, resolved)
+    for key in resolved:
+        if key not in known:
+            raise ModelError(
+                f"option {key!r} of network {name!r} is unknown; there are: {', '.join(known)}"
+            )
+    # Defaults too: a model file must not change its meaning when a default does.
+    defaults = {
+        key: parameter.default
+        for key, parameter in known.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return {**defaults, **resolved}
+
+
+def option_parameters(name: str, options: dict[str, Any]) -> Mapping[str, inspect.Parameter]:
+    """What a registered network may be built with, in the form that ``options`` choose.
+
+    Raises:
+        ModelError: an unknown form.
+    """
+    kind = NETWORKS[name]
+    known = dict(inspect.signature(kind.builder(options), eval_str=True).parameters)
+    if kind.forms:
+        first = next(iter(kind.forms))
+        form = inspect.Parameter("form", inspect.Parameter.KEYWORD_ONLY, default=first)
+        known["form"] = form.replace(annotation=str)
+    return known
+
+
+def build_network(name: str, options: dict[str, Any]) -> nn.Module:
+    """Build a network from its registered name and resolved options.
+
+    Raises:
+        ModelError: unknown name or option, or a value the network refuses.
+    """
+    resolved = resolve_options(name, None, options)
+    build = NETWORKS[name].builder(resolved)
+    given = {key: value for key, value in resolved.items() if key != "form"}
+    try:
+        return build(**given)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"network {name!r} cannot be built with its options: {error}") from None

@@ -1,0 +1,183 @@
+"""Batches: random crops of cached pictures, augmented and degraded, a whole batch at a time.
+
+Every sample is a function of (seed, step, its index in the batch) alone: its random parameters are
+rows of one table per step. A resumed run therefore sees the same patches as one that was never
+stopped, and several processes together see the batch that one would, without any sampler state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from threading import Lock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from irae.config import RunConfig
+from irae.data.registry import data_root
+from irae.imaging.crops import Crops
+from irae.imaging.hole_filling import fill_holes
+from irae.models.networks.registry import resolve_options
+from irae.runtime import upload, use_device
+from irae.tasks import get_task
+from irae.tasks.base import Batch
+from irae.tasks.batch_random import BatchRandom
+from irae.training.batches.collection import Collection, open_collection
+from irae.training.batches.picture_cache import PictureCache
+
+# Key of a random stream of a step; `irae.tasks.batch_random` has the first two.
+_LEVELS = 2
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+class BatchMaker:
+    """Makes the batch of any step of a run.
+
+    Everything is done on ``device``, but for tasks whose damage is done in host memory.
+
+    Args:
+        config: of the run.
+        device: where batches are wanted; the CPU by default.
+        rows: the slice of the batch that this process trains on; all of it by default.
+        collection: the pictures; found by the config if None.
+
+    Raises:
+        DataError: a source of pictures or masks is missing or empty.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        device: torch.device | None = None,
+        rows: slice | None = None,
+        collection: Collection | None = None,
+    ) -> None:
+        self._config, self._device = config, device or torch.device("cpu")
+        self._size = config.training.batch
+        self._rows = rows or slice(0, self._size)
+        self._lock = Lock()  # The cache is filled as batches are made, of which one runs ahead.
+        task = get_task(config.task)
+        # Patches that are damaged on the CPU are better cut there.
+        self._cutting = torch.device("cpu") if task.in_host_memory else self._device
+        self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures")
+        collection = collection or open_collection(config.data)
+        self._cache = PictureCache(collection.train, config.data, self._cutting, self._workers)
+        self._weights = collection.weights
+        options = resolve_options(config.model.network, config.model.preset, config.model.options)
+        self._hole_fill: float | None = options.get("hole_fill")
+        self._damage = task.batch_damage(
+            config.degradation,
+            seed=config.seed,
+            patch=config.data.patch,
+            workers=self._workers,
+            root=data_root(config.data.root),
+        )
+
+    def batch(self, step: int, *, whole: bool = False) -> Batch:
+        """The batch of optimisation step ``step`` in channels-last order.
+
+        Args:
+            step: from 0.
+            whole: all of it, not only this process's rows.
+
+        Raises:
+            DataError: a picture cannot be read or is too small.
+        """
+        with self._lock:
+            return self._make(step, slice(0, self._size) if whole else self._rows)
+
+    def _make(self, step: int, rows: slice) -> Batch:
+        seed = self._config.seed
+        random = BatchRandom(seed, step, self._size, rows, self._device)
+        clean, gray = self._clean(random)
+        batch = self._damage(clean, gray, random)
+        degraded = upload(batch.degraded, self._device)
+        if batch.mask is not None:
+            degraded = fill_holes(degraded, batch.mask, self._hole_fill)
+        return replace(batch, clean=upload(batch.clean, self._device), degraded=degraded)
+
+    def _clean(self, random: BatchRandom) -> tuple[Tensor, Tensor]:
+        """Clean patches ``B 3 patch patch``, and on the host which of them are gray."""
+        cache, augment, patch = self._cache, self._config.data.augment, self._config.data.patch
+        which = random.choice(self._weights)
+        numbers = cache.numbers(which, random.integer(0, cache.counts[which] - 1))
+        shrunk, down, right = random.chance(augment.shrink), random.uniform(), random.uniform()
+        symmetry = random.integer(0, 7) if augment.flip else torch.zeros_like(numbers)
+        kind, order = random.uniform(), random.permutation(3)
+        saturation = random.uniform(0.3, 2.5)
+
+        sizes = cache.sizes(numbers)
+        shrunk &= sizes.amin(1) >= 2 * patch
+        room = sizes - torch.where(shrunk, 2 * patch, patch)[:, None] + 1
+        corner = (torch.stack([down, right], 1) * room).long()
+        crops = Crops(numbers, corner[:, 0], corner[:, 1], symmetry)
+        clean = self._patches(random, crops, shrunk)
+        gray = kind < augment.gray
+        _to_gray(clean, gray)
+        coloured = ~gray & (kind < augment.gray + augment.colour)
+        _recolour(clean, coloured, order, saturation)
+        return clean, gray
+
+    def _patches(self, random: BatchRandom, crops: Crops, shrunk: Tensor) -> Tensor:
+        patch, device = self._config.data.patch, self._cutting
+        count = len(shrunk)
+        out = torch.empty(count, patch, patch, 3, device=device).permute(0, 3, 1, 2)
+        for side, selected in ((patch, ~shrunk), (2 * patch, shrunk)):
+            if not selected.any():
+                continue
+            there = _where(selected, device)
+            cut = self._cache.cut(crops.rows(selected), side).permute(0, 3, 1, 2)
+            if self._config.data.protocol == "authors":
+                levels = random.pixels(torch.rand, side, _LEVELS, device)[there]
+                pixels = (cut // 8).float() / 32 + levels / 32
+            else:
+                pixels = cut.float() / 255
+            out.index_copy_(0, there, pixels if side == patch else F.avg_pool2d(pixels, 2))
+        return out
+
+    def prefetched(self, first: int) -> Iterator[Batch]:
+        """Batches from step ``first`` on, the next one made while this one is trained on."""
+        # A new thread's current GPU is the first; pinned memory would be tied to that.
+        pool = ThreadPoolExecutor(1, "batches", use_device, (self._device,))
+        with pool:
+            step = first
+            coming: Future[Batch] = pool.submit(self.batch, step)
+            try:
+                while True:
+                    step += 1
+                    ready, coming = coming, pool.submit(self.batch, step)
+                    yield ready.result()
+            finally:
+                coming.cancel()
+
+
+def _per_sample(x: Tensor) -> Tensor:
+    return x[:, None, None, None]
+
+
+def _where(wanted: Tensor, device: torch.device) -> Tensor:
+    """Numbers, on ``device``, of the samples that ``wanted`` (on the host) marks."""
+    return upload(wanted.nonzero()[:, 0], device)
+
+
+def _to_gray(clean: Tensor, wanted: Tensor) -> None:
+    """Make the samples that ``wanted`` (on the host) marks gray, in place."""
+    rows = _where(wanted, clean.device)
+    red, green, blue = clean[rows].chunk(3, 1)
+    luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    clean.index_copy_(0, rows, luma.expand(-1, 3, -1, -1))
+
+
+def _recolour(clean: Tensor, wanted: Tensor, order: Tensor, saturation: Tensor) -> None:
+    """Permute the channels of some samples and scale their saturation, in place."""
+    rows = _where(wanted, clean.device)
+    channels = upload(order[wanted], clean.device)
+    factor = _per_sample(upload(saturation[wanted].float(), clean.device))
+    permuted = clean[rows[:, None], channels]
+    gray = permuted.mean(1, keepdim=True)
+    clean.index_copy_(0, rows, (gray + (permuted - gray) * factor).clamp(0, 1))

@@ -1,0 +1,194 @@
+"""One optimisation step: the loss, the gradient of the whole batch, and a guarded update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from irae.config import TrainingSection
+from irae.errors import TrainingError
+from irae.flow.subnets import CouplingNetwork
+from irae.models.call import (
+    condition_for,
+    from_network_channels,
+    network_autocast,
+    repeat_for_channels,
+    to_network_channels,
+)
+from irae.tasks.base import Batch
+from irae.training.distributed import Ranks
+from irae.training.muon import Muon
+
+_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "l1": torch.abs,
+    "l2": torch.square,
+    # The logarithm of each sample's mean square (Chen et al. 2022, arXiv 2204.04676): a large hole,
+    # whose content nobody can know, must not drown the small ones of the same batch.
+    "psnr": torch.square,
+    # Charbonnier et al. 1994, as in Lai et al. 2017 (epsilon 1e-3).
+    "charbonnier": lambda error: torch.sqrt(error * error + 1e-6),
+}
+
+
+def learning_rate(step: int, section: TrainingSection) -> float:
+    """Linear warm-up, then the schedule; a function of the step alone, so nothing to resume."""
+    if step < section.warmup:
+        return section.learning_rate * (step + 1) / section.warmup
+    if section.schedule == "step":
+        return section.learning_rate * section.gamma ** (step // section.step_every)
+    progress = (step - section.warmup) / max(1, section.steps - section.warmup)
+    cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
+    span = section.learning_rate - section.final_learning_rate
+    return section.final_learning_rate + span * cosine
+
+
+def network_inputs(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """What ``network(x, condition)`` is called with for a batch."""
+    condition = condition_for(network, mask=batch.mask, sigma=batch.sigma, filled=batch.degraded)
+    if condition is not None:
+        condition = repeat_for_channels(network, condition, batch.degraded.shape[1])
+    return to_network_channels(network, batch.degraded), condition
+
+
+@contextmanager
+def _compiler_faults() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise TrainingError(
+            f"training.compile: the network cannot be compiled here ({type(error).__name__}); "
+            "a C++ compiler or Triton may be missing; set training.compile=false"
+        ) from error
+
+
+class Optimisation:
+    """The optimiser of a network and what surrounds a step of it.
+
+    Nothing in a step waits for the device. A step whose loss or gradient is not finite changes no
+    weight, and neither does any step after it, until `first_bad_step` is asked and tells: so the
+    weights are still those that the bad step was computed with.
+
+    Args:
+        network: what is trained, on its device.
+        section: of the config, with ``precision`` and ``reversible`` resolved.
+        ranks: the processes that share each batch.
+    """
+
+    def __init__(self, network: nn.Module, section: TrainingSection, ranks: Ranks) -> None:
+        self.network, self._section, self._ranks = network, section, ranks
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self._device = self._parameters[0].device
+        options: dict[str, Any] = {
+            "lr": section.learning_rate,
+            "betas": section.betas,
+            "weight_decay": section.weight_decay,
+        }
+        self.optimizer: Optimizer = (
+            Muon(network, **options, bias_pace=section.bias_pace)
+            if section.optimizer == "muon"
+            else AdamW(self._parameters, **options, fused=True)
+        )
+        # The first step that was not finite, 0 for none.
+        self._bad_step = torch.zeros((), device=self._device)
+        self._forward: Callable[..., Tensor] = network
+        if section.compile:
+            self._compile(reversible=section.reversible is True)
+
+    def _compile(self, *, reversible: bool) -> None:
+        if not reversible:
+            # Beside the network, not in its place: names in its state stay as they are.
+            self._forward = torch.compile(self.network)
+            return
+        # The backward pass that recomputes cannot be traced; the networks inside couplings can.
+        for part in self.network.modules():
+            if isinstance(part, CouplingNetwork):
+                part.compile()
+
+    def step(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
+        """One update from this process's rows of a batch.
+
+        Args:
+            batch: those rows.
+            number: of the step, from 1.
+
+        Returns:
+            The loss and the mean squared error of the whole batch before the update, two scalars
+            on the device.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(number - 1, self._section) * group.get("pace", 1.0)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, error = self.loss(batch)
+        torch.autograd.backward(loss)
+        loss = loss.detach()
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        self._ranks.sum([*gradients, loss, error])
+        norm = nn.utils.get_total_norm(gradients)
+        good = torch.isfinite(norm) & torch.isfinite(loss)
+        self._bad_step = torch.where((self._bad_step == 0) & ~good, float(number), self._bad_step)
+        nn.utils.clip_grads_with_norm_(self._parameters, self._section.clip_norm, norm)
+        # The fused optimiser's own means, made for loss scaling, to leave out a step on the device.
+        self.optimizer.found_inf = (self._bad_step > 0).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        return loss, error
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """This process's share of the batch's loss, and of its mean squared error (no gradient).
+
+        Summed over the processes, both are those of the whole batch.
+        """
+        network, section = self.network, self._section
+        inputs = network_inputs(network, batch)
+        middle = None
+        with network_autocast(network, self._device, section.precision), _compiler_faults():
+            if section.middle_weight:
+                middle, restored = network.middle_and_end(*inputs)  # type: ignore[operator]
+            else:
+                restored = self._forward(*inputs)
+        loss, mse = self._compare(restored, batch)
+        if middle is not None:
+            early, _ = self._compare(middle, batch)
+            loss = loss + section.middle_weight * (early - loss)
+        # What a network's paper asks for besides (InvDN's small picture).
+        guidance = getattr(network, "guidance_loss", None)
+        if guidance is not None:
+            loss = loss + guidance(inputs[0], batch.clean) / self._ranks.count
+        return loss, mse
+
+    def _compare(self, restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of a restored batch and its mean squared error, this process's shares."""
+        section = self._section
+        restored = from_network_channels(self.network, restored.float(), batch.clean.shape[1])
+        mse = F.mse_loss(restored.detach().clamp(0, 1), batch.clean) / self._ranks.count
+        error = _LOSSES[section.loss](restored - batch.clean)
+        weight = torch.ones_like(error[:, :1])
+        # Only the holes are looked at in the end: known pixels are put back. A little weight on
+        # them keeps the network near the identity there, and so well conditioned.
+        if batch.mask is not None:
+            weight = torch.where(batch.mask, 1.0, section.known_weight)
+        if section.loss == "psnr":
+            share = weight.sum((1, 2, 3)) * error.shape[1]
+            each = torch.log((error * weight).sum((1, 2, 3)) / share + 1e-5)
+            return each.mean() / self._ranks.count, mse
+        total = weight.sum()
+        if batch.mask is not None:
+            self._ranks.sum([total])
+        else:
+            total = total * self._ranks.count
+        return (error * weight).sum() / (total * error.shape[1]), mse
+
+    def first_bad_step(self) -> int | None:
+        """The step, from 1, whose loss or gradient was not finite; None if there is none.
+
+        Waits for the device.
+        """
+        return int(self._bad_step) or None

@@ -1,0 +1,163 @@
+"""Which pictures are taken, where results go, which mask belongs to which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from irae.batch.jobs import (
+    Found,
+    collect_pictures,
+    find_mask,
+    is_picture_name,
+    plan_outputs,
+)
+from irae.errors import PictureError, UsageError
+
+
+def _draw(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (2, 2)).save(path)
+
+
+def _names(found: list[Found]) -> list[str]:
+    return [str(picture.subfolder / picture.path.name) for picture in found]
+
+
+def test_results_and_masks_of_a_folder_are_not_taken(tmp_path: Path) -> None:
+    _draw(*(tmp_path / n for n in ("a.png", "a.restored.png", "a.mask.png", "b/c.JPG.png")))
+    found, failures = collect_pictures(
+        [str(tmp_path)], recursive=True, skip_marks=[".restored", ".mask"]
+    )
+    assert _names(found) == ["a.png", "b/c.JPG.png"]
+    assert failures == []
+    outright = [str(tmp_path / "a.restored.png")]
+    assert len(collect_pictures(outright, skip_marks=[".restored"])[0]) == 1
+
+
+def test_a_picture_named_twice_is_taken_once(tmp_path: Path) -> None:
+    _draw(tmp_path / "a.png")
+    found, _ = collect_pictures([str(tmp_path), str(tmp_path / "a.png"), str(tmp_path / "*.png")])
+    assert _names(found) == ["a.png"]
+
+
+def test_earlier_results_inside_an_input_folder_are_not_taken(tmp_path: Path) -> None:
+    _draw(tmp_path / "a.png", tmp_path / "out" / "a.png")
+    found, _ = collect_pictures([str(tmp_path)], recursive=True, skip_folder=tmp_path / "out")
+    assert _names(found) == ["a.png"]
+
+
+def test_a_missing_input_does_not_stop_the_others(tmp_path: Path) -> None:
+    _draw(tmp_path / "a.png")
+    (tmp_path / "empty").mkdir()
+    inputs = [str(tmp_path / name) for name in ("none.png", "empty", "a.png", "*.bmp")]
+    found, failures = collect_pictures(inputs)
+    assert _names(found) == ["a.png"]
+    assert [failure.source for failure in failures] == [inputs[0], inputs[1], inputs[3]]
+    for failure in failures:
+        assert failure.source in failure.error
+
+
+def test_default_outputs_lie_beside_the_sources(tmp_path: Path) -> None:
+    plan = plan_outputs([Found(tmp_path / "x.png"), Found(tmp_path / "y.jpg")], None)
+    assert [job.target.name for job in plan.jobs] == ["x.restored.png", "y.restored.jpg"]
+
+
+def test_subfolders_are_kept_in_an_output_folder(tmp_path: Path) -> None:
+    _draw(tmp_path / "in/a/x.png", tmp_path / "in/b/x.png")
+    found, _ = collect_pictures([str(tmp_path / "in")], recursive=True)
+    plan = plan_outputs(found, tmp_path / "out")
+    assert [job.target for job in plan.jobs] == [
+        tmp_path / "out/a/x.png",
+        tmp_path / "out/b/x.png",
+    ]
+
+
+def test_two_inputs_of_one_name_cannot_share_an_output(tmp_path: Path) -> None:
+    _draw(tmp_path / "a/x.png", tmp_path / "b/x.png")
+    plan = plan_outputs([Found(tmp_path / "a/x.png"), Found(tmp_path / "b/x.png")], tmp_path / "o")
+    assert len(plan.jobs) == 1
+    assert str(tmp_path / "b/x.png") in plan.failures[0].error
+
+
+def test_one_picture_name_for_several_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="folder"):
+        plan_outputs([Found(Path("a.png")), Found(Path("b.png"))], tmp_path / "out.png")
+
+
+def test_existing_outputs_stay_without_overwrite(tmp_path: Path) -> None:
+    _draw(tmp_path / "x.png", tmp_path / "x.restored.png")
+    found = [Found(tmp_path / "x.png")]
+    assert "--overwrite" in plan_outputs(found, None).failures[0].error
+    assert len(plan_outputs(found, None, overwrite=True).jobs) == 1
+
+
+def test_an_input_is_overwritten_only_when_named(tmp_path: Path) -> None:
+    _draw(tmp_path / "x.png", tmp_path / "y.png")
+    found = [Found(tmp_path / "x.png")]
+    assert plan_outputs(found, tmp_path / "x.png").failures
+    assert plan_outputs(found, tmp_path / "x.png", overwrite=True).jobs
+    assert plan_outputs(found, tmp_path, overwrite=True).failures
+    assert "--overwrite" in plan_outputs(found, tmp_path / "y.png").failures[0].error
+
+
+def test_exact_results_of_lossy_inputs_become_png(tmp_path: Path) -> None:
+    found = [Found(tmp_path / "x.jpg"), Found(tmp_path / "y.tif")]
+    plan = plan_outputs(found, None, exact=True)
+    assert [job.target.name for job in plan.jobs] == ["x.restored.png", "y.restored.tif"]
+    assert len(plan.notes) == 1
+    named = plan_outputs(found[:1], tmp_path / "out.jpg", exact=True)
+    assert named.jobs[0].target.name == "out.jpg"
+    assert "lossy" in named.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.png", True), ("a.JPG", True), ("out", False), ("v1.2", False)]
+)
+def test_a_suffix_tells_a_picture_from_a_folder(name: str, expected: bool) -> None:
+    assert is_picture_name(Path(name)) is expected
+
+
+def test_a_format_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot write"):
+        is_picture_name(Path("out.mpg"))
+
+
+def test_a_folder_may_be_called_like_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    assert not is_picture_name(tmp_path / "a.png")
+
+
+def test_masks_are_found_by_name(tmp_path: Path) -> None:
+    picture = Found(tmp_path / "in/sub/x.png", Path("sub"))
+    _draw(picture.path)
+    masks = tmp_path / "masks"
+    _draw(masks / "x.bmp")
+    assert find_mask(picture, masks) == masks / "x.bmp"
+    _draw(masks / "x.mask.png")
+    assert find_mask(picture, masks) == masks / "x.mask.png"
+    _draw(masks / "sub/x.png")
+    assert find_mask(picture, masks) == masks / "sub/x.png"
+    assert find_mask(picture, masks / "x.bmp") == masks / "x.bmp"
+    _draw(masks / "sub/x.tif")
+    with pytest.raises(PictureError, match="two masks"):
+        find_mask(picture, masks)
+
+
+def test_a_picture_is_not_its_own_mask(tmp_path: Path) -> None:
+    _draw(tmp_path / "x.png")
+    with pytest.raises(PictureError, match="no mask"):
+        find_mask(Found(tmp_path / "x.png"), tmp_path)
+    _draw(tmp_path / "x.mask.png")
+    assert find_mask(Found(tmp_path / "x.png"), tmp_path).name == "x.mask.png"
+
+
+def test_a_suffix_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    found = [Found(tmp_path / "x.jfif"), Found(tmp_path / "noisy")]
+    plan = plan_outputs(found, None)
+    assert plan.jobs == []
+    assert all("name a .png with -o" in failure.error for failure in plan.failures)
+    assert plan_outputs(found[:1], tmp_path / "x.png").jobs

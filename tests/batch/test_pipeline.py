@@ -1,0 +1,161 @@
+"""Reading, restoring and writing overlap, and nothing else changes by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torchvision.utils import save_image
+
+from irae.batch import pipeline as module
+from irae.batch.choose import Restorers, Settings
+from irae.batch.jobs import Job
+from irae.batch.pipeline import Pipeline
+from irae.batch.progress import Outcome
+from irae.errors import IraeError, ModelError
+from irae.imaging.io.files import read_picture
+
+
+def using(model: Path) -> Restorers:
+    return Restorers(Settings(model=str(model)))
+
+
+def make_jobs(folder: Path, sizes: list[tuple[int, int]]) -> list[Job]:
+    rng = torch.Generator().manual_seed(0)
+    jobs = []
+    for index, (height, width) in enumerate(sizes):
+        source = folder / f"{index}.png"
+        save_image(torch.rand(3, height, width, generator=rng), source)
+        jobs.append(Job(source, folder / "out" / f"{index}.png"))
+    return jobs
+
+
+def run(pipeline: Pipeline, jobs: list[Job]) -> list[Outcome | Exception]:
+    outcomes: list[Outcome | Exception] = []
+    with pipeline:
+        for index, job in enumerate(jobs):
+            try:
+                outcomes.append(pipeline.outcome(index, job))
+            except (IraeError, OSError, RuntimeError) as error:
+                outcomes.append(error)
+    return outcomes
+
+
+SIZES = [(24, 32)] * 5 + [(16, 16), (24, 32), (40, 24), (40, 24)]
+
+
+def test_as_one_by_one(tmp_path: Path, model_files: dict[str, Path]) -> None:
+    jobs = make_jobs(tmp_path, SIZES)
+    restorers = using(model_files["denoise"])
+    outcomes = run(Pipeline(restorers, jobs), jobs)
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        assert isinstance(outcome, Outcome)
+        assert outcome.input == str(job.source)
+        alone = restorers.restorer_for("").restore_picture(read_picture(job.source)).pixels
+        together = read_picture(job.target).pixels
+        assert (alone - together).abs().max() * 255 <= 0.51  # The file rounds to 8 bits.
+
+
+def test_pictures_of_one_size_go_together(
+    tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = make_jobs(tmp_path, SIZES)
+    restorers = using(model_files["denoise"])
+    batches: list[int] = []
+    whole = restorers.restorer_for("").model.restore
+
+    def counted(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        batches.append(len(x))
+        return whole(x, *rest)
+
+    monkeypatch.setattr(restorers.restorer_for("").model, "restore", counted)
+    run(Pipeline(restorers, jobs), jobs)
+    assert batches == [5, 1, 1, 2]
+
+
+def test_one_bad_file_spares_those_beside_it(tmp_path: Path, model_files: dict[str, Path]) -> None:
+    jobs = make_jobs(tmp_path, [(24, 32)] * 4)
+    data = jobs[1].source.read_bytes()
+    jobs[1].source.write_bytes(data[: len(data) // 2])
+    jobs[2].target.parent.mkdir()
+    jobs[2].target.touch()
+    outcomes = run(Pipeline(using(model_files["denoise"]), jobs), jobs)
+    assert [isinstance(outcome, Outcome) for outcome in outcomes] == [True, False, False, True]
+    assert "damaged" in str(outcomes[1]) and "exists already" in str(outcomes[2])
+
+
+def test_a_failed_batch_is_done_again_one_by_one(
+    tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = make_jobs(tmp_path, [(24, 32)] * 3)
+    restorers = using(model_files["denoise"])
+    whole = restorers.restorer_for("").model.restore
+    first = read_picture(jobs[0].source).pixels
+
+    def fragile(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if len(x) > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        if torch.equal(x[0], first):
+            raise ModelError("gave numbers that are not finite")
+        return whole(x, *rest)
+
+    monkeypatch.setattr(restorers.restorer_for("").model, "restore", fragile)
+    outcomes = run(Pipeline(restorers, jobs), jobs)
+    assert [isinstance(outcome, Outcome) for outcome in outcomes] == [False, True, True]
+
+
+@pytest.mark.parametrize("room", [1, 24 * 32, 3 * 24 * 32])
+def test_memory_holds_only_so_many_pixels(
+    tmp_path: Path,
+    model_files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    room: int,
+) -> None:
+    jobs = make_jobs(tmp_path, SIZES)
+    monkeypatch.setattr(module, "AHEAD_PIXELS", room)
+    pipeline = Pipeline(using(model_files["denoise"]), jobs)
+    held: list[int] = []
+    restore = pipeline._restore_some
+
+    def watched() -> None:
+        held.append(pipeline._held)
+        restore()
+
+    monkeypatch.setattr(pipeline, "_restore_some", watched)
+    outcomes = run(pipeline, jobs)
+    assert all(isinstance(outcome, Outcome) for outcome in outcomes)
+    assert max(held) <= max(room, 40 * 24) and pipeline._held == 0
+
+
+def test_masks_go_with_their_pictures(tmp_path: Path, model_files: dict[str, Path]) -> None:
+    jobs = []
+    for index, job in enumerate(make_jobs(tmp_path, [(24, 32)] * 3)):
+        mask = torch.zeros(1, 24, 32)
+        mask[:, 4 * index : 4 * index + 6, 5:20] = 1
+        save_image(mask, tmp_path / f"{index}.mask.png")
+        jobs.append(Job(job.source, job.target, tmp_path / f"{index}.mask.png"))
+    restorers = using(model_files["inpaint"])
+    outcomes = run(Pipeline(restorers, jobs), jobs)
+    assert all(isinstance(outcome, Outcome) for outcome in outcomes)
+    for index, job in enumerate(jobs):
+        before, after = read_picture(job.source).pixels, read_picture(job.target).pixels
+        changed = (before != after).any(0)
+        hole = torch.zeros(24, 32, dtype=torch.bool)
+        hole[4 * index : 4 * index + 6, 5:20] = True
+        assert not changed[~hole].any() and changed[hole].float().mean() > 0.9
+
+
+def test_a_fault_of_the_program_is_not_hidden(
+    tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = make_jobs(tmp_path, [(24, 32)])
+    restorers = using(model_files["denoise"])
+
+    def faulty(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(restorers.restorer_for("").model, "restore", faulty)
+    with Pipeline(restorers, jobs) as pipeline, pytest.raises(RuntimeError, match="shapes differ"):
+        pipeline.outcome(0, jobs[0])

@@ -1,0 +1,227 @@
+"""``irae eval`` from the outside: its output, its files and its refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from irae.cli.app import main
+from irae.models.checkpoints.model_file import save_model
+from irae.models.loaded import ModelSpec
+from irae.models.networks.registry import build_network, resolve_options
+
+TASKS = ("denoise", "jpeg", "inpaint")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an identity model of each task and two pictures in ``photos``."""
+    folder = tmp_path_factory.mktemp("a place")
+    torch.manual_seed(0)
+    options = resolve_options("irae", "default", {"width": 12, "couplings": 2, "hidden": 4})
+    for task in TASKS:
+        path = folder / f"{task}.safetensors"
+        save_model(path, build_network("irae", options), ModelSpec("irae", options, task))
+    (folder / "photos").mkdir()
+    (folder / "empty").mkdir()
+    for number in range(2):
+        random = np.random.default_rng(number)
+        levels = random.integers(0, 256, (24, 30, 3), dtype=np.uint8)
+        Image.fromarray(levels).save(folder / "photos" / f"{number}.png")
+    return folder
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a run of the program."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the program in ``place``, in this process: starting PyTorch anew takes seconds."""
+
+    def call(*arguments: str) -> Done:
+        device = [] if "--device" in arguments else ["--device", "cpu"]
+        monkeypatch.setattr(sys, "argv", ["irae", "eval", *arguments, *device])
+        monkeypatch.chdir(place)
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Done(int(left.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def refused(done: Done) -> str:
+    """The message of a refusal, which is one line, and nothing else."""
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("irae: error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_the_default_levels_of_each_task(run: Run) -> None:
+    done = run("--model", "denoise.safetensors", "--data", "photos")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(" | ")[0] for line in done.stdout.splitlines()[-3:]] == [
+        "| sigma 15",
+        "| sigma 25",
+        "| sigma 50",
+    ]
+    assert "data photos, 2 pictures, seed 0" in done.stdout
+    assert "fp32 on cpu" in done.stdout
+    done = run("--model", "jpeg.safetensors", "--data", "photos")
+    assert [line[:12] for line in done.stdout.splitlines()[-4:]] == [
+        f"| quality {quality}" for quality in (10, 20, 30, 40)
+    ]
+    assert "PSNR-Y in" in done.stdout
+    assert "PSNR-B out" in done.stdout
+    done = run("--model", "inpaint.safetensors", "--data", "photos", "--hole", "box:8")
+    assert "| box 8" in done.stdout
+
+
+def test_an_ensemble_is_said(run: Run) -> None:
+    done = run("--model", "denoise.safetensors", "--data", "photos", "--sigma", "25", "--ensemble")
+    assert "fp32 on cpu, self-ensemble" in done.stdout
+
+
+def test_json_is_all_of_stdout(run: Run) -> None:
+    done = run(
+        *("--model", "denoise.safetensors", "--data", "photos", "--sigma", "25,50.5", "--seed"),
+        *("3", "--json", "--max-images", "1", "--clipped", "--task", "denoise"),
+    )
+    data = json.loads(done.stdout)
+    assert (data["protocol"], data["count"], data["seed"], data["task"]) == (
+        "standard",
+        1,
+        3,
+        "denoise",
+    )
+    assert [level["degradation"] for level in data["levels"]] == [
+        {"sigma": 25, "clipped": True},
+        {"sigma": 50.5, "clipped": True},
+    ]
+    (picture,) = data["levels"][0]["pictures"]
+    assert picture["path"].endswith("photos/0.png")
+    assert picture["output"]["psnr"] == pytest.approx(picture["input"]["psnr"], abs=1e-3)
+
+
+def test_csv_holds_every_picture_and_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "scores.csv"
+    arguments = ["--model", "jpeg.safetensors", "--data", "photos", "--quality", "10,50"]
+    arguments += ["--subsampling", "4:4:4", "--csv", str(table)]
+    assert run(*arguments).returncode == 0
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert {row["level"] for row in rows} == {"quality 10, 4:4:4", "quality 50, 4:4:4"}
+    assert all(float(row["output_psnr_b"]) > 0 for row in rows)
+    assert all(row["protocol"] == "standard" for row in rows)
+    table.write_text("mine")
+    assert "exists; give another name or --overwrite" in refused(run(*arguments))
+    assert table.read_text() == "mine"
+    assert run(*arguments, "--overwrite").returncode == 0
+    assert table.read_text().startswith("model,")
+    assert list(tmp_path.iterdir()) == [table]
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "message"),
+    [
+        ("jpeg", ["--sigma", "25"], "--sigma is for denoise; model 'jpeg.safetensors' is for jpeg"),
+        ("denoise", ["--hole", "box:3"], "--hole is for inpaint"),
+        ("inpaint", ["--hole", "box:3", "--clipped"], "--clipped is for denoise"),
+        ("denoise", ["--task", "jpeg"], "is for denoise, not for --task jpeg"),
+        ("denoise", ["--task", "paint"], "task 'paint' is unknown"),
+        ("denoise", ["--sigma", "15,"], "'' is no number"),
+        ("denoise", ["--sigma", ""], "'' is no number"),
+        ("denoise", ["--sigma", "15;25"], "'15;25' is no number"),
+        ("denoise", ["--sigma", "nan"], "nan is not from 0 to 255"),
+        ("denoise", ["--sigma", "256"], "256 is not from 0 to 255"),
+        ("jpeg", ["--quality", "0"], "0 is not from 1 to 100"),
+        ("jpeg", ["--quality", "10.5"], "10.5 is no whole number"),
+        ("jpeg", ["--subsampling", "4:1:1"], "use 4:2:0 or 4:4:4"),
+        ("inpaint", [], "needs holes: center:N or box:N (N pixels), or a folder of masks"),
+        ("inpaint", ["--hole", "box"], "write center:N or box:N"),
+        ("inpaint", ["--hole", "round:3"], "write center:N or box:N"),
+        ("inpaint", ["--hole", "box:0"], "write center:N or box:N"),
+        ("inpaint", ["--hole", "box:" + "9" * 5000], "write center:N or box:N"),
+        ("inpaint", ["--hole", "center:25"], "0.png: a hole of 25 pixels does not fit"),
+        ("inpaint", ["--hole", "box:3", "--mask", "photos"], "exclude each other"),
+        ("inpaint", ["--mask", "absent"], "absent is not a folder"),
+        ("inpaint", ["--mask", "empty"], "empty has no mask files"),
+        ("denoise", ["--max-images", "0"], "--max-images is 0; use at least 1"),
+        ("denoise", ["--protocol", "mine"], "use standard or authors"),
+        ("denoise", ["--protocol", "authors"], "2 pictures leave no full batch of 100"),
+        ("denoise", ["--precision", "fp16"], "use fp32 or bf16"),
+        ("denoise", ["--csv", "photos"], "photos is a folder"),
+    ],
+)
+def test_bad_options_are_one_line(run: Run, task: str, arguments: list[str], message: str) -> None:
+    done = run("--model", f"{task}.safetensors", "--data", "photos", *arguments)
+    assert message in refused(done)
+
+
+def test_bad_models_data_and_devices_are_one_line(run: Run, tmp_path: Path) -> None:
+    model = ("--model", "denoise.safetensors")
+    assert "'nobody'" in refused(run("--model", "nobody", "--data", "photos"))
+    assert "neither a data set" in refused(run(*model, "--data", "nothing"))
+    assert "has no pictures" in refused(run(*model, "--data", "empty"))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert "bad.png cannot be read" in refused(run(*model, "--data", str(tmp_path)))
+    for device in ("tpu", "cuda:99"):
+        assert device in refused(run(*model, "--data", "photos", "--device", device))
+
+
+def test_a_csv_that_cannot_be_written_does_not_cost_the_table(run: Run) -> None:
+    done = run("--model", "denoise.safetensors", "--data", "photos", "--csv", "/proc/none/a.csv")
+    assert done.returncode == 2
+    assert done.stderr.startswith("irae: error: --csv /proc/none/a.csv cannot be written")
+    assert "| sigma 25" in done.stdout
+
+
+def test_threads(run: Run) -> None:
+    before = torch.get_num_threads()
+    try:
+        model = ("--model", "denoise.safetensors", "--data", "photos", "--threads")
+        assert run(*model, "2").returncode == 0
+        assert torch.get_num_threads() == 2
+        assert "use at least 1" in refused(run(*model, "0"))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_classical_models_by_name(run: Run) -> None:
+    pytest.importorskip("cv2")
+    done = run("--model", "telea", "--data", "photos", "--hole", "center:6")
+    assert done.returncode == 0, done.stderr
+    assert "model telea (telea, 0 parameters, inpaint)" in done.stdout
+    assert "--sigma is for denoise; model 'telea' is for inpaint" in refused(
+        run("--model", "telea", "--data", "photos", "--sigma", "25")
+    )
+
+
+def test_luma(run: Run) -> None:
+    common = ("--model", "jpeg.safetensors", "--data", "photos", "--quality", "10", "--json")
+    luma, colour = json.loads(run(*common, "--luma").stdout), json.loads(run(*common).stdout)
+    assert (luma["measured_on"], colour["measured_on"]) == ("Y", "RGB")
+    scores = luma["levels"][0]["output"]
+    assert scores["psnr"] == scores["psnr_y"]
+    assert "8-bit Y" in luma["protocol_summary"]
+    assert "8-bit Y" not in colour["protocol_summary"]

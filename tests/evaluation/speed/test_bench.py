@@ -1,0 +1,114 @@
+"""The bench: what it compares is what it says, and its figures are of real runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from irae.errors import ModelError
+from irae.evaluation.speed import bench
+from irae.evaluation.speed.bench import (
+    PEAK,
+    REFERENCE,
+    bench_restore,
+    bench_train,
+    macs_per_pixel,
+    named_model,
+)
+from irae.evaluation.speed.reference import published_form
+from irae.models.checkpoints.irae_authors import read_authors_checkpoint
+from irae.models.networks.irae import IRAE, PRESETS
+from irae.models.networks.registry import NETWORKS
+
+CPU = torch.device("cpu")
+
+
+def test_the_rendition_gives_the_numbers_of_the_network(shared: Path) -> None:
+    options, state = read_authors_checkpoint(shared / "fixtures/authors_w16_d2_l2.pt")
+    network = IRAE(**options).eval()
+    network.load_state_dict(state)
+    x = torch.rand(2, 3, 24, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(published_form(network)(x), network(x), atol=1e-5, rtol=0)
+
+
+def test_the_rendition_refuses_other_layers() -> None:
+    for options in ({}, {**PRESETS["paper"], "condition_channels": 1}, {"mixing": "dense"}):
+        with pytest.raises(ValueError, match="published form"):
+            published_form(
+                IRAE(
+                    width=8,
+                    depth=1,
+                    **{k: v for k, v in options.items() if k not in ("width", "depth")},
+                )
+            )
+
+
+def test_macs_of_networks_that_can_be_counted_by_hand() -> None:
+    # Half resolution: 13 to 96, ten of 96 to 96, 96 to 12 channels, 3x3 each.
+    by_hand = 9 * (13 * 96 + 10 * 96 * 96 + 96 * 12) / 4
+    assert macs_per_pixel(named_model("ffdnet")) == pytest.approx(by_hand)
+    # At half resolution twelve couplings of two 3x3 convolutions between 48 and 64 channels. Of the
+    # first stream 12 channels are known to differ from zero; of the last 12 are wanted.
+    by_hand = 9 * (12 * 2 * 48 * 64 - 2 * 36 * 64) / 4
+    assert macs_per_pixel(named_model("irae:default")) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_can_be_named(name: str) -> None:
+    model = named_model(name)
+    assert model.spec.network == name and model.parameters > 0
+
+
+def test_unknown_names_are_told() -> None:
+    with pytest.raises(ModelError, match="nonsense"):
+        named_model("nonsense")
+    with pytest.raises(ModelError, match="preset 'huge'"):
+        named_model("irae:huge")
+
+
+def test_restoring_is_compared_at_equal_terms() -> None:
+    rows = bench_restore(
+        ["irae:paper", "inpaint", REFERENCE],
+        height=32, width=48, rounds=2, precisions=["fp32"], device=CPU,
+    )  # fmt: skip
+    assert [(r.model, r.form) for r in rows] == [
+        ("irae:paper", "restoring"),
+        ("irae:paper", "published layers"),
+        ("inpaint", "restoring"),
+        (REFERENCE, "layers"),
+        (PEAK, "one layer"),
+    ]
+    assert rows[4].peak_share == 1
+    for row in rows:
+        assert row.fastest <= row.seconds <= row.slowest
+        assert row.rate == pytest.approx(32 * 48 / 1e6 / row.seconds)
+        assert row.speed == pytest.approx(rows[3].seconds / row.seconds)
+        share = row.macs / row.seconds / (rows[4].macs / rows[4].seconds)
+        assert row.peak_share == pytest.approx(share)
+    assert rows[0].speedup == pytest.approx(rows[1].seconds / rows[0].seconds)
+    assert rows[3].speed == 1 and rows[3].speedup is None
+
+
+def test_training_is_measured_with_and_without_recomputing() -> None:
+    rows = bench_train(
+        ["irae:paper", REFERENCE], batch=4, patch=64, rounds=1, precisions=["fp32"], device=CPU
+    )
+    assert [r.form for r in rows] == ["plain autograd", "recomputing", "plain autograd"]
+    assert all(r.rate == pytest.approx(4 / r.seconds) for r in rows)
+
+
+def test_tables_and_json() -> None:
+    rows = bench_restore(
+        [REFERENCE], height=16, width=16, rounds=1, precisions=["fp32"], device=CPU
+    )
+    lines = bench.table(rows, "megapixels/s").splitlines()
+    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
+    assert re.match(r"\| ffdnet \| layers \| fp32 \| 85\d,\d{3} \| 213 k \|", lines[2])
+    content = json.loads(json.dumps(bench.as_json(rows, CPU)))
+    assert content["machine"]["torch"] == torch.__version__
+    assert content["rows"][0]["model"] == REFERENCE

@@ -1,0 +1,176 @@
+"""ONNX: the numbers of PyTorch, at every size, from every network of the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from irae.errors import ModelError, UsageError
+from irae.models.checkpoints import onnx_export as module
+from irae.models.checkpoints.exportable import exportable
+from irae.models.checkpoints.model_file import load_model
+from irae.models.checkpoints.onnx_export import export_onnx
+from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.networks.registry import NETWORKS, build_network, resolve_options
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+
+LIFTED = {"couplings": 2, "hidden": 8}
+TINY = {"width": 4, "layers": 3}
+
+# Network, preset, options and task.
+EXPORTED: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "lifted": ("irae", "default", {**LIFTED, "width": 16}, "denoise"),
+    "lifted, mask": (
+        "irae",
+        "default",
+        {**LIFTED, "width": 32, "condition_channels": 4},
+        "inpaint",
+    ),
+    "lifted, sigma": ("irae", "default", {**LIFTED, "width": 16, "takes_sigma": True}, "denoise"),
+    "strict": ("irae", "paper", {"width": 8, "depth": 1}, "jpeg"),
+    "dncnn": ("dncnn", "gray", TINY, "denoise"),
+    "ffdnet": ("ffdnet", "default", TINY, "denoise"),
+    "rednet": ("rednet", "default", {"width": 4, "layers": 4}, "denoise"),
+    "arcnn": ("arcnn", "default", {}, "jpeg"),
+    "unet": ("unet", "inpaint", {"width": 4, "depth": 2}, "inpaint"),
+    "rdn": ("rdn", "default", {"width": 4, "blocks": 1, "layers": 1, "growth": 4}, "denoise"),
+    "pconv": ("pconv", "default", {"width": 4, "depth": 2}, "inpaint"),
+    "invdn": ("invdn", "default", {"width": 4, "blocks": 1, "halvings": 1}, "denoise"),
+}
+
+FOLDED: dict[str, tuple[str, dict[str, Any]]] = {
+    "paper": ("paper", {"width": 16, "depth": 3}),
+    "three levels": ("paper", {"width": 8, "depth": 2, "levels": 3}),
+    "kernels": ("paper", {"width": 8, "network": "plain", "depth": 2, "kernels": [3, 5]}),
+    "additive": ("paper", {"width": 8, "depth": 2, "coupling": "additive", "squeeze": "haar"}),
+    "holes": ("holes", {"width": 8, "hole_width": 6}),
+}
+
+
+def perturbed(network: str, preset: str, options: dict[str, Any]) -> tuple[nn.Module, Any]:
+    """Such a network, none of whose weights is zero, and its resolved options."""
+    resolved = resolve_options(network, preset, options)
+    built = build_network(network, resolved)
+    rng = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter += 0.03 * torch.randn(parameter.shape, generator=rng)
+    return built.eval(), resolved
+
+
+def small(name: str) -> LoadedModel:
+    network, preset, options, task = EXPORTED[name]
+    built, resolved = perturbed(network, preset, options)
+    return LoadedModel(built, ModelSpec(network, resolved, task), name)
+
+
+def assert_same_numbers(model: LoadedModel, path: Path, size: tuple[int, int, int]) -> None:
+    batch, height, width = size
+    x = torch.rand(batch, 3, height, width)
+    mask = sigma = None
+    given = {"picture": x}
+    if model.takes_mask:
+        mask = torch.zeros(batch, 1, height, width, dtype=torch.bool)
+        mask[..., height // 4 : height // 2, 3 : width // 2] = True
+        mask[-1, :, :2, :2] = True
+        x = model.fill(x, mask)
+        given = {"picture": x, "mask": mask.float()}
+    if model.takes_sigma:
+        sigma = given["sigma"] = torch.linspace(50, 10, batch)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    result = session.run(["restored"], {key: value.numpy() for key, value in given.items()})[0]
+    restored = torch.from_numpy(result)
+    expected = model.restore(x, mask, sigma=sigma, filled=True)
+    assert (restored - x).abs().max() > 0.001
+    torch.testing.assert_close(restored, expected, atol=1e-4, rtol=0)
+    if mask is not None:
+        known = ~mask.expand_as(x)
+        assert torch.equal(restored[known], x[known])
+
+
+def test_every_network_is_among_them() -> None:
+    assert {network for network, *_ in EXPORTED.values()} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_any_size_and_batch(name: str, tmp_path: Path) -> None:
+    model = small(name)
+    assert export_onnx(model, tmp_path / "m.onnx") <= 1e-4
+    for size in ((2, 33, 50), (1, 17, 31), (3, 32, 16)):
+        assert_same_numbers(model, tmp_path / "m.onnx", size)
+
+
+def test_the_packaged_inpainting_model_and_what_its_file_says(tmp_path: Path) -> None:
+    model = load_model("inpaint")
+    assert export_onnx(model, tmp_path / "m.onnx") <= 1e-4
+    assert_same_numbers(model, tmp_path / "m.onnx", (2, 45, 62))
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    said = session.get_modelmeta().custom_metadata_map
+    assert (said["task"], said["model"]) == ("inpaint", "inpaint")
+    assert "steps" in said["card"]
+    shapes = {value.name: value.shape for value in (*session.get_inputs(), *session.get_outputs())}
+    assert shapes == {
+        "picture": ["batch", 3, "height", "width"],
+        "mask": ["batch", 1, "height", "width"],
+        "restored": ["batch", 3, "height", "width"],
+    }
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_a_folded_flow_computes_what_the_flow_does(name: str) -> None:
+    network, _ = perturbed("irae", *FOLDED[name])
+    x = torch.rand(2, 3, 32, 48)
+    condition = None
+    if name == "holes":
+        mask = torch.zeros(2, 1, 32, 48)
+        mask[..., 5:20, 3:30] = 1
+        condition = torch.cat([mask, x], 1)
+    with torch.no_grad():
+        expected = network(x, condition)
+        assert (expected - x).abs().max() > 0.01
+        torch.testing.assert_close(exportable(network)(x, condition), expected, atol=1e-4, rtol=0)
+
+
+def test_other_numbers_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOLERANCE", 0.0)
+    with pytest.raises(ModelError, match="differs by"):
+        export_onnx(small("rdn"), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+class OneSize(nn.Module):
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return x.reshape(2, 3, 7, 11)
+
+
+class DecidesByContent(nn.Module):
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return x * 2 if bool(x.mean() > 0.5) else x
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [(OneSize(), "does not run at every size"), (DecidesByContent(), "PyTorch cannot export")],
+)
+def test_what_cannot_be_exported_is_one_line(
+    network: nn.Module, message: str, tmp_path: Path
+) -> None:
+    model = LoadedModel(network, ModelSpec("own", {}, "denoise"), "own")
+    with pytest.raises(ModelError, match=message) as refused:
+        export_onnx(model, tmp_path / "m.onnx")
+    assert len(str(refused.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ends in \.onnx"):
+        export_onnx(small("lifted"), tmp_path / "m.pt")
+    classical = LoadedModel(nn.Identity(), ModelSpec("bm3d", {}, "denoise"), "bm3d")
+    with pytest.raises(ModelError, match="only networks have an ONNX form"):
+        export_onnx(classical, tmp_path / "m.onnx")

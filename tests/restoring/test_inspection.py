@@ -1,0 +1,180 @@
+"""What is found wrong with pictures, and the task that is chosen for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms, ImageDraw
+
+from irae.errors import PictureError
+from irae.imaging.analysis.jpeg_quality import JpegQuality
+from irae.imaging.degrade import add_noise, jpeg_bytes
+from irae.imaging.io.files import read_picture
+from irae.imaging.io.pillow import picture_to_pil
+from irae.restoring.inspection import Inspection, choose_task, explain, inspect_picture
+from irae.runtime import generator
+
+
+def _photos(shared: Path, folder: str, pattern: str) -> list[Path]:
+    paths = sorted((shared / "data" / folder).glob(pattern))
+    if not paths:
+        pytest.skip(f"data/{folder} is not there")
+    return paths
+
+
+def _save(pixels: torch.Tensor, path: Path) -> Path:
+    levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    Image.fromarray(levels).save(path)
+    return path
+
+
+def _found(
+    sigma: float | None = 0.0,
+    colour: float | None = None,
+    quality: int | None = None,
+    *,
+    depth: int = 8,
+    transparent: int = 0,
+) -> Inspection:
+    jpeg = None if quality is None else JpegQuality(quality, True, "tables")
+    return Inspection(
+        Path("x.png"), "PNG", "RGB", depth, 9, 9,
+        sigma=sigma, colour_sigma=colour, jpeg=jpeg, transparent=transparent,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "task"),
+    [
+        (_found(0.0), None),
+        (_found(2.9), None),
+        (_found(3.1), "denoise"),
+        (_found(0.0, quality=95), None),
+        (_found(12.0, quality=95), "denoise"),
+        (_found(0.0, quality=90), "jpeg"),
+        (_found(None, quality=40), "jpeg"),
+        # Noise that chroma subsampling has taken out of the colours, and noise that is all there.
+        (_found(16.0, 0.5, quality=75), "jpeg"),
+        (_found(16.0, 15.0, quality=75), "denoise"),
+        (_found(5.0, 5.0, quality=75), "jpeg"),
+        (_found(31.0, 0.5, quality=75), "denoise"),
+        (_found(16.0, None, quality=75), "denoise"),
+        (_found(None), None),
+        (_found(None, depth=1), None),
+        (_found(0.0, transparent=50), None),
+    ],
+)
+def test_the_task_for_what_was_found(found: Inspection, task: str | None) -> None:
+    chosen, reason = choose_task(found)
+    assert chosen == task
+    assert "\n" not in reason
+    assert (f"-> {task}" in reason) == (task is not None)
+
+
+def test_the_reason_names_both_when_there_are_two() -> None:
+    assert explain(_found(16.0, 0.5, quality=75)) == (
+        "x.png: JPEG quality 75 by its tables, heavier than noise sigma about 16 -> jpeg"
+    )
+    assert explain(_found(16.0, 15.0, quality=75)) == (
+        "x.png: noise sigma about 16, heavier than JPEG quality 75 by its tables -> denoise"
+    )
+    assert explain(_found(24.2)) == "x.png: noise sigma about 24 -> denoise"
+    assert explain(_found(0.4)) == "x.png: looks clean; nothing to do"
+
+
+def test_clean_photographs_are_left_alone(shared: Path) -> None:
+    photos = _photos(shared, "photos_val", "*.jpg")
+    chosen = {path.name: inspect_picture(path) for path in photos[::3]}
+    # The most textured of all: grass all over.
+    chosen["86016.jpg"] = inspect_picture(photos[0].with_name("86016.jpg"))
+    wrong = {name: explain(found) for name, found in chosen.items() if choose_task(found)[0]}
+    assert not wrong
+    assert {found.jpeg for found in chosen.values()} == {JpegQuality(95, True, "tables")}
+
+
+def test_noisy_photographs_are_denoised(shared: Path, tmp_path: Path) -> None:
+    for index, path in enumerate(_photos(shared, "testsets/CBSD68", "*.png")[::4]):
+        sigma = (15, 25, 50)[index % 3]
+        clean = read_picture(path).pixels
+        noisy = _save(add_noise(clean, sigma, generator(index)), tmp_path / path.name)
+        found = inspect_picture(noisy)
+        assert choose_task(found)[0] == "denoise", explain(found)
+        assert found.sigma == pytest.approx(sigma, rel=0.2)
+
+
+def test_jpeg_damage_is_undone_in_jpegs_and_in_what_was_a_jpeg(
+    shared: Path, tmp_path: Path
+) -> None:
+    for index, path in enumerate(_photos(shared, "testsets/CBSD68", "*.png")[1::9]):
+        quality = (10, 20, 30, 40)[index % 4]
+        file = tmp_path / f"{path.stem}.jpg"
+        file.write_bytes(jpeg_bytes(read_picture(path).pixels, quality))
+        again = tmp_path / f"{path.stem}.png"
+        picture_to_pil(read_picture(file)).crop((3, 2, 300, 301)).save(again)
+        for one, source in ((file, "tables"), (again, "pixels")):
+            found = inspect_picture(one)
+            assert choose_task(found)[0] == "jpeg", explain(found)
+            assert found.jpeg is not None
+            assert (found.jpeg.quality, found.jpeg.source) == (quality, source)
+
+
+def test_holes_are_told_and_left(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (80, 60), (200, 30, 40, 255))
+    ImageDraw.Draw(image).rectangle((10, 10, 19, 19), fill=(0, 0, 0, 0))
+    image.save(tmp_path / "logo.png")
+    task, reason = choose_task(inspect_picture(tmp_path / "logo.png"))
+    assert task is None
+    assert "100 transparent pixels; --task inpaint --mask MASK" in reason
+    Image.new("L", (80, 60)).save(tmp_path / "logo.mask.png")
+    found = inspect_picture(tmp_path / "logo.png")
+    assert found.mask == tmp_path / "logo.mask.png"
+    assert f"--mask {tmp_path / 'logo.mask.png'}" in choose_task(found)[1]
+
+
+def test_the_colours_under_transparency_are_no_noise(tmp_path: Path) -> None:
+    levels = np.full((80, 160, 4), 128, np.uint8)
+    levels[..., 0] = np.linspace(40, 200, 160).astype(np.uint8)
+    levels[..., 3] = 255
+    levels[:, 80:] = np.random.default_rng(0).integers(0, 256, (80, 80, 4), np.uint8)
+    levels[:, 80:, 3] = 0
+    Image.fromarray(levels).save(tmp_path / "x.png")
+    assert choose_task(inspect_picture(tmp_path / "x.png"))[0] is None
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_every_mode_can_be_inspected(tmp_path: Path, mode: str) -> None:
+    values = np.random.default_rng(0).normal(128, 30, (60, 70, 3)).clip(0, 255).astype(np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    elif mode == "F":
+        image = Image.fromarray(values[..., 0].astype(np.float32) / 255)
+    else:
+        image = Image.fromarray(values).convert(mode)
+    path = tmp_path / "x.tif"
+    image.save(path)
+    found = inspect_picture(path)
+    assert (found.width, found.height, found.format) == (70, 60, "TIFF")
+    assert choose_task(found)[0] == (None if mode == "1" else "denoise")
+    assert json.loads(json.dumps(found.as_json()))["mode"] == found.mode
+    assert found.as_lines()[0].startswith(f"{path}: 70x60, TIFF")
+
+
+def test_the_profile_is_named(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.new("RGB", (20, 20))
+    image.save(tmp_path / "good.png", icc_profile=profile)
+    image.save(tmp_path / "bad.png", icc_profile=b"no profile at all")
+    image.save(tmp_path / "none.png")
+    assert "sRGB" in (inspect_picture(tmp_path / "good.png").profile or "")
+    assert inspect_picture(tmp_path / "bad.png").profile == "unreadable"
+    assert inspect_picture(tmp_path / "none.png").profile is None
+
+
+def test_no_picture_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    with pytest.raises(PictureError, match="x.png"):
+        inspect_picture(tmp_path / "x.png")

@@ -1,0 +1,206 @@
+"""The guarded step, and the switches that must not change what is computed."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from irae import runtime
+from irae.config import RunConfig, TrainingSection, load_config
+from irae.errors import TrainingError
+from irae.models.networks.registry import build_network, resolve_options
+from irae.tasks.base import Batch
+from irae.training import activation_memory as memory
+from irae.training import run as runs
+from irae.training.activation_memory import activation_bytes
+from irae.training.distributed import ALONE
+from irae.training.find_nonfinite import diagnose
+from irae.training.step import Optimisation
+
+CPU = torch.device("cpu")
+
+
+def config(root: Path, *more: str, task: str = "denoise") -> RunConfig:
+    overrides = [
+        f"data.root={root}",
+        "data.train=[{source: train}]",
+        "data.validation={source: val, images: 1, crop: 32}",
+        "data.patch=16",
+        "model.options={width: 16, couplings: 4, hidden: 8}",
+        "training={steps: 20, batch: 2, warmup: 2}",
+        "training.precision=fp32",
+    ]
+    return load_config(f"{task}.yaml", [*overrides, *more])
+
+
+def optimisation(settings: RunConfig) -> Optimisation:
+    torch.manual_seed(0)
+    model = settings.model
+    network = build_network("irae", resolve_options("irae", model.preset, model.options))
+    return Optimisation(network, settings.training, ALONE)
+
+
+def noisy_batch(seed: int = 0) -> Batch:
+    clean = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    return Batch(clean, clean + 0.1)
+
+
+def losses(settings: RunConfig) -> list[float]:
+    trained = optimisation(settings)
+    return [float(trained.step(noisy_batch(n), n)[0]) for n in range(1, 7)]
+
+
+def weights(trained: Optimisation) -> list[Tensor]:
+    return [p.detach().clone() for p in trained.network.parameters()]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_bad_step_and_all_after_it_change_no_weight(pictures: Path, optimizer: str) -> None:
+    trained = optimisation(config(pictures, f"training.optimizer={optimizer}"))
+    trained.step(noisy_batch(), 1)
+    assert trained.first_bad_step() is None
+    before = weights(trained)
+    bad = noisy_batch()
+    bad.degraded[0, 0, 3, 3] = math.nan
+    for number, batch in ((2, bad), (3, noisy_batch()), (4, bad)):
+        trained.step(batch, number)
+    assert trained.first_bad_step() == 2
+    for a, b in zip(before, weights(trained), strict=True):
+        assert torch.equal(a, b)
+    for state in trained.optimizer.state.values():
+        assert state.get("step", 1) == 1
+        assert all(torch.isfinite(kept).all() for kept in state.values())
+    assert "the loss is nan, first in flow" in str(diagnose(trained, bad))
+    assert diagnose(trained, noisy_batch()) is None
+
+
+def test_a_run_finds_the_bad_step_later_and_saves_nothing(tmp_path: Path, pictures: Path) -> None:
+    run = runs.begin(config(pictures), tmp_path / "run", CPU)
+    kept = (run.folder / "last.ckpt").read_bytes()
+    weight = run.network.get_parameter("flow.couplings.1.conv1.weight")
+    for step in range(5):
+        if step == 2:
+            with torch.no_grad():
+                weight[0] = math.inf
+        run.optimisation.step(run.batches.batch(step), step + 1)
+        run.advance()
+    for leave in (run.save, run.validate):
+        with pytest.raises(TrainingError, match=r"step 3: .*flow\.couplings\.1"):
+            leave()
+    assert (run.folder / "last.ckpt").read_bytes() == kept
+    assert not (run.folder / "best.safetensors").exists()
+
+
+def test_recomputed_activations_give_the_same_training(pictures: Path) -> None:
+    plain = losses(config(pictures, "training.reversible=false"))
+    assert plain[0] != plain[-1]
+    settings = config(pictures, "training.reversible=true")
+    trained = optimisation(settings)
+    runs.set_reversible(trained.network, True)
+    again = [float(trained.step(noisy_batch(n), n)[0]) for n in range(1, 7)]
+    assert again == pytest.approx(plain, rel=1e-4)
+
+
+@pytest.mark.parametrize("reversible", [False, True])
+def test_a_compiled_network_trains_alike_and_keeps_its_names(
+    reversible: bool, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Traced and differentiated as ever, but not handed to a C++ compiler for a minute.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    switch = f"training.reversible={str(reversible).lower()}"
+    plain = losses(config(pictures, switch))
+    trained = optimisation(config(pictures, switch, "training.compile=true"))
+    runs.set_reversible(trained.network, reversible)
+    names = list(trained.network.state_dict())
+    compiled = [float(trained.step(noisy_batch(n), n)[0]) for n in range(1, 7)]
+    assert compiled == pytest.approx(plain, rel=1e-4)
+    assert list(trained.network.state_dict()) == names
+    assert not any("_orig_mod" in name for name in names)
+    with torch.no_grad():
+        trained.network.get_parameter("flow.couplings.1.conv1.weight").fill_(math.nan)
+    found = str(diagnose(trained, noisy_batch()))
+    assert "first in flow.couplings.1" in found
+
+
+def test_a_compiler_that_fails_is_one_line(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend(graph: object, inputs: object) -> None:
+        raise ValueError("no compiler")
+
+    whole = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: whole(network, backend=backend))
+    trained = optimisation(config(pictures, "training.compile=true"))
+    with pytest.raises(TrainingError, match=r"set training\.compile=false"):
+        trained.step(noisy_batch(), 1)
+
+
+def test_activations_are_counted_as_autograd_keeps_them() -> None:
+    x = torch.rand(1, 4, 8, 8)
+    network = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 1), torch.nn.ReLU())
+
+    class Called(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network
+
+        def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+            y: Tensor = self.inner(x)
+            return y
+
+    # The convolution keeps its input, the ReLU its output.
+    assert activation_bytes(Called(), x, None) == 2 * x.nbytes
+
+
+@pytest.mark.parametrize(("size", "reversible"), [(2**40, False), (2**16, True)])
+def test_auto_recomputes_when_the_device_is_small(
+    size: int,
+    reversible: bool,
+    tmp_path: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "device_memory", lambda device: size)
+    run = runs.begin(config(pictures), tmp_path / "run", CPU)
+    written = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert written["training"]["reversible"] is reversible
+    # What auto came to is kept, wherever the run goes on.
+    monkeypatch.setattr(memory, "device_memory", lambda device: 2**40)
+    assert runs.resume(run.folder, CPU).config.training.reversible is reversible
+
+
+@pytest.mark.parametrize(("faster", "precision"), [(False, "fp32"), (True, "bf16")])
+def test_auto_precision_is_the_faster_and_is_kept(
+    faster: bool,
+    precision: str,
+    tmp_path: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runtime, "bfloat16_is_faster", lambda device: faster)
+    settings = config(pictures, "training.precision=auto")
+    run = runs.begin(settings, tmp_path / "run", CPU)
+    assert run.config.training.precision == precision
+    written = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert written["training"]["precision"] == precision
+    monkeypatch.setattr(runtime, "bfloat16_is_faster", lambda device: not faster)
+    assert runs.resume(run.folder, CPU).config.training.precision == precision
+    assert runs.resume(run.folder, CPU, settings).config.training.precision != precision
+
+
+def test_a_networks_own_loss_is_added() -> None:
+    torch.manual_seed(0)
+    network = build_network("invdn", resolve_options("invdn", None, {}))
+    clean = torch.rand(2, 3, 16, 16)
+    batch = Batch(clean, (clean + 0.1 * torch.randn_like(clean)), None, None)
+    optimisation = Optimisation(network, TrainingSection(precision="fp32", loss="l2"), ALONE)
+    network.eval()
+    with torch.no_grad():
+        loss, _ = optimisation.loss(batch)
+        own = network.guidance_loss(batch.degraded, clean)  # type: ignore[operator]
+        pixels = (network(batch.degraded) - clean).square().mean()
+    torch.testing.assert_close(loss, pixels + own)
