@@ -12,7 +12,7 @@ from typing import Any
 from irae.batch.jobs import Failure, Job, Plan
 from irae.batch.outcome import Outcome
 from irae.batch.output import OutputFolder, is_of_label, manifest_name
-from irae.batch.progress import Talk, describe
+from irae.batch.progress import Console, describe
 from irae.batch.remote import Files, file_sha256
 from irae.errors import IraeError, PictureError
 
@@ -150,7 +150,7 @@ class Manifest:
             cut = len(lines) - len(entries)
             if cut:
                 said = "line that is" if cut == 1 else "lines that are"
-                Talk.note(
+                Console.note(
                     f"{self._folder.name(name)}: {cut} {said} no entry, or cut short; dropped"
                 )
             self._torn = self._torn or cut > 0 or not text.endswith("\n")
@@ -320,7 +320,7 @@ class Manifest:
         except (PictureError, OSError) as error:
             if not self._told:
                 name = self._folder.name(manifest_name(self._label))
-                Talk.note(f"{name}: failures cannot be entered there ({error})")
+                Console.note(f"{name}: failures cannot be entered there ({error})")
             self._told = True
             return
         for other in self._entries[entry.output]:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Made:
+class StagedResult:
     """A result that is not in its place yet, and what the manifest is to say of it.
 
     Attributes:
@@ -46,21 +46,21 @@ class Outcome:
     why: str | None = None
     error: str | None = None
     skipped: bool = False
-    made: Made | None = None
+    made: StagedResult | None = None
 
     @property
     def status(self) -> str:
         """``done``, ``skipped`` or ``failed``."""
         return "failed" if self.error is not None else "skipped" if self.skipped else "done"
 
-    def spoken(self, speak: Callable[[str], str]) -> Outcome:
-        """With every name and message passed through ``speak``."""
+    def with_names(self, display_name: Callable[[str], str]) -> Outcome:
+        """With every name and message passed through ``display_name``."""
         return replace(
             self,
-            input=speak(self.input),
-            output=None if self.output is None else speak(self.output),
-            why=None if self.why is None else speak(self.why),
-            error=None if self.error is None else speak(self.error),
+            input=display_name(self.input),
+            output=None if self.output is None else display_name(self.output),
+            why=None if self.why is None else display_name(self.why),
+            error=None if self.error is None else display_name(self.error),
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from types import TracebackType
 
 from torch import Tensor
 
-from irae.batch.choose import Choice, Restorers
 from irae.batch.jobs import Job
-from irae.batch.outcome import Made, Outcome
+from irae.batch.model_pool import ModelPool, TaskDecision
+from irae.batch.outcome import Outcome, StagedResult
 from irae.batch.output import OutputFolder
 from irae.batch.remote import Files, file_sha256
 from irae.errors import IraeError, PictureError
@@ -52,7 +52,7 @@ class _Read:
 
     picture: Picture
     mask: Tensor | None
-    choice: Choice
+    choice: TaskDecision
     original: bytes | None
     made_of: _MadeOf | None
     seconds: float
@@ -65,7 +65,7 @@ class Pipeline:
     restores. Use it as a context, and ask for the outcomes in the order of the jobs.
 
     Args:
-        restorers: what finds the task of each picture, and what restores it.
+        pool: what finds the task of each picture, and what restores it.
         jobs: the pictures, their targets, their masks if there are holes.
         files: where the pictures are.
         folder: the output folder: results are staged there, for a manifest to commit. None: each
@@ -76,7 +76,7 @@ class Pipeline:
 
     def __init__(
         self,
-        restorers: Restorers,
+        pool: ModelPool,
         jobs: Sequence[Job],
         *,
         files: Files | None = None,
@@ -84,7 +84,7 @@ class Pipeline:
         overwrite: bool = False,
         resize_mask: bool = False,
     ) -> None:
-        self._restorers, self._jobs = restorers, jobs
+        self._pool, self._jobs = pool, jobs
         self._files, self._folder = files or Files.create(), folder
         self._overwrite, self._resize_mask = overwrite, resize_mask
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
@@ -165,9 +165,9 @@ class Pipeline:
                 width=picture.width,
                 orientation=picture.orientation,
                 resize=self._resize_mask,
-                grow=self._restorers.settings.grow_mask,
+                grow=self._pool.settings.grow_mask,
             )  # fmt: skip
-            choice = self._restorers.choose(job, picture)
+            choice = self._pool.choose(job, picture)
             original = self._original(job, choice)
             made_of = None if self._folder is None else self._note_source(job)
         if job.stamp is not None and self._files.stamp(job.source) != job.stamp:
@@ -177,9 +177,9 @@ class Pipeline:
             )
         return _Read(picture, mask, choice, original, made_of, time.perf_counter() - begin)
 
-    def _original(self, job: Job, choice: Choice) -> bytes | None:
+    def _original(self, job: Job, choice: TaskDecision) -> bytes | None:
         """The file itself, where no pixel changes: writing it again would harm a JPEG."""
-        changes = choice.task is not None and self._restorers.settings.strength > 0
+        changes = choice.task is not None and self._pool.settings.strength > 0
         if changes or job.source.suffix.lower() != job.target.suffix.lower():
             return None
         return job.source.read_bytes()
@@ -227,7 +227,7 @@ class Pipeline:
         begin = time.perf_counter()
         pictures = [one.picture for one in read.values()]
         if task is not None:
-            restorer = self._restorers.restorer_for(task)
+            restorer = self._pool.restorer_for(task)
             masks = [one.mask for one in read.values()]
             pictures = restorer.restore_pictures(pictures, masks)
         seconds = (time.perf_counter() - begin) / max(1, len(read))
@@ -252,7 +252,7 @@ class Pipeline:
         self,
         job: Job,
         picture: Picture,
-        choice: Choice,
+        choice: TaskDecision,
         original: bytes | None,
         made_of: _MadeOf | None,
         seconds: float,
@@ -264,7 +264,7 @@ class Pipeline:
             self._write_at(job.target, job, picture, original, self._overwrite)
         else:
             made = self._stage(self._folder, job, picture, original, made_of)
-        restorer = None if choice.task is None else self._restorers.restorer_for(choice.task)
+        restorer = None if choice.task is None else self._pool.restorer_for(choice.task)
         return Outcome(
             input=str(job.source),
             output=str(job.target),
@@ -287,7 +287,7 @@ class Pipeline:
         overwrite: bool,
     ) -> None:
         """Write a result, and whatever belongs beside it."""
-        if not self._restorers.settings.undoable:
+        if not self._pool.settings.undoable:
             write_picture(path, picture, overwrite=overwrite, encoded=original)
             return
         check_sidecar_target(path, overwrite=overwrite)
@@ -307,12 +307,12 @@ class Pipeline:
         picture: Picture,
         original: bytes | None,
         of: _MadeOf,
-    ) -> Made:
+    ) -> StagedResult:
         staged = folder.stage(job.relative)
         try:
             self._write_at(staged, job, picture, original, False)
             stamp, checksum = folder.staged_stamp(staged), file_sha256(staged)
-            return Made(
+            return StagedResult(
                 folder.deliver(staged), of.stamp, stamp, of.sha256, checksum, of.mask_sha256
             )
         except BaseException as error:

@@ -14,7 +14,7 @@ from irae.errors import IraeError
 from irae.imaging.tiling import is_out_of_memory
 
 
-class Talk:
+class Console:
     """Says things on stderr, one line each, without tearing a progress bar apart."""
 
     @staticmethod
@@ -64,7 +64,7 @@ def follow(
     *,
     tell: Callable[[Outcome], None],
     title: str,
-    speak: Callable[[str], str] = str,
+    display_name: Callable[[str], str] = str,
 ) -> list[Outcome]:
     """Show a batch on its way: notes, failures and a progress bar on stderr.
 
@@ -73,21 +73,21 @@ def follow(
         outcomes: of the plan's jobs, as they come.
         tell: called with every outcome.
         title: what the progress bar is called.
-        speak: what turns names and messages into what the user calls things.
+        display_name: what turns names and messages into what the user calls things.
 
     Returns:
         One outcome per failure of the plan, per job that was done earlier, and per job.
     """
     for note in plan.notes:
-        Talk.note(note)
+        Console.note(note)
     told = []
 
     def report(outcome: Outcome) -> None:
-        outcome = outcome.spoken(speak)
+        outcome = outcome.with_names(display_name)
         if outcome.error is not None:
-            Talk.error(outcome.error)
+            Console.error(outcome.error)
         elif outcome.why is not None:
-            Talk.note(outcome.why)
+            Console.note(outcome.why)
         tell(outcome)
         told.append(outcome)
 

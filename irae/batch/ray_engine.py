@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from irae.batch.choose import Restorers, Settings
 from irae.batch.jobs import Job
+from irae.batch.model_pool import ModelPool, RestoreOptions
 from irae.batch.outcome import Outcome
 from irae.batch.output import LocalFolder, OutputFolder
 from irae.batch.pipeline import Pipeline
-from irae.batch.progress import Talk, attempt
+from irae.batch.progress import Console, attempt
 from irae.batch.remote import Files
 from irae.errors import UsageError
 
@@ -49,7 +49,7 @@ class _Work:
     """What every actor is told, in absolute paths."""
 
     jobs: Sequence[Job]
-    settings: Settings
+    settings: RestoreOptions
     files: Files
     folder: OutputFolder
     resize_mask: bool
@@ -58,7 +58,7 @@ class _Work:
     def of(
         cls,
         jobs: Sequence[Job],
-        settings: Settings,
+        settings: RestoreOptions,
         files: Files,
         folder: OutputFolder,
         resize_mask: bool,
@@ -88,7 +88,7 @@ class _Worker:
     def __init__(self, work: _Work, cores: int) -> None:
         torch.set_num_threads(cores)
         self._notes: list[str] = []
-        self._restorers = Restorers(work.settings, self._notes.append)
+        self._pool = ModelPool(work.settings, self._notes.append)
         self._work = work
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
@@ -105,7 +105,7 @@ class _Worker:
 
     def _restore(self, jobs: Sequence[Job]) -> list[Outcome]:
         with Pipeline(
-            self._restorers,
+            self._pool,
             jobs,
             files=self._work.files,
             folder=self._work.folder,
@@ -117,7 +117,7 @@ class _Worker:
 @contextmanager
 def restore_on_ray(
     jobs: Sequence[Job],
-    settings: Settings,
+    settings: RestoreOptions,
     files: Files,
     folder: OutputFolder,
     *,
@@ -215,7 +215,7 @@ def _run(ray: Any, jobs: Sequence[Job], work: _Work) -> Iterator[tuple[Job, Outc
             reason = f" ({str(error).strip().splitlines()[-1].strip()})"
         fruitless = fruitless + 1 if len(left) == before else 0
         if left:
-            Talk.note(f"Ray lost workers; {len(left)} pictures are handed out again")
+            Console.note(f"Ray lost workers; {len(left)} pictures are handed out again")
     for job in left.values():
         lost = f"{ROUNDS} Ray workers were lost over it{reason}"
         error_line = f"{job.source}: {lost}; restore it without --engine ray"
@@ -260,7 +260,7 @@ def _take(done: Any, left: dict[int, Job], folder: OutputFolder) -> Iterator[tup
     for row in done.iter_rows():
         report = pickle.loads(row["report"])
         for note in report.notes:
-            Talk.note(note)
+            Console.note(note)
         if report.fault is not None:
             raise RuntimeError(f"a Ray worker failed:\n{report.fault}")
         for number, outcome in zip(report.numbers, report.outcomes, strict=True):
@@ -272,7 +272,7 @@ def _take(done: Any, left: dict[int, Job], folder: OutputFolder) -> Iterator[tup
                 folder.discard(outcome.made.staged)
 
 
-def _divide(ray: Any, settings: Settings) -> _Share:
+def _divide(ray: Any, settings: RestoreOptions) -> _Share:
     """How the cluster is shared out."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = int(sum(node.get("GPU", 0) for node in resources))
@@ -294,9 +294,9 @@ def _as_named(outcome: Outcome, job: Job) -> Outcome:
     """With the names that the user gave, which the actors had as absolute paths."""
     named = {str(path.absolute()): str(path) for path in (job.source, job.target, job.mask) if path}
 
-    def speak(text: str) -> str:
+    def display_name(text: str) -> str:
         for absolute, given in named.items():
             text = text.replace(absolute, given)
         return text
 
-    return outcome.spoken(speak)
+    return outcome.with_names(display_name)

@@ -175,7 +175,7 @@ class Files:
         protocol, *parts = path.relative_to(self.scratch).parts
         return f"{protocol}://{'/'.join(parts)}"
 
-    def speak(self, text: str) -> str:
+    def display_name(self, text: str) -> str:
         """A message with URLs in it instead of the paths that stand for them."""
         return re.sub(re.escape(str(self.scratch)) + r"/([^/\s]+)/", r"\1://", text)
 

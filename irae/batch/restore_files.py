@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from irae.batch.choose import Restorers
 from irae.batch.jobs import Job, Plan, collect_pictures, is_picture_name, plan_outputs
 from irae.batch.manifest import Manifest
+from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.output import OutputFolder, open_folder
 from irae.batch.pipeline import Pipeline
@@ -64,14 +64,12 @@ def parse_part(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def restore_files(
-    request: Request, restorers: Restorers, tell: Callable[[Outcome], None]
-) -> Summary:
+def restore_files(request: Request, pool: ModelPool, tell: Callable[[Outcome], None]) -> Summary:
     """Restore all pictures of a request, whatever fails.
 
     Args:
         request: what is to be restored.
-        restorers: with what.
+        pool: with what.
         tell: called with what became of each input, as it becomes known.
 
     Raises:
@@ -81,14 +79,14 @@ def restore_files(
     begin = time.perf_counter()
     files = Files.create()
     try:
-        outcomes = _restore(request, restorers, files, tell)
+        outcomes = _restore(request, pool, files, tell)
     finally:
         files.remove()
     return Summary.of(outcomes, time.perf_counter() - begin)
 
 
 def _restore(
-    request: Request, restorers: Restorers, files: Files, tell: Callable[[Outcome], None]
+    request: Request, pool: ModelPool, files: Files, tell: Callable[[Outcome], None]
 ) -> list[Outcome]:
     target, folder = _find_output(request, files)
     plan = _make_plan(request, files, target, keeps_manifest=folder is not None)
@@ -99,15 +97,17 @@ def _restore(
             manifest = Manifest(
                 folder,
                 files,
-                options=restorers.settings.as_options(),
-                weights_of=restorers.weights_of,
+                options=pool.settings.as_options(),
+                weights_of=pool.weights_of,
                 label=label,
             )
             stack.enter_context(manifest)
             plan = manifest.remaining(plan, overwrite=request.overwrite)
-        engine = _start(request, restorers, files, folder, plan.jobs)
+        engine = _start(request, pool, files, folder, plan.jobs)
         results = _commit(stack.enter_context(engine), manifest)
-        return follow(plan, results, tell=tell, title="irae restore", speak=files.speak)
+        return follow(
+            plan, results, tell=tell, title="irae restore", display_name=files.display_name
+        )
 
 
 def _find_output(request: Request, files: Files) -> tuple[Path | None, OutputFolder | None]:
@@ -150,7 +150,7 @@ def _make_plan(
 @contextmanager
 def _start(
     request: Request,
-    restorers: Restorers,
+    pool: ModelPool,
     files: Files,
     folder: OutputFolder | None,
     jobs: Sequence[Job],
@@ -158,7 +158,7 @@ def _start(
     """The engine at work: what became of the jobs, as they come, to be committed."""
     if request.engine == "local":
         with Pipeline(
-            restorers,
+            pool,
             jobs,
             files=files,
             folder=folder,
@@ -173,7 +173,7 @@ def _start(
         raise UsageError("--engine ray needs -o, a folder that all of its machines can write to")
     with restore_on_ray(
         jobs,
-        restorers.settings,
+        pool.settings,
         files,
         folder,
         resize_mask=request.resize_mask,

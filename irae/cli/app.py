@@ -21,7 +21,7 @@ from irae.cli.pictures.restore import restore
 from irae.cli.pictures.roundtrip import roundtrip
 from irae.cli.pictures.ui import ui
 from irae.cli.pictures.undo import undo
-from irae.cli.research import bench, data
+from irae.cli.research import data, speed
 from irae.cli.research.benchmark import benchmark
 from irae.cli.research.eval import eval_
 from irae.cli.research.information import information
@@ -50,7 +50,8 @@ app.command("doctor")(doctor)
 app.command("ui")(ui)
 app.command("import")(import_)
 app.command("export")(export)
-app.add_typer(bench.app, name="bench")
+app.add_typer(speed.app, name="speed")
+app.add_typer(speed.app, name="bench", hidden=True)  # Its name until 0.1.
 app.add_typer(data.app, name="data")
 
 

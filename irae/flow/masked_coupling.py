@@ -11,7 +11,7 @@ from irae.flow.subnets import CouplingNetwork, convolve
 
 
 class Scale(nn.Module):
-    """One scale of a `HoleNetwork` with all coarser ones below it: ``B C H W`` to the same.
+    """One scale of a `MaskedNetwork` with all coarser ones below it: ``B C H W`` to the same.
 
     All convolutions are 3×3, with a ReLU before them; what they find is added.
     """
@@ -34,7 +34,7 @@ class Scale(nn.Module):
         return h + convolve(self.after, F.relu(h), 1)
 
 
-class HoleNetwork(CouplingNetwork):
+class MaskedNetwork(CouplingNetwork):
     """A U-shaped network (Ronneberger et al. 2015): mask and filled picture to a change of it.
 
     It starts at half the size of the picture and goes down to ``2⁻ˢᶜᵃˡᵉˢ`` of it, where holes are
@@ -75,14 +75,14 @@ class HoleNetwork(CouplingNetwork):
         return F.pixel_shuffle(h.to(x.dtype), 2)
 
 
-class HoleCoupling(Bijection):
+class MaskedCoupling(Bijection):
     """``z = x + mask · t(known, mask)``: only the holes change, by what the known pixels say.
 
     The known pixels, and the filling that follows from them, come as the condition. They do
     not change, so the inverse subtracts the very same, and the volume is kept.
     """
 
-    def __init__(self, network: HoleNetwork) -> None:
+    def __init__(self, network: MaskedNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -93,7 +93,7 @@ class HoleCoupling(Bijection):
 
     def _shift(self, condition: Tensor | None) -> Tensor:
         if condition is None or condition.shape[1] != 4:
-            raise ValueError("a HoleCoupling needs the mask and the filled picture, 4 channels")
+            raise ValueError("a MaskedCoupling needs the mask and the filled picture, 4 channels")
         mask = condition[:, :1]
         shift: Tensor = self.network(torch.cat([mask, condition[:, 1:] - 0.5], 1))
         return mask * shift

@@ -93,7 +93,7 @@ def _lifted_errors(
 def _strict_errors(
     network: IRAE, precision: str, given: Tensor, condition: Tensor | None
 ) -> Iterator[Error]:
-    entering = network.change_holes(given, condition) - 0.5
+    entering = network.apply_mask_coupling(given, condition) - 0.5
     mask = network.flow_condition(condition)
     latents = network.encoder(entering, mask)
     restored = network.decoder.inverse(latents, mask)

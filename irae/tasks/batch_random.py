@@ -38,9 +38,9 @@ class RandomColumns:
         """Float64 numbers from [low, high)."""
         return low + (high - low) * self._unit(1)[:, 0]
 
-    def chance(self, share: float) -> Tensor:
-        """True for ``share`` of the samples."""
-        return self.uniform() < share
+    def bernoulli(self, probability: float) -> Tensor:
+        """True with this probability, for each sample."""
+        return self.uniform() < probability
 
     def integer(self, low: int | Tensor, high: int | Tensor) -> Tensor:
         """Int64 numbers from low to high, both included; each a number or one per kept sample."""

@@ -121,7 +121,7 @@ def _add_noise(section: DenoiseSection, clean: Tensor, gray: Tensor, random: Bat
     noise.index_copy_(0, alike, noise[alike, :1].expand(-1, 3, -1, -1))
     degraded = noise.mul_((sigma / 255)[:, None, None, None]).add_(clean)
     # As a file would hold it.
-    filed = random.where(random.chance(section.clipped))
+    filed = random.where(random.bernoulli(section.clipped))
     levels = (degraded[filed].clamp_(0, 1) * 255).round_()
     degraded.index_copy_(0, filed, levels.div_(255))
     return Batch(clean, degraded, sigma=sigma)

@@ -147,7 +147,7 @@ def _compress(
     kinds = section.subsampling
     subsampling = random.integer(0, len(kinds) - 1)
     # A picture cropped after compression: its blocks start anywhere.
-    moved = ~random.chance(section.aligned)
+    moved = ~random.bernoulli(section.aligned)
     down, right = (random.integer(0, 15) * moved for _ in range(2))
     out = empty_like(clean)
 

@@ -58,7 +58,7 @@ class Damage:
         self.kind = random.choice(shares if sum(shares) else [float(k in kinds) for k in KINDS])
         soft = torch.tensor([_SOFT.get(kind, 1 / 7) for kind in KINDS])[self.kind]
         self.soft = random.uniform() < soft * section.soft
-        self.enlarged = random.chance(0.5)
+        self.enlarged = random.bernoulli(0.5)
         self.scale = random.uniform(1.2, 2.5).float()
         self.softness = random.uniform(0.4, _SOFTEST).float()
         self._draw_camera(random)
@@ -67,7 +67,7 @@ class Damage:
         self.sigma = random.uniform(math.sqrt(low), math.sqrt(high)).square().float() / 255
         self.grain = (random.uniform(-0.7, _COARSEST).clamp(min=0)).float()
         self.shared = random.uniform(-0.3, 1.2).clamp(0, 1).float()
-        self.chroma_only = random.chance(0.15)
+        self.chroma_only = random.bernoulli(0.15)
         self.shadows = (random.uniform(-1, 1).clamp(min=0)).float()
         self.tint = torch.stack([random.uniform(-1, 1) for _ in range(3)], 1).float()
         self.tinted = (random.uniform(-0.4, 1).clamp(min=0) * 0.25).float()
@@ -86,26 +86,26 @@ class Damage:
             exposure=random.uniform(0.5, 1).float(),
             row=random.integer(0, 1),
             column=random.integer(0, 1),
-            edge_aware=random.chance(0.35),
+            edge_aware=random.bernoulli(0.35),
         )
         # What the camera's own noise reduction and sharpening leave.
-        self.chroma_blur = (random.uniform(0.2, 2.0) * random.chance(0.5)).float()
-        self.sharpened = (random.uniform(0.3, 1.2) * random.chance(0.25)).float()
+        self.chroma_blur = (random.uniform(0.2, 2.0) * random.bernoulli(0.5)).float()
+        self.sharpened = (random.uniform(0.3, 1.2) * random.bernoulli(0.25)).float()
 
     def _draw_files(self, section: PhotoSection, random: RandomColumns) -> None:
         share = torch.where(self._is("camera"), 0.8, 0.5)
         share = torch.where(self._is("jpeg"), 1.0, torch.where(self._is("clean"), 0.0, share))
         self.compressed = random.uniform() < share
-        usual = random.chance(0.75)
+        usual = random.bernoulli(0.75)
         low, high = section.quality
         good = random.uniform(min(75, high), high)
         any_ = random.uniform(math.log(low), math.log(high)).exp()
         self.quality = torch.where(usual, good, any_).round().long()
         self.earlier = random.uniform(math.log(max(low, 40)), math.log(high)).exp().round().long()
-        self.twice = random.chance(0.12)
-        self.subsampled = random.chance(0.8)
+        self.twice = random.bernoulli(0.12)
+        self.subsampled = random.bernoulli(0.8)
         self.down, self.right = random.integer(0, 15), random.integer(0, 15)
-        self.rounded = random.chance(0.85)
+        self.rounded = random.bernoulli(0.85)
 
     def _is(self, *kinds: str) -> Tensor:
         numbers = torch.tensor([KINDS.index(kind) for kind in kinds])
@@ -263,7 +263,7 @@ class Mixture:
     def __call__(self, clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
         """See `irae.tasks.base.DamageBatch`."""
         section, side = self._section, self._patch
-        drawn = (random.chance(section.drawn)).nonzero()[:, 0].tolist()
+        drawn = (random.bernoulli(section.drawn)).nonzero()[:, 0].tolist()
         seeds = random.integer(0, 2**31 - 1).tolist()
         damage = Damage(section, random)
         clean = damage.tone(damage.soften(clean))
@@ -279,7 +279,7 @@ class Mixture:
     def _put_pairs(self, clean: Tensor, degraded: Tensor, random: RandomColumns) -> None:
         """Replace some of the patches by real ones, in place."""
         assert self._pairs is not None
-        wanted = random.chance(self._section.pair_share)
+        wanted = random.bernoulli(self._section.pair_share)
         number = random.choice(self._pairs.weights)
         down, right, symmetry = random.uniform(), random.uniform(), random.integer(0, 7)
         for i in wanted.nonzero()[:, 0].tolist():

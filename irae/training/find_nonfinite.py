@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from irae.tasks.base import Batch
-from irae.training.step import Optimisation, network_inputs
+from irae.training.step import TrainStep, network_inputs
 
 
-def diagnose(optimisation: Optimisation, batch: Batch) -> str | None:
+def diagnose(train_step: TrainStep, batch: Batch) -> str | None:
     """What is not finite in a step on this process's rows of a batch, and in which layer it began.
 
     None if nothing is. Repeats the step as written, whether or not it is compiled, and leaves its
     gradients behind.
     """
-    network = optimisation.network
+    network = train_step.network
     with torch.compiler.set_stance("force_eager"):
-        optimisation.optimizer.zero_grad(set_to_none=True)
-        loss, _ = optimisation.loss(batch)
+        train_step.optimizer.zero_grad(set_to_none=True)
+        loss, _ = train_step.loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             x, condition = network_inputs(network, batch)

@@ -54,7 +54,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-class _Diary:
+class _Log:
     """What a run tells, in its first process: a bar, ``metrics.jsonl`` and TensorBoard."""
 
     def __init__(self, run: Run, stack: ExitStack, estimate: bool = False) -> None:
@@ -173,7 +173,7 @@ def train(
     check_every = CHECK_EVERY if run.device.type == "cuda" else 1
 
     with _stop_requests() as stop, ExitStack() as stack:
-        diary = ranks.together(lambda: _Diary(run, stack, estimate))
+        diary = ranks.together(lambda: _Log(run, stack, estimate))
         if run.step == 0 and run.seconds == 0:
             diary.begun()
         batches = run.batches.prefetched(run.step)
@@ -181,7 +181,7 @@ def train(
             start = time.perf_counter()
             batch = ranks.together(lambda: next(batches))
             waited = time.perf_counter() - start
-            loss, error = run.optimisation.step(batch, run.step + 1)
+            loss, error = run.train_step.step(batch, run.step + 1)
             run.advance()
             if run.step % check_every == 0 or run.step % section.log_every == 0:
                 run.check()
@@ -205,6 +205,6 @@ def validate(run: Run) -> None:
         TrainingError: as `Run.validate`.
     """
     with ExitStack() as stack:
-        diary = run.ranks.together(lambda: _Diary(run, stack))
+        diary = run.ranks.together(lambda: _Log(run, stack))
         diary.validation(run.validate())
         run.save()

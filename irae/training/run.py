@@ -40,7 +40,7 @@ from irae.training.dead_units import restart
 from irae.training.distributed import ALONE, Ranks
 from irae.training.ema import EMA
 from irae.training.find_nonfinite import diagnose
-from irae.training.step import Optimisation, network_inputs
+from irae.training.step import TrainStep, network_inputs
 from irae.training.validation import Score, Validation, side_by_side
 from irae.training.warm_start import start_from
 from irae.writing import remove_leftovers, write_atomically
@@ -84,7 +84,7 @@ class Run:
         self.config = _with_training(self.config, reversible=reversible)
         set_reversible(self.network, reversible)
         self.ema = EMA(self.network, self.config.training.ema)
-        self.optimisation = Optimisation(self.network, self.config.training, ranks)
+        self.train_step = TrainStep(self.network, self.config.training, ranks)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
         self.score: Score | None = None  # The last one of this process.
         if state is not None:
@@ -154,7 +154,7 @@ class Run:
             "best": self.best,
             "network": self.network.state_dict(),
             "ema": self.ema.network.state_dict(),
-            "optimizer": self.optimisation.optimizer.state_dict(),
+            "optimizer": self.train_step.optimizer.state_dict(),
             "config": self.config.model_dump(mode="json"),
         }
 
@@ -162,7 +162,7 @@ class Run:
         try:
             self.network.load_state_dict(state["network"])
             self.ema.network.load_state_dict(state["ema"])
-            self.optimisation.optimizer.load_state_dict(state["optimizer"])
+            self.train_step.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
             raise TrainingError(
                 f"{self.folder / STATE_FILE}: its tensors do not fit the network of the config; "
@@ -192,11 +192,11 @@ class Run:
         Raises:
             TrainingError: one was not; names it and the layer where that began.
         """
-        bad = self.optimisation.first_bad_step()
+        bad = self.train_step.first_bad_step()
         if bad is None:
             return
         batch = self.ranks.together(lambda: self.batches.batch(bad - 1))
-        found = [part for part in self.ranks.gather(diagnose(self.optimisation, batch)) if part]
+        found = [part for part in self.ranks.gather(diagnose(self.train_step, batch)) if part]
         what = found[0] if found else "the sum over the whole batch is not finite"
 
         def fail() -> None:

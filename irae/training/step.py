@@ -70,7 +70,7 @@ def _compiler_faults() -> Iterator[None]:
         ) from error
 
 
-class Optimisation:
+class TrainStep:
     """The optimiser of a network and what surrounds a step of it.
 
     Nothing in a step waits for the device. A step whose loss or gradient is not finite changes no

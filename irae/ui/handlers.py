@@ -20,7 +20,7 @@ from irae.imaging.io.picture import Layout, Picture
 from irae.tasks import filling_task, get_task, task_names
 from irae.ui.previews import PREVIEW_SIDE, painted_mask, save_preview, upright_size
 from irae.ui.scratch import Scratch, Session
-from irae.ui.work import StoppedError, Wanted, Workshop, distinct_names, write_zip
+from irae.ui.work import RestoreService, StoppedError, Wanted, distinct_names, write_zip
 
 NOTHING_DONE = "Nothing to do; left as it is"
 
@@ -42,8 +42,8 @@ def shown_errors() -> Iterator[None]:
 class Handlers:
     """One method for each thing a user can do; what they return goes to the page's components."""
 
-    def __init__(self, workshop: Workshop, scratch: Scratch) -> None:
-        self._workshop, self._scratch = workshop, scratch
+    def __init__(self, service: RestoreService, scratch: Scratch) -> None:
+        self._service, self._scratch = service, scratch
 
     def take_picture(self, upload: str | None, task: str, request: gr.Request) -> tuple[Any, ...]:
         """A picture was dropped, or taken away.
@@ -58,7 +58,7 @@ class Handlers:
                 return "", None, None, *_enabled(False), "", _HIDDEN, _HIDDEN
             folder = session.fresh("picture")
             source = session.take(Path(upload), folder)
-            picture, choice = self._workshop.look(source)
+            picture, choice = self._service.look(source)
             preview = folder / "preview.png"
             save_preview(picture, preview)
             session.picture, session.preview = source, preview
@@ -178,7 +178,7 @@ class Handlers:
             progress((len(told), total), unit="pictures")
             if len(told) < total:
                 try:
-                    self._workshop.restore_folder(folder, out, wanted, tell)
+                    self._service.restore_folder(folder, out, wanted, tell)
                 except StoppedError:
                     stopped = True
             if not any(outcome.error is None for outcome in told):
@@ -213,7 +213,7 @@ class Handlers:
         folder = session.fresh("result")
         # Of its own for each result, which lies beside it under a name that follows from it.
         copied = Path(shutil.copyfile(source, folder / source.name))
-        outcome = self._workshop.restore(copied, wanted, mask)
+        outcome = self._service.restore(copied, wanted, mask)
         assert outcome.output is not None
         result = folder / outcome.output
         after = folder / "preview.png"
@@ -226,7 +226,7 @@ class Handlers:
         for upload, name in zip(uploads, distinct_names([u.name for u in uploads]), strict=True):
             copied = session.take(upload, folder, name)
             try:
-                self._workshop.admit(copied)
+                self._service.admit(copied)
             except IraeError as error:
                 copied.unlink()
                 refused.append(Outcome(name, error=str(error)))

@@ -11,7 +11,7 @@ from irae.imaging.io.encode import PICTURE_SUFFIXES
 from irae.tasks import all_tasks
 from irae.ui.handlers import Handlers
 from irae.ui.scratch import Scratch
-from irae.ui.work import Workshop
+from irae.ui.work import RestoreService
 
 AUTOMATIC = ("Automatic", "auto")
 
@@ -50,15 +50,15 @@ def system_theme() -> gr.Theme:
     )
 
 
-def build_page(workshop: Workshop, scratch: Scratch, most_bytes: int) -> gr.Blocks:
+def build_page(service: RestoreService, scratch: Scratch, most_bytes: int) -> gr.Blocks:
     """The page.
 
     Args:
-        workshop: what restores.
+        service: what restores.
         scratch: where files are meanwhile.
         most_bytes: in one file, for the labels.
     """
-    handlers = Handlers(workshop, scratch)
+    handlers = Handlers(service, scratch)
     most = f"up to {most_bytes / 1e6:.6g} MB"
     with gr.Blocks(title="irae", analytics_enabled=False) as page:
         gr.HTML(_HEAD, elem_id="head")

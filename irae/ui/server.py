@@ -16,7 +16,7 @@ from irae.imaging.io.limits import LIMIT_VARIABLE, max_pixels
 from irae.runtime import resolve_precision, select_device
 from irae.ui.previews import PREVIEW_SIDE
 from irae.ui.scratch import Scratch
-from irae.ui.work import Workshop
+from irae.ui.work import RestoreService
 
 HOST = "127.0.0.1"
 
@@ -94,10 +94,10 @@ def serve(options: Options, ready: Callable[[str], None]) -> None:
         scratch = Scratch.create()
         try:
             _set_environment(scratch, options.most_pixels)
-            workshop = Workshop(
+            service = RestoreService(
                 options.device, options.precision, options.most_bytes, options.most_pixels
             )
-            app = OnlyFromHere(_make_app(workshop, scratch, options.most_bytes), address)
+            app = OnlyFromHere(_make_app(service, scratch, options.most_bytes), address)
             _run(app, listener, scratch, lambda: _announce(address, options, ready))
         finally:
             scratch.remove()
@@ -127,7 +127,7 @@ def _set_environment(scratch: Scratch, most_pixels: int) -> None:
     os.environ[LIMIT_VARIABLE] = str(min(most_pixels, max_pixels()))
 
 
-def _make_app(workshop: Workshop, scratch: Scratch, most_bytes: int) -> App:
+def _make_app(service: RestoreService, scratch: Scratch, most_bytes: int) -> App:
     try:
         import fastapi
         import gradio
@@ -138,7 +138,7 @@ def _make_app(workshop: Workshop, scratch: Scratch, most_bytes: int) -> App:
     parent = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app: App = gradio.mount_gradio_app(
         parent,
-        build_page(workshop, scratch, most_bytes),
+        build_page(service, scratch, most_bytes),
         path="/",
         server_name=HOST,
         footer_links=[],

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from irae.batch.choose import Choice, Restorers, Settings
 from irae.batch.jobs import Job
+from irae.batch.model_pool import ModelPool, RestoreOptions, TaskDecision
 from irae.batch.outcome import Outcome
 from irae.batch.output import MANIFEST
 from irae.batch.restore_files import Request, restore_files
@@ -41,7 +41,7 @@ class StoppedError(Exception):
     """A batch was ended early by the user."""
 
 
-class Workshop:
+class RestoreService:
     """Restores files; one call at a time works, others wait.
 
     Args:
@@ -53,7 +53,7 @@ class Workshop:
     def __init__(self, device: str, precision: str, most_bytes: int, most_pixels: int) -> None:
         self._device, self._precision = device, precision
         self._most_bytes, self._most_pixels = most_bytes, most_pixels
-        self._restorers: dict[Wanted, Restorers] = {}
+        self._pool: dict[Wanted, ModelPool] = {}
         self._at_work = threading.Lock()
         self._looker = self._make(Wanted())
 
@@ -77,7 +77,7 @@ class Workshop:
                 " with a larger --max-pixels"
             )
 
-    def look(self, path: Path) -> tuple[Picture, Choice]:
+    def look(self, path: Path) -> tuple[Picture, TaskDecision]:
         """Read a picture, and find out what automatic restoring would do to it.
 
         Raises:
@@ -99,7 +99,7 @@ class Workshop:
         told: list[Outcome] = []
         request = Request((str(source),), mask=mask)
         self._restore(request, wanted, told.append)
-        outcome = told[0].spoken(lambda text: shorten(text, source.parent))
+        outcome = told[0].with_names(lambda text: shorten(text, source.parent))
         if outcome.error is not None:
             raise PictureError(outcome.error)
         return outcome
@@ -117,21 +117,21 @@ class Workshop:
         """
 
         def tell_shortened(outcome: Outcome) -> None:
-            tell(outcome.spoken(lambda text: shorten(shorten(text, folder), out)))
+            tell(outcome.with_names(lambda text: shorten(shorten(text, folder), out)))
 
         self._restore(Request((str(folder),), str(out)), wanted, tell_shortened)
 
     def _restore(self, request: Request, wanted: Wanted, tell: Callable[[Outcome], None]) -> None:
         with self._at_work:
-            if wanted not in self._restorers:
-                while len(self._restorers) >= KEPT_SETTINGS:
-                    self._restorers.pop(next(iter(self._restorers)))
-                self._restorers[wanted] = self._make(wanted)
-            restore_files(request, self._restorers[wanted], tell)
+            if wanted not in self._pool:
+                while len(self._pool) >= KEPT_SETTINGS:
+                    self._pool.pop(next(iter(self._pool)))
+                self._pool[wanted] = self._make(wanted)
+            restore_files(request, self._pool[wanted], tell)
 
-    def _make(self, wanted: Wanted) -> Restorers:
-        return Restorers(
-            Settings(
+    def _make(self, wanted: Wanted) -> ModelPool:
+        return ModelPool(
+            RestoreOptions(
                 task=wanted.task,
                 device=self._device,
                 precision=self._precision,

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from tqdm import tqdm
 
-from irae.batch.choose import Restorers, Settings
+from irae.batch.model_pool import ModelPool, RestoreOptions
 from irae.batch.outcome import Outcome
 from irae.batch.output import STAGING
 from irae.batch.restore_files import Request, restore_files
@@ -37,8 +37,8 @@ class Program:
 
     def __init__(self, root: Path, model: Path) -> None:
         self.root = root
-        self.restorers = Restorers(Settings(model=str(model), device="cpu"))
-        self.restorers.weights_of("")  # Loaded once, here; a child finds it in memory.
+        self.pool = ModelPool(RestoreOptions(model=str(model), device="cpu"))
+        self.pool.weights_of("")  # Loaded once, here; a child finds it in memory.
         self.die_at: tuple[int, bool] | None = None
 
     def work(self, out: Path, part: tuple[int, int] | None = None) -> None:
@@ -48,7 +48,7 @@ class Program:
         def tell(outcome: Outcome) -> None:
             os.write(log, f"{outcome.status} {outcome.output}\n".encode())
 
-        restore_files(request, self.restorers, tell)
+        restore_files(request, self.pool, tell)
 
     def start(self, out: Path, part: tuple[int, int] | None = None) -> int:
         child = os.fork()

@@ -10,16 +10,16 @@ import torch
 from torchvision.utils import save_image
 
 from irae.batch import pipeline as module
-from irae.batch.choose import Restorers, Settings
 from irae.batch.jobs import Job
+from irae.batch.model_pool import ModelPool, RestoreOptions
 from irae.batch.pipeline import Pipeline
 from irae.batch.progress import Outcome
 from irae.errors import IraeError, ModelError
 from irae.imaging.io.files import read_picture
 
 
-def using(model: Path) -> Restorers:
-    return Restorers(Settings(model=str(model)))
+def using(model: Path) -> ModelPool:
+    return ModelPool(RestoreOptions(model=str(model)))
 
 
 def make_jobs(folder: Path, sizes: list[tuple[int, int]]) -> list[Job]:
@@ -48,12 +48,12 @@ SIZES = [(24, 32)] * 5 + [(16, 16), (24, 32), (40, 24), (40, 24)]
 
 def test_as_one_by_one(tmp_path: Path, model_files: dict[str, Path]) -> None:
     jobs = make_jobs(tmp_path, SIZES)
-    restorers = using(model_files["denoise"])
-    outcomes = run(Pipeline(restorers, jobs), jobs)
+    pool = using(model_files["denoise"])
+    outcomes = run(Pipeline(pool, jobs), jobs)
     for job, outcome in zip(jobs, outcomes, strict=True):
         assert isinstance(outcome, Outcome)
         assert outcome.input == str(job.source)
-        alone = restorers.restorer_for("").restore_picture(read_picture(job.source)).pixels
+        alone = pool.restorer_for("").restore_picture(read_picture(job.source)).pixels
         together = read_picture(job.target).pixels
         assert (alone - together).abs().max() * 255 <= 0.51  # The file rounds to 8 bits.
 
@@ -62,16 +62,16 @@ def test_pictures_of_one_size_go_together(
     tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = make_jobs(tmp_path, SIZES)
-    restorers = using(model_files["denoise"])
+    pool = using(model_files["denoise"])
     batches: list[int] = []
-    whole = restorers.restorer_for("").model.restore
+    whole = pool.restorer_for("").model.restore
 
     def counted(x: torch.Tensor, *rest: Any) -> torch.Tensor:
         batches.append(len(x))
         return whole(x, *rest)
 
-    monkeypatch.setattr(restorers.restorer_for("").model, "restore", counted)
-    run(Pipeline(restorers, jobs), jobs)
+    monkeypatch.setattr(pool.restorer_for("").model, "restore", counted)
+    run(Pipeline(pool, jobs), jobs)
     assert batches == [5, 1, 1, 2]
 
 
@@ -90,8 +90,8 @@ def test_a_failed_batch_is_done_again_one_by_one(
     tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = make_jobs(tmp_path, [(24, 32)] * 3)
-    restorers = using(model_files["denoise"])
-    whole = restorers.restorer_for("").model.restore
+    pool = using(model_files["denoise"])
+    whole = pool.restorer_for("").model.restore
     first = read_picture(jobs[0].source).pixels
 
     def fragile(x: torch.Tensor, *rest: Any) -> torch.Tensor:
@@ -101,8 +101,8 @@ def test_a_failed_batch_is_done_again_one_by_one(
             raise ModelError("gave numbers that are not finite")
         return whole(x, *rest)
 
-    monkeypatch.setattr(restorers.restorer_for("").model, "restore", fragile)
-    outcomes = run(Pipeline(restorers, jobs), jobs)
+    monkeypatch.setattr(pool.restorer_for("").model, "restore", fragile)
+    outcomes = run(Pipeline(pool, jobs), jobs)
     assert [isinstance(outcome, Outcome) for outcome in outcomes] == [False, True, True]
 
 
@@ -136,8 +136,8 @@ def test_masks_go_with_their_pictures(tmp_path: Path, model_files: dict[str, Pat
         mask[:, 4 * index : 4 * index + 6, 5:20] = 1
         save_image(mask, tmp_path / f"{index}.mask.png")
         jobs.append(Job(job.source, job.target, tmp_path / f"{index}.mask.png"))
-    restorers = using(model_files["inpaint"])
-    outcomes = run(Pipeline(restorers, jobs), jobs)
+    pool = using(model_files["inpaint"])
+    outcomes = run(Pipeline(pool, jobs), jobs)
     assert all(isinstance(outcome, Outcome) for outcome in outcomes)
     for index, job in enumerate(jobs):
         before, after = read_picture(job.source).pixels, read_picture(job.target).pixels
@@ -151,11 +151,11 @@ def test_a_fault_of_the_program_is_not_hidden(
     tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = make_jobs(tmp_path, [(24, 32)])
-    restorers = using(model_files["denoise"])
+    pool = using(model_files["denoise"])
 
     def faulty(x: torch.Tensor, *rest: Any) -> torch.Tensor:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(restorers.restorer_for("").model, "restore", faulty)
-    with Pipeline(restorers, jobs) as pipeline, pytest.raises(RuntimeError, match="shapes differ"):
+    monkeypatch.setattr(pool.restorer_for("").model, "restore", faulty)
+    with Pipeline(pool, jobs) as pipeline, pytest.raises(RuntimeError, match="shapes differ"):
         pipeline.outcome(0, jobs[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from irae.batch.jobs import Failure, Job, Plan
-from irae.batch.outcome import Made, Outcome
+from irae.batch.outcome import Outcome, StagedResult
 from irae.batch.progress import describe, follow, run_jobs
 from irae.batch.summary import Summary
 from irae.errors import ModelError, PictureError
@@ -84,7 +84,7 @@ def test_what_was_done_earlier_is_reported_and_not_done(capsys: pytest.CaptureFi
         iter([Outcome("in/a.png", "out/a.png", why="in/a.png: noisy")]),
         tell=lambda outcome: told.append(outcome.status),
         title="t",
-        speak=lambda text: text.replace("in/", "s3://"),
+        display_name=lambda text: text.replace("in/", "s3://"),
     )
     assert told == ["skipped", "done"]
     assert [outcome.input for outcome in outcomes] == ["s3://b.png", "s3://a.png"]
@@ -96,7 +96,7 @@ def test_json_has_an_error_only_when_there_is_one() -> None:
     assert "error" not in row and row["status"] == "done" and "sha256" not in row
     row = Outcome("a.png", error="bad").as_json()
     assert (row["error"], row["status"]) == ("bad", "failed")
-    made = Made("staged", "1 2", "3 4", sha256="a" * 64, output_sha256="b" * 64)
+    made = StagedResult("staged", "1 2", "3 4", sha256="a" * 64, output_sha256="b" * 64)
     row = Outcome("a.png", "b.png", made=made).as_json()
     assert (row["sha256"], row["output_sha256"]) == ("a" * 64, "b" * 64)
     assert "made" not in row and "skipped" not in row

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irae.batch.choose import Restorers, Settings
+from irae.batch.model_pool import ModelPool, RestoreOptions
 from irae.batch.outcome import Outcome
 from irae.batch.output import STAGING
 from irae.batch.restore_files import Request, restore_files
@@ -94,8 +94,8 @@ def test_workers_and_nodes_that_are_killed(
     cluster: Any, folder: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)  # Relative names are this process's own.
-    settings = Settings(model=str(model_files["denoise"]), device="cpu")
-    restore_files(Request(("in",), "here", recursive=True), Restorers(settings), lambda _: None)
+    settings = RestoreOptions(model=str(model_files["denoise"]), device="cpu")
+    restore_files(Request(("in",), "here", recursive=True), ModelPool(settings), lambda _: None)
     second = cluster.add_node(**OPTIONS)
     cluster.wait_for_nodes()
     assert len([node for node in ray_nodes(cluster) if node["Alive"]]) == 2
@@ -111,7 +111,7 @@ def test_workers_and_nodes_that_are_killed(
             cluster.remove_node(second, allow_graceful=False)
 
     request = Request(("in",), "out", recursive=True, engine="ray", address=cluster.address)
-    summary = restore_files(request, Restorers(settings), disturb)
+    summary = restore_files(request, ModelPool(settings), disturb)
     assert killed
     assert (summary.done, summary.failures) == (PICTURES, ("in/bad.png",))
     names = [outcome.output for outcome in told if outcome.status == "done"]
@@ -123,7 +123,7 @@ def test_workers_and_nodes_that_are_killed(
     assert len(lines) == PICTURES + 1 and sum(x["error"] is None for x in lines) == PICTURES
     assert not list(Path("out").glob(f"{STAGING}*"))
     Path("in/bad.png").unlink()
-    again = restore_files(request, Restorers(settings), lambda _: None)
+    again = restore_files(request, ModelPool(settings), lambda _: None)
     assert (again.done, again.skipped, again.failed) == (0, PICTURES, 0)
 
 
@@ -137,8 +137,8 @@ def ray_nodes(cluster: Any) -> list[dict[str, Any]]:
 
 
 def test_what_workers_cannot_reach_is_refused(folder: Path, model_files: dict[str, Path]) -> None:
-    restorers = Restorers(Settings(model=str(model_files["denoise"]), device="cpu"))
+    pool = ModelPool(RestoreOptions(model=str(model_files["denoise"]), device="cpu"))
     for out, words in ((None, "needs -o"), ("memory://out", "lies in this process alone")):
         request = Request((str(folder / "in"),), out, engine="ray")
         with pytest.raises(UsageError, match=words):
-            restore_files(request, restorers, lambda _: None)
+            restore_files(request, pool, lambda _: None)

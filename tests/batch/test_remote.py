@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from irae.batch import output as folders
-from irae.batch.choose import Restorers, Settings
+from irae.batch.model_pool import ModelPool, RestoreOptions
 from irae.batch.outcome import Outcome
 from irae.batch.remote import Files, is_url, local_path
 from irae.batch.restore_files import Request, restore_files
@@ -47,8 +47,8 @@ def restore(model_files: dict[str, Path]) -> Restore:
     def run(*inputs: str, out: str | None, tell: list[Outcome] | None = None, **asked: Any) -> Any:
         told = tell if tell is not None else []
         request = Request(inputs, out, recursive=True, **asked)
-        settings = Settings(model=str(model_files["denoise"]), device="cpu")
-        return restore_files(request, Restorers(settings), told.append)
+        settings = RestoreOptions(model=str(model_files["denoise"]), device="cpu")
+        return restore_files(request, ModelPool(settings), told.append)
 
     return run
 
@@ -189,7 +189,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
             files.path_for(url)
     path = files.path_for("s3://bucket//etc/x.png")
     assert path.is_relative_to(tmp_path / "scratch" / "s3")
-    assert files.speak(f"{path}: is empty") == "s3://bucket/etc/x.png: is empty"
+    assert files.display_name(f"{path}: is empty") == "s3://bucket/etc/x.png: is empty"
     assert files.url_of(tmp_path / "x.png") is None
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from irae.batch import pipeline
-from irae.batch.choose import Restorers, Settings
+from irae.batch.model_pool import ModelPool, RestoreOptions
 from irae.batch.outcome import Outcome
 from irae.batch.output import STAGING, LocalFolder
 from irae.batch.remote import Files
@@ -48,13 +48,13 @@ class Batch:
     def output(self) -> Path:
         return Path(self.out) if self.out else self.root / "out"
 
-    def run(self, settings: Settings | None = None, **request: object) -> Summary:
-        settings = settings or Settings(model=str(self.model), device="cpu")
+    def run(self, settings: RestoreOptions | None = None, **request: object) -> Summary:
+        settings = settings or RestoreOptions(model=str(self.model), device="cpu")
         asked = Request(
             (str(self.root / "in"),), self.out or str(self.root / "out"), recursive=True
         )
         self.told = {}
-        return restore_files(replace(asked, **request), Restorers(settings), self.tell)  # type: ignore[arg-type]
+        return restore_files(replace(asked, **request), ModelPool(settings), self.tell)  # type: ignore[arg-type]
 
     def tell(self, outcome: Outcome) -> None:
         self.told[Path(outcome.input).name] = outcome
@@ -137,13 +137,13 @@ def test_an_output_of_unknown_origin_is_not_replaced_unasked(batch: Batch) -> No
 
 def test_other_options_are_not_mixed_unasked(batch: Batch, model_files: dict[str, Path]) -> None:
     batch.run()
-    exact = Settings(model=str(batch.model), device="cpu", precision="fp32")
+    exact = RestoreOptions(model=str(batch.model), device="cpu", precision="fp32")
     assert batch.run(exact).failed == 4
     error = str(batch.told["a.png"].error)
     assert "precision auto, now fp32" in error and "--overwrite" in error
     assert batch.run(exact, overwrite=True).done == 4
     assert batch.run(exact).skipped == 4
-    jpeg = Settings(model=str(model_files["jpeg"]), device="cpu", precision="fp32")
+    jpeg = RestoreOptions(model=str(model_files["jpeg"]), device="cpu", precision="fp32")
     assert batch.run(jpeg).failed == 4
     assert f"model {batch.model}" in str(batch.told["a.png"].error)
 
@@ -160,7 +160,7 @@ def test_a_changed_mask_is_a_changed_input(batch: Batch, model_files: dict[str, 
         mask = batch.root / "masks" / name
         mask.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (24, 16), 255).save(mask)
-    settings = Settings(model=str(model_files["inpaint"]), device="cpu")
+    settings = RestoreOptions(model=str(model_files["inpaint"]), device="cpu")
     assert batch.run(settings, mask=batch.root / "masks").done == 4
     Image.new("L", (24, 16), 0).save(batch.root / "masks" / "a.png")
     batch.run(settings, mask=batch.root / "masks")

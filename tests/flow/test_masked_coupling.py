@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from irae.flow.masked_coupling import HoleCoupling, HoleNetwork
+from irae.flow.masked_coupling import MaskedCoupling, MaskedNetwork
 from irae.models.networks.irae import IRAE, PRESETS
 
 
-def perturbed(coupling: HoleCoupling) -> HoleCoupling:
+def perturbed(coupling: MaskedCoupling) -> MaskedCoupling:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in coupling.parameters():
@@ -35,7 +35,7 @@ def condition(picture: Tensor, seed: int = 1) -> Tensor:
     scales=st.integers(1, 4),
 )
 def test_inverse_and_volume(batch: int, rows: int, columns: int, scales: int) -> None:
-    coupling = perturbed(HoleCoupling(HoleNetwork(4, scales))).double()
+    coupling = perturbed(MaskedCoupling(MaskedNetwork(4, scales))).double()
     multiple = coupling.size_multiple
     assert multiple == 2**scales
     x = torch.rand(batch, 3, rows * multiple, columns * multiple, dtype=torch.float64)
@@ -49,7 +49,7 @@ def test_inverse_and_volume(batch: int, rows: int, columns: int, scales: int) ->
 
 
 def test_it_starts_as_no_change_and_all_of_it_can_be_learned() -> None:
-    coupling = HoleCoupling(HoleNetwork(4))
+    coupling = MaskedCoupling(MaskedNetwork(4))
     x = torch.rand(2, 3, 32, 32)
     assert torch.equal(coupling(x, condition(x)), x)
     perturbed(coupling)(x, condition(x)).square().mean().backward()
@@ -58,7 +58,7 @@ def test_it_starts_as_no_change_and_all_of_it_can_be_learned() -> None:
 
 
 def test_a_pixel_far_away_is_seen() -> None:
-    coupling = perturbed(HoleCoupling(HoleNetwork(4)))
+    coupling = perturbed(MaskedCoupling(MaskedNetwork(4)))
     x = torch.rand(1, 3, 96, 96)
     given_ = condition(x)
     other = given_.clone()
@@ -72,13 +72,13 @@ def test_a_condition_without_the_picture_is_an_error() -> None:
     x = torch.rand(1, 3, 16, 16)
     for given_ in (None, torch.zeros(1, 1, 16, 16)):
         with pytest.raises(ValueError, match="mask and the filled picture"):
-            HoleCoupling(HoleNetwork(4))(x, given_)
+            MaskedCoupling(MaskedNetwork(4))(x, given_)
 
 
 @pytest.mark.parametrize(("width", "scales"), [(0, 4), (4, 0)])
 def test_sizes_that_make_no_network(width: int, scales: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        HoleNetwork(width, scales)
+        MaskedNetwork(width, scales)
 
 
 def test_a_whole_network_inverts() -> None:

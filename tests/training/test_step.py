@@ -21,7 +21,7 @@ from irae.training import run as runs
 from irae.training.activation_memory import activation_bytes
 from irae.training.distributed import ALONE
 from irae.training.find_nonfinite import diagnose
-from irae.training.step import Optimisation
+from irae.training.step import TrainStep
 
 CPU = torch.device("cpu")
 
@@ -39,11 +39,11 @@ def config(root: Path, *more: str, task: str = "denoise") -> RunConfig:
     return load_config(f"{task}.yaml", [*overrides, *more])
 
 
-def optimisation(settings: RunConfig) -> Optimisation:
+def optimisation(settings: RunConfig) -> TrainStep:
     torch.manual_seed(0)
     model = settings.model
     network = build_network("irae", resolve_options("irae", model.preset, model.options))
-    return Optimisation(network, settings.training, ALONE)
+    return TrainStep(network, settings.training, ALONE)
 
 
 def noisy_batch(seed: int = 0) -> Batch:
@@ -56,7 +56,7 @@ def losses(settings: RunConfig) -> list[float]:
     return [float(trained.step(noisy_batch(n), n)[0]) for n in range(1, 7)]
 
 
-def weights(trained: Optimisation) -> list[Tensor]:
+def weights(trained: TrainStep) -> list[Tensor]:
     return [p.detach().clone() for p in trained.network.parameters()]
 
 
@@ -88,7 +88,7 @@ def test_a_run_finds_the_bad_step_later_and_saves_nothing(tmp_path: Path, pictur
         if step == 2:
             with torch.no_grad():
                 weight[0] = math.inf
-        run.optimisation.step(run.batches.batch(step), step + 1)
+        run.train_step.step(run.batches.batch(step), step + 1)
         run.advance()
     for leave in (run.save, run.validate):
         with pytest.raises(TrainingError, match=r"step 3: .*flow\.couplings\.1"):
@@ -197,7 +197,7 @@ def test_a_networks_own_loss_is_added() -> None:
     network = build_network("invdn", resolve_options("invdn", None, {}))
     clean = torch.rand(2, 3, 16, 16)
     batch = Batch(clean, (clean + 0.1 * torch.randn_like(clean)), None, None)
-    optimisation = Optimisation(network, TrainingSection(precision="fp32", loss="l2"), ALONE)
+    optimisation = TrainStep(network, TrainingSection(precision="fp32", loss="l2"), ALONE)
     network.eval()
     with torch.no_grad():
         loss, _ = optimisation.loss(batch)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from irae.ui.scratch import Scratch
-from irae.ui.work import Workshop
+from irae.ui.work import RestoreService
 
 gradio = pytest.importorskip("gradio", reason="the page needs irae[ui]")
 
@@ -32,7 +32,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scratch
 def handlers(scratch: Scratch) -> Any:
     from irae.ui.handlers import Handlers
 
-    return Handlers(Workshop("cpu", "fp32", most_bytes=10**6, most_pixels=10**5), scratch)
+    return Handlers(RestoreService("cpu", "fp32", most_bytes=10**6, most_pixels=10**5), scratch)
 
 
 def _uploads(scratch: Scratch, *names: str) -> list[str]:

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irae.batch.choose import Restorers, Settings
+from irae.batch.model_pool import ModelPool, RestoreOptions
 from irae.batch.outcome import Outcome
 from irae.batch.restore_files import Request, restore_files
 from irae.errors import PictureError
-from irae.ui.work import StoppedError, Wanted, Workshop, distinct_names, write_zip
+from irae.ui.work import RestoreService, StoppedError, Wanted, distinct_names, write_zip
 
 
 @pytest.fixture
-def workshop() -> Workshop:
-    return Workshop("cpu", "fp32", most_bytes=100_000, most_pixels=10_000)
+def service() -> RestoreService:
+    return RestoreService("cpu", "fp32", most_bytes=100_000, most_pixels=10_000)
 
 
 def _noisy(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Path:
@@ -31,15 +31,15 @@ def _noisy(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Path:
 def _restored(source: Path, **settings: float | str | None) -> bytes:
     """What the command makes of a picture."""
     told: list[Outcome] = []
-    restorers = Restorers(Settings(device="cpu", precision="fp32", **settings))
+    restorers = ModelPool(RestoreOptions(device="cpu", precision="fp32", **settings))
     restore_files(Request((str(source),)), restorers, told.append)
     assert told[0].output is not None
     return Path(told[0].output).read_bytes()
 
 
-def test_one_picture(workshop: Workshop, tmp_path: Path) -> None:
+def test_one_picture(service: RestoreService, tmp_path: Path) -> None:
     ours, theirs = _noisy(tmp_path / "a/x.png"), _noisy(tmp_path / "b/x.png")
-    outcome = workshop.restore(ours, Wanted("denoise", 0.5, ensemble=True))
+    outcome = service.restore(ours, Wanted("denoise", 0.5, ensemble=True))
     assert outcome.input == "x.png"
     assert outcome.output == "x.restored.png"
     result = (tmp_path / "a/x.restored.png").read_bytes()
@@ -47,39 +47,39 @@ def test_one_picture(workshop: Workshop, tmp_path: Path) -> None:
     assert result != ours.read_bytes()
 
 
-def test_automatic_says_what_it_chose(workshop: Workshop, tmp_path: Path) -> None:
+def test_automatic_says_what_it_chose(service: RestoreService, tmp_path: Path) -> None:
     source = _noisy(tmp_path / "x.png")
-    picture, choice = workshop.look(source)
+    picture, choice = service.look(source)
     assert picture.width == 40
     assert choice.task == "denoise"
-    outcome = workshop.restore(source, Wanted())
+    outcome = service.restore(source, Wanted())
     assert outcome.task == "denoise"
     assert str(tmp_path) not in (outcome.why or "")
 
 
-def test_what_is_too_large_is_refused_unread(workshop: Workshop, tmp_path: Path) -> None:
+def test_what_is_too_large_is_refused_unread(service: RestoreService, tmp_path: Path) -> None:
     Image.new("RGB", (101, 100)).save(tmp_path / "wide.png")
     with pytest.raises(PictureError, match=r"^wide\.png: 101 × 100 pixels.*--max-pixels"):
-        workshop.look(tmp_path / "wide.png")
+        service.look(tmp_path / "wide.png")
     (tmp_path / "long.png").write_bytes(bytes(100_001))
     with pytest.raises(PictureError, match=r"^long\.png: 0\.1 MB.*--max-upload-mb"):
-        workshop.look(tmp_path / "long.png")
+        service.look(tmp_path / "long.png")
 
 
-def test_errors_name_the_file_without_our_folders(workshop: Workshop, tmp_path: Path) -> None:
+def test_errors_name_the_file_without_our_folders(service: RestoreService, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"nothing")
     with pytest.raises(PictureError, match=r"^x\.png: not a picture"):
-        workshop.look(tmp_path / "x.png")
+        service.look(tmp_path / "x.png")
     with pytest.raises(PictureError, match=r"^x\.png: not a picture"):
-        workshop.restore(tmp_path / "x.png", Wanted())
+        service.restore(tmp_path / "x.png", Wanted())
 
 
-def test_a_folder_and_a_stop(workshop: Workshop, tmp_path: Path) -> None:
+def test_a_folder_and_a_stop(service: RestoreService, tmp_path: Path) -> None:
     for index in range(3):
         _noisy(tmp_path / f"in/{index}.png", index)
     (tmp_path / "in/bad.png").write_bytes(b"nothing")
     told: list[Outcome] = []
-    workshop.restore_folder(tmp_path / "in", tmp_path / "out", Wanted("denoise"), told.append)
+    service.restore_folder(tmp_path / "in", tmp_path / "out", Wanted("denoise"), told.append)
     assert sorted(outcome.input for outcome in told) == ["0.png", "1.png", "2.png", "bad.png"]
     assert sum(outcome.error is not None for outcome in told) == 1
     write_zip(tmp_path / "out", tmp_path / "x.zip")
@@ -92,7 +92,7 @@ def test_a_folder_and_a_stop(workshop: Workshop, tmp_path: Path) -> None:
         raise StoppedError
 
     with pytest.raises(StoppedError):
-        workshop.restore_folder(tmp_path / "in", tmp_path / "two", Wanted("denoise"), stop)
+        service.restore_folder(tmp_path / "in", tmp_path / "two", Wanted("denoise"), stop)
     # What was done by then is whole, and nothing else is there.
     left = sorted(path.name for path in (tmp_path / "two").iterdir())
     assert left == ["0.png", "irae-manifest.jsonl"]

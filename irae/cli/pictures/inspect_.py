@@ -25,7 +25,7 @@ def inspect_(
     """
     import json
 
-    from irae.batch.progress import Talk
+    from irae.batch.progress import Console
     from irae.errors import IraeError
     from irae.imaging.io.files import find_pictures
     from irae.restoring.inspection import inspect_picture
@@ -35,7 +35,7 @@ def inspect_(
     def fail(name: object, error: Exception) -> None:
         nonlocal failed
         failed = True
-        Talk.error(str(error))
+        Console.error(str(error))
         if as_json:
             typer.echo(json.dumps({"input": str(name), "error": str(error)}))
 

@@ -132,9 +132,9 @@ def restore(
     """
     import json
 
-    from irae.batch.choose import Restorers, Settings
+    from irae.batch.model_pool import ModelPool, RestoreOptions
     from irae.batch.outcome import Outcome
-    from irae.batch.progress import Talk
+    from irae.batch.progress import Console
     from irae.batch.restore_files import Request, parse_part, restore_files
 
     if mask is not None and not mask.exists():
@@ -143,7 +143,7 @@ def restore(
         raise UsageError("--address is of a Ray cluster; add --engine ray")
     if grow_mask and mask is None:
         raise UsageError("--grow-mask is for holes; add --mask")
-    settings = Settings(
+    settings = RestoreOptions(
         task=task,
         model=model,
         device=device,
@@ -155,9 +155,9 @@ def restore(
         ensemble=ensemble,
         grow_mask=grow_mask,
     )
-    restorers = Restorers(settings, Talk.note)
+    pool = ModelPool(settings, Console.note)
     # Before anything is done: an option that does not fit is an error of the whole command.
-    first = restorers.restorer_for(task or restorers.default_task(masked=mask is not None))
+    first = pool.restorer_for(task or pool.default_task(masked=mask is not None))
     _check_mask(first.task, mask)
 
     def tell(outcome: Outcome) -> None:
@@ -170,7 +170,7 @@ def restore(
     request = Request(
         tuple(inputs), out, mask, recursive, overwrite, resize_mask, part, engine, address
     )
-    summary = restore_files(request, restorers, tell)
+    summary = restore_files(request, pool, tell)
     if as_json:
         typer.echo(json.dumps({"summary": summary.as_json()}))
     if summary.done + summary.skipped + summary.failed > 1:

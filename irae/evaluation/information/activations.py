@@ -34,7 +34,7 @@ OUTPUT = "output"
 
 
 @dataclass(frozen=True)
-class Stage:
+class Activation:
     """What a network holds at one place.
 
     Attributes:
@@ -51,18 +51,18 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class _Tap:
+class _Hook:
     """Where a hook reads: what enters or what leaves a module."""
 
     module: nn.Module
     side: Literal["input", "output"] = "output"
 
 
-_Plan = dict[str, list[_Tap]]
+_Plan = dict[str, list[_Hook]]
 
 
 @torch.no_grad()
-def run_stages(network: nn.Module, x: Tensor, condition: Tensor | None) -> list[Stage]:
+def activations_of(network: nn.Module, x: Tensor, condition: Tensor | None) -> list[Activation]:
     """Run a network and keep its stages.
 
     Args:
@@ -90,10 +90,12 @@ def run_stages(network: nn.Module, x: Tensor, condition: Tensor | None) -> list[
     )
 
 
-def _hooked(network: nn.Module, plan: _Plan, x: Tensor, condition: Tensor | None) -> list[Stage]:
-    seen: dict[_Tap, Tensor] = {}
+def _hooked(
+    network: nn.Module, plan: _Plan, x: Tensor, condition: Tensor | None
+) -> list[Activation]:
+    seen: dict[_Hook, Tensor] = {}
 
-    def keep(tap: _Tap, value: Any) -> None:
+    def keep(tap: _Hook, value: Any) -> None:
         # Partial convolutions pass features together with their validity.
         while isinstance(value, tuple):
             value = value[0]
@@ -118,26 +120,26 @@ def _hooked(network: nn.Module, plan: _Plan, x: Tensor, condition: Tensor | None
     finally:
         for handle in handles:
             handle.remove()
-    stages = [Stage(name, tuple(seen[tap] for tap in taps)) for name, taps in plan.items()]
-    return [*stages, Stage(OUTPUT, (restored,))]
+    stages = [Activation(name, tuple(seen[tap] for tap in taps)) for name, taps in plan.items()]
+    return [*stages, Activation(OUTPUT, (restored,))]
 
 
-def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
+def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Activation]:
     """After each level, the state and all the latents split off so far: nothing is left out."""
     mask = network.flow_condition(condition)
     encoder, decoder = (_levels(flow, mask) for flow in (network.encoder, network.decoder))
 
     def given_back(state: Tensor) -> Tensor:
-        return network.change_holes(state + 0.5, condition, inverse=True)
+        return network.apply_mask_coupling(state + 0.5, condition, inverse=True)
 
     stages = []
-    state, latents = network.change_holes(x, condition) - 0.5, list[Tensor]()
+    state, latents = network.apply_mask_coupling(x, condition) - 0.5, list[Tensor]()
     for depth, (chain, given) in enumerate(encoder, 1):
         state, latent = chain(state, given).chunk(2, 1)
         latents.append(latent)
         parts = (state, *latents)
         stages.append(
-            Stage(
+            Activation(
                 f"encoder, after level {depth}",
                 parts,
                 lambda parts=parts: given_back(_up(parts, encoder)),  # type: ignore[misc]
@@ -148,7 +150,7 @@ def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
         state = chain.inverse(torch.cat((state, latents[depth - 1]), 1), given)
         parts = (state, *latents[: depth - 1])
         stages.append(
-            Stage(
+            Activation(
                 OUTPUT if depth == 1 else f"decoder, after level {depth}",
                 (state + 0.5,) if depth == 1 else parts,
                 lambda parts=parts: given_back(_up(_down(parts, decoder), encoder)),  # type: ignore[misc]
@@ -157,7 +159,7 @@ def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
     return stages
 
 
-def _lifted(network: LiftedIRAE, x: Tensor, condition: Tensor | None) -> list[Stage]:
+def _lifted(network: LiftedIRAE, x: Tensor, condition: Tensor | None) -> list[Activation]:
     """Both streams after some of the couplings; the restored picture is a part of the last."""
     flow, count = network.flow, len(network.flow.couplings)
     a = b = network.lift(x, condition)
@@ -171,14 +173,14 @@ def _lifted(network: LiftedIRAE, x: Tensor, condition: Tensor | None) -> list[St
         a, b = flow(a, b, start=start, stop=stop)
         name = "restored and remainder" if stop == count else f"after coupling {stop}"
         stages.append(
-            Stage(
+            Activation(
                 name,
                 (torch.cat([a, b], 1),),
                 lambda streams=(a, b), stop=stop: back(streams, stop),  # type: ignore[misc]
             )
         )
         start = stop
-    return [*stages, Stage(OUTPUT, (picture_of(a, b),))]
+    return [*stages, Activation(OUTPUT, (picture_of(a, b),))]
 
 
 def _levels(flow: Glow, condition: Tensor | None) -> list[tuple[Chain, Tensor | None]]:
@@ -210,7 +212,7 @@ def _down(
     return (state, *latents)
 
 
-def _invdn(network: InvDN, x: Tensor) -> list[Stage]:
+def _invdn(network: InvDN, x: Tensor) -> list[Activation]:
     """Each halving is invertible; then the latent is thrown away, and with it information."""
     levels = [list(cast(nn.ModuleList, level)) for level in network.levels]
 
@@ -229,7 +231,7 @@ def _invdn(network: InvDN, x: Tensor) -> list[Stage]:
             h = block(h)
         kept = h
         stages.append(
-            Stage(
+            Activation(
                 f"after halving {count}",
                 (kept,),
                 lambda kept=kept, count=count: back(kept, count),  # type: ignore[misc]
@@ -237,7 +239,11 @@ def _invdn(network: InvDN, x: Tensor) -> list[Stage]:
         )
     small, latent = h[:, :3], h[:, 3:]
     restored = network.decode(small, network.draw_latent(latent))
-    return [*stages, Stage("small picture, latent dropped", (small,)), Stage(OUTPUT, (restored,))]
+    return [
+        *stages,
+        Activation("small picture, latent dropped", (small,)),
+        Activation(OUTPUT, (restored,)),
+    ]
 
 
 def _every(count: int, wanted: int = 5) -> list[int]:
@@ -253,27 +259,27 @@ def _stack(network: DnCNN | FFDNet) -> _Plan:
         name = f"after {number} convolution{'s' if number > 1 else ''}"
         # What enters the next one has been through normalisation and ReLU.
         last = number == len(convolutions)
-        plan[name] = [_Tap(convolutions[-1]) if last else _Tap(convolutions[number], "input")]
+        plan[name] = [_Hook(convolutions[-1]) if last else _Hook(convolutions[number], "input")]
     return plan
 
 
 def _arcnn(network: ARCNN) -> _Plan:
     relus = [module for module in network.body if isinstance(module, nn.ReLU)]
-    return {f"after {i} convolution{'s' * (i > 1)}": [_Tap(m)] for i, m in enumerate(relus, 1)}
+    return {f"after {i} convolution{'s' * (i > 1)}": [_Hook(m)] for i, m in enumerate(relus, 1)}
 
 
 def _rednet(network: REDNet) -> _Plan:
     layers = [*network.encoder, *network.decoder]
     numbers = [number for number in _every(len(layers), 6) if number < len(layers)]
     return {
-        f"after layer {number}, no skips": [_Tap(layers[number], "input")] for number in numbers
+        f"after layer {number}, no skips": [_Hook(layers[number], "input")] for number in numbers
     }
 
 
 def _unet(network: UNet) -> _Plan:
     """Without skips a stage is its own features; with skips also those yet to be handed across."""
     depth = len(network.up)
-    taps = [_Tap(module) for module in network.down]
+    taps = [_Hook(module) for module in network.down]
     plan: _Plan = {"down 1": [taps[0]]}
     for level in range(1, depth + 1):
         name = f"down {level + 1}" if level < depth else "bottom"
@@ -282,27 +288,27 @@ def _unet(network: UNet) -> _Plan:
     for number, module in enumerate(network.merge, 1):
         left = taps[: depth - number]
         name = f"up {number}"
-        plan[f"{name}, no skips" if left else name] = [_Tap(module)]
+        plan[f"{name}, no skips" if left else name] = [_Hook(module)]
         if left:
-            plan[f"{name}, with skips"] = [*left, _Tap(module)]
+            plan[f"{name}, with skips"] = [*left, _Hook(module)]
     return plan
 
 
 def _pconv(network: PConvUNet) -> _Plan:
     """Before the ReLUs. The picture itself is handed across, so only "no skips" says anything."""
     norms = list(network.encoder_norms)
-    plan: _Plan = {f"down {i}, no skips": [_Tap(norm)] for i, norm in enumerate(norms, 1)}
+    plan: _Plan = {f"down {i}, no skips": [_Hook(norm)] for i, norm in enumerate(norms, 1)}
     # The last layer has no normalisation; what leaves it is the output.
     for number, norm in enumerate(list(network.decoder_norms)[:-1], 1):
-        plan[f"up {number}, no skips"] = [_Tap(norm)]
+        plan[f"up {number}, no skips"] = [_Hook(norm)]
     return plan
 
 
 def _rdn(network: RDN) -> _Plan:
-    plan = {"shallow features": [_Tap(network.shallow2)]}
+    plan = {"shallow features": [_Hook(network.shallow2)]}
     for number in _every(len(network.blocks), 3):
-        plan[f"after block {number}, no skips"] = [_Tap(network.blocks[number - 1])]
-    return {**plan, "fused, no skips": [_Tap(network.fuse2)]}
+        plan[f"after block {number}, no skips"] = [_Hook(network.blocks[number - 1])]
+    return {**plan, "fused, no skips": [_Hook(network.fuse2)]}
 
 
 _PLANS: dict[type[nn.Module], Callable[[Any], _Plan]] = {

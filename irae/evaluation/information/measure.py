@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from irae.data.folder import PictureSet
 from irae.errors import ModelError, UsageError
-from irae.evaluation.information.activations import patches, run_stages
+from irae.evaluation.information.activations import activations_of, patches
 from irae.evaluation.information.mutual_information import (
     correlated_gaussians,
     gaussian_information,
@@ -241,7 +241,7 @@ def _run(model: LoadedModel, given: Tensor, held: int, settings: Settings) -> li
         condition = None if condition is None else condition.to(rows.device)
         if condition is not None:
             condition = condition.expand(len(rows), *condition.shape[1:])
-        for stage in run_stages(model.network, rows, condition):
+        for stage in activations_of(model.network, rows, condition):
             names.setdefault(stage.name, []).append(stage.parts)
             if stage.recover is not None and is_held:
                 with torch.no_grad():

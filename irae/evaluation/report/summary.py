@@ -22,7 +22,7 @@ JUDGED = ("psnr", "ssim")
 
 
 @dataclass(frozen=True)
-class Standing:
+class Ranking:
     """One model in one column of a table.
 
     Attributes:
@@ -86,7 +86,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BaselineComparison:
     """One of our entries against the best baseline.
 
     Attributes:
@@ -140,12 +140,12 @@ def _levels(cells: Sequence[Cell]) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def standings(level: Level, measure: str) -> dict[str, Standing]:
+def standings(level: Level, measure: str) -> dict[str, Ranking]:
     """Every model that has the measure, by name."""
     found = {c["model"]: s for c in level.cells if (s := scores(c, measure)) is not None}
     if not found:
         return {}
-    standing = {model: Standing(bootstrap_interval(values)) for model, values in found.items()}
+    standing = {model: Ranking(bootstrap_interval(values)) for model, values in found.items()}
     best = max(standing, key=lambda model: standing[model].score.mean)
     others = [model for model in found if model != best]
     comparisons = _corrected([compare(found[best], found[model]) for model in others])
@@ -164,7 +164,7 @@ def input_score(level: Level, measure: str) -> Interval | None:
     return None if values is None else bootstrap_interval(values)
 
 
-def verdicts(found: Sequence[Section], measure: str) -> list[Verdict]:
+def verdicts(found: Sequence[Section], measure: str) -> list[BaselineComparison]:
     """Every entry of network ``irae`` against the best baseline, where there is one."""
     drafts = []
     for section in found:
@@ -178,7 +178,9 @@ def verdicts(found: Sequence[Section], measure: str) -> list[Verdict]:
                 if cell["network"] == "irae":
                     means = (sum(ours) / len(ours), sum(theirs) / len(theirs))
                     names = (measure, cell["model"], rival["model"])
-                    drafts.append(Verdict(section, level, *names, *means, compare(ours, theirs)))
+                    drafts.append(
+                        BaselineComparison(section, level, *names, *means, compare(ours, theirs))
+                    )
     corrected = _corrected([draft.comparison for draft in drafts])
     return [replace(d, comparison=c) for d, c in zip(drafts, corrected, strict=True)]
 

@@ -12,11 +12,11 @@ from typing import Any
 from irae.evaluation.report.statistics import METHOD, Interval
 from irae.evaluation.report.summary import (
     JUDGED,
+    BaselineComparison,
     Cell,
     Level,
+    Ranking,
     Section,
-    Standing,
-    Verdict,
     input_score,
     standings,
     verdicts,
@@ -114,7 +114,7 @@ def protocol_text(section: Section) -> str:
     return f"Protocol {section.protocol}: {known.summary}." if known else ""
 
 
-def verdict_row(verdict: Verdict) -> list[str]:
+def verdict_row(verdict: BaselineComparison) -> list[str]:
     """The columns of `VERDICT_HEADER`."""
     where = f"{verdict.section.dataset}, {verdict.section.task}, {verdict.level.title}"
     if verdict.section.measured_on == "Y":
@@ -150,7 +150,7 @@ def csv_report(found: Sequence[Section]) -> str:
 
 
 def _csv_row(
-    section: Section, level: Level, measure: str, cell: Cell, standing: dict[str, Standing]
+    section: Section, level: Level, measure: str, cell: Cell, standing: dict[str, Ranking]
 ) -> dict[str, Any]:
     mine = standing[cell["model"]]
     before = input_score(level, measure)

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from irae.config import ModelSection, TrainingSection
 from irae.errors import UsageError
 from irae.evaluation.speed.peak_memory import peak_memory
-from irae.evaluation.speed.reference import published_form
+from irae.evaluation.speed.reference import reference_implementation
 from irae.flow.reversible import can_recompute, set_reversible
 from irae.flow.subnets import ActNormNetwork, set_network_dtype
 from irae.models.call import condition_for
@@ -29,7 +29,7 @@ from irae.models.networks.registry import NETWORKS, build_network, resolve_optio
 from irae.runtime import generator, network_dtype
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
-from irae.training.step import Optimisation
+from irae.training.step import TrainStep
 
 RESTORE_MODELS = ("denoise", "irae:paper", "ffdnet", "dncnn")
 """What is measured unless said otherwise: the packaged denoiser, the paper's, and two peers."""
@@ -175,7 +175,7 @@ def _restorers(name: str, x: Tensor, precision: str, device: torch.device) -> li
         )
     ]
     if _has_published_form(model.network) and precision == "fp32":
-        plain = published_form(model.network)  # type: ignore[arg-type]
+        plain = reference_implementation(model.network)  # type: ignore[arg-type]
         given = x.to(device)
 
         @torch.inference_mode()
@@ -199,14 +199,14 @@ def _trainers(
         set_network_dtype(network, network_dtype(precision))
         set_reversible(network, reversible)
         section = TrainingSection(precision=precision, batch=batch)  # type: ignore[arg-type]
-        work = _training_step(Optimisation(network, section, ALONE), model, batch, patch)
+        work = _training_step(TrainStep(network, section, ALONE), model, batch, patch)
         form = "recomputing" if reversible else "plain autograd"
         subjects.append(_Subject(name, form, precision, model.parameters, macs, work))
     return subjects
 
 
 def _training_step(
-    optimisation: Optimisation, model: LoadedModel, batch: int, patch: int
+    train_step: TrainStep, model: LoadedModel, batch: int, patch: int
 ) -> Callable[[], object]:
     rng = generator(0)
     clean = torch.rand(batch, model.channels or 3, patch, patch, generator=rng)
@@ -221,7 +221,7 @@ def _training_step(
         mask[..., : patch // 4, :] = True
     sigma = torch.full((batch,), 25.0, device=model.device)
     given = Batch(clean, degraded, mask, sigma)
-    return lambda: optimisation.step(given, 1)
+    return lambda: train_step.step(given, 1)
 
 
 def bench_restore(

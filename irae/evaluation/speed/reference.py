@@ -56,7 +56,7 @@ def _backward(step: nn.Module, z: Tensor) -> Tensor:
     return F.pixel_shuffle(z, 2)
 
 
-def published_form(network: IRAE) -> Callable[[Tensor], Tensor]:
+def reference_implementation(network: IRAE) -> Callable[[Tensor], Tensor]:
     """``B 3 H W`` to restored, layer by layer; H and W must be multiples of ``size_multiple``.
 
     Raises:

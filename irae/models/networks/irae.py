@@ -12,7 +12,7 @@ from irae.flow.actnorm import initialise_actnorm
 from irae.flow.bijection import Bijection
 from irae.flow.coupling import CouplingKind
 from irae.flow.glow import Glow
-from irae.flow.masked_coupling import HoleCoupling, HoleNetwork
+from irae.flow.masked_coupling import MaskedCoupling, MaskedNetwork
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The published denoiser, layer by layer (arXiv 2009.03173, section 4; the authors' code).
@@ -51,7 +51,7 @@ class IRAE(Bijection):
     untrained model returns its input.
 
     ``condition`` is ``B condition_channels H W``: nothing, or the mask (1 in the holes), or with
-    ``hole_width``, the channels of its `HoleNetwork`, the mask and the filled picture
+    ``hole_width``, the channels of its `MaskedNetwork`, the mask and the filled picture
     (`irae.models.call.condition_for` makes it).
     """
 
@@ -96,16 +96,16 @@ class IRAE(Bijection):
         self.start = start
         # What an inpainting model finds in its holes: None for a smooth interpolation.
         self.hole_fill = hole_fill
-        self.holes = None if hole_width is None else HoleCoupling(HoleNetwork(hole_width))
+        self.holes = None if hole_width is None else MaskedCoupling(MaskedNetwork(hole_width))
         if self.holes is not None and condition_channels != 1:
             raise ValueError("hole_width needs condition_channels 1, the mask")
-        # With a `HoleCoupling` the condition is the mask and the filled picture.
+        # With a `MaskedCoupling` the condition is the mask and the filled picture.
         self.condition_channels = 4 if self.holes is not None else condition_channels
         if start == "identity":
-            self.mirror()
+            self.tie_decoder_to_encoder()
 
     @torch.no_grad()
-    def mirror(self) -> None:
+    def tie_decoder_to_encoder(self) -> None:
         """Give the decoder the encoder's weights, so that it undoes what the encoder does."""
         weights = self.encoder.state_dict()
         self.decoder.load_state_dict({name: weights[name] for name in self.decoder.state_dict()})
@@ -116,8 +116,10 @@ class IRAE(Bijection):
         of_holes = 1 if self.holes is None else self.holes.size_multiple
         return max(self.encoder.size_multiple, of_holes)
 
-    def change_holes(self, x: Tensor, condition: Tensor | None, *, inverse: bool = False) -> Tensor:
-        """The `HoleCoupling`'s part, ``B 3 H W`` to the same; nothing where there is none."""
+    def apply_mask_coupling(
+        self, x: Tensor, condition: Tensor | None, *, inverse: bool = False
+    ) -> Tensor:
+        """The `MaskedCoupling`'s part, ``B 3 H W`` to the same; nothing where there is none."""
         if self.holes is None:
             return x
         return self.holes.inverse(x, condition) if inverse else self.holes(x, condition)
@@ -129,19 +131,19 @@ class IRAE(Bijection):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
         given = self.flow_condition(condition)
-        x = self.change_holes(x, condition) - 0.5
+        x = self.apply_mask_coupling(x, condition) - 0.5
         return self.decoder.inverse(self.encoder(x, given), given) + 0.5
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Restored back to degraded: ``encoder⁻¹(decoder(restored))``."""
         given = self.flow_condition(condition)
         x = self.encoder.inverse(self.decoder(z - 0.5, given), given) + 0.5
-        return self.change_holes(x, condition, inverse=True)
+        return self.apply_mask_coupling(x, condition, inverse=True)
 
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        x, condition = self.change_holes(x, condition), self.flow_condition(condition)
+        x, condition = self.apply_mask_coupling(x, condition), self.flow_condition(condition)
         latents, encoded = self.encoder.forward_and_log_det(x - 0.5, condition)
         restored = self.decoder.inverse(latents, condition)
         _, decoded = self.decoder.forward_and_log_det(restored, condition)
@@ -150,7 +152,7 @@ class IRAE(Bijection):
     @torch.no_grad()
     def initialise(self, degraded: Tensor, condition: Tensor | None = None) -> None:
         """Set the encoder's ActNorms from a batch; under an identity start the decoder's too."""
-        x = self.change_holes(degraded, condition) - 0.5
+        x = self.apply_mask_coupling(degraded, condition) - 0.5
         initialise_actnorm(self.encoder, x, self.flow_condition(condition))
         if self.start == "identity":
-            self.mirror()
+            self.tie_decoder_to_encoder()

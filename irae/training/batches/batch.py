@@ -106,7 +106,7 @@ class BatchMaker:
         cache, augment, patch = self._cache, self._config.data.augment, self._config.data.patch
         which = random.choice(self._weights)
         numbers = cache.numbers(which, random.integer(0, cache.counts[which] - 1))
-        shrunk, down, right = random.chance(augment.shrink), random.uniform(), random.uniform()
+        shrunk, down, right = random.bernoulli(augment.shrink), random.uniform(), random.uniform()
         symmetry = random.integer(0, 7) if augment.flip else torch.zeros_like(numbers)
         kind, order = random.uniform(), random.permutation(3)
         saturation = random.uniform(0.3, 2.5)

@@ -15,7 +15,7 @@ from torchvision.utils import save_image
 from irae.data.folder import PictureSet, open_folder
 from irae.errors import ModelError, UsageError
 from irae.evaluation.information import measure as information
-from irae.evaluation.information.activations import OUTPUT, patches, run_stages
+from irae.evaluation.information.activations import OUTPUT, activations_of, patches
 from irae.evaluation.information.figures import can_draw, draw_information
 from irae.evaluation.information.measure import measure
 from irae.evaluation.information.probes import probe_psnr, recovery_psnr, train_decoder
@@ -85,7 +85,7 @@ def test_every_network_has_stages(name: str) -> None:
     network = small(name)
     x = torch.rand(2, 3, 32, 32)
     condition = condition_for(network, mask=torch.zeros(2, 1, 32, 32), sigma=25)
-    stages = run_stages(network, x, condition)
+    stages = activations_of(network, x, condition)
     with torch.no_grad():
         expected = network(x, condition)
     names = [stage.name for stage in stages]
@@ -107,13 +107,13 @@ def test_every_network_has_stages(name: str) -> None:
 @pytest.mark.parametrize("preset", sorted(NETWORKS["unet"].presets))
 def test_conditions_do_not_hide_stages(preset: str) -> None:
     options = {**NETWORKS["unet"].presets[preset], **SMALL["unet"]}
-    assert len(run_stages(small("unet", **options), torch.rand(1, 3, 32, 32), None)) == 13
+    assert len(activations_of(small("unet", **options), torch.rand(1, 3, 32, 32), None)) == 13
 
 
 def test_stages_of_a_plain_network_are_what_its_layers_compute() -> None:
     network = small("dncnn", batch_norm=False)
     x = torch.rand(1, 3, 16, 16)
-    stages = {stage.name: stage.parts[0] for stage in run_stages(network, x, None)}
+    stages = {stage.name: stage.parts[0] for stage in activations_of(network, x, None)}
     body: Any = network.body
     with torch.no_grad():
         one = F.relu(body.convolutions[0](x))
@@ -124,7 +124,9 @@ def test_stages_of_a_plain_network_are_what_its_layers_compute() -> None:
 
 
 def test_skips_are_what_the_rest_of_a_unet_still_needs() -> None:
-    stages = {s.name: s.parts for s in run_stages(small("unet"), torch.rand(1, 3, 32, 32), None)}
+    stages = {
+        s.name: s.parts for s in activations_of(small("unet"), torch.rand(1, 3, 32, 32), None)
+    }
     assert [part.shape[2] for part in stages["bottom, with skips"]] == [32, 16, 8, 4]
     assert [part.shape[2] for part in stages["bottom, no skips"]] == [4]
     assert [part.shape[2] for part in stages["up 1, with skips"]] == [32, 16, 8]
@@ -150,7 +152,7 @@ def test_the_exact_inverse_recovers_the_input_from_every_stage_of_a_flow(
     with torch.no_grad():
         # It changes its input, so that recovering is more than copying.
         assert recovery_psnr(network(x, condition), x) < 40
-    stages = run_stages(network, x, condition)
+    stages = activations_of(network, x, condition)
     assert len(stages) == 2 * len(network.encoder.levels)
     for stage in stages:
         assert sum(part.numel() for part in stage.parts) == x.numel()
@@ -161,7 +163,7 @@ def test_the_exact_inverse_recovers_the_input_from_every_stage_of_a_flow(
 
 def test_a_lifted_network_keeps_all_of_its_input_until_the_remainder_is_dropped() -> None:
     network, x = small("irae"), torch.rand(2, 3, 16, 16)
-    *streams, output = run_stages(network, x, None)
+    *streams, output = activations_of(network, x, None)
     assert [stage.name for stage in streams] == [
         "after coupling 1",
         "after coupling 2",
@@ -179,7 +181,7 @@ def test_a_lifted_network_keeps_all_of_its_input_until_the_remainder_is_dropped(
 
 def test_invdn_is_exact_until_it_drops_its_latent() -> None:
     x = torch.rand(2, 3, 32, 32)
-    *halvings, small_picture, output = run_stages(small("invdn"), x, None)
+    *halvings, small_picture, output = activations_of(small("invdn"), x, None)
     for stage in halvings:
         assert stage.recover is not None
         with torch.no_grad():
@@ -189,7 +191,7 @@ def test_invdn_is_exact_until_it_drops_its_latent() -> None:
 
 def test_methods_without_layers_have_no_stages() -> None:
     with pytest.raises(ModelError, match="NonLocalMeans is a method without layers"):
-        run_stages(NonLocalMeans(), torch.rand(1, 3, 16, 16), None)
+        activations_of(NonLocalMeans(), torch.rand(1, 3, 16, 16), None)
 
 
 def test_a_patch_is_all_that_belongs_to_it() -> None:

@@ -19,7 +19,7 @@ from irae.evaluation.speed.bench import (
     macs_per_pixel,
     named_model,
 )
-from irae.evaluation.speed.reference import published_form
+from irae.evaluation.speed.reference import reference_implementation
 from irae.models.checkpoints.irae_authors import read_authors_checkpoint
 from irae.models.networks.irae import IRAE, PRESETS
 from irae.models.networks.registry import NETWORKS
@@ -33,13 +33,15 @@ def test_the_rendition_gives_the_numbers_of_the_network(shared: Path) -> None:
     network.load_state_dict(state)
     x = torch.rand(2, 3, 24, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(published_form(network)(x), network(x), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            reference_implementation(network)(x), network(x), atol=1e-5, rtol=0
+        )
 
 
 def test_the_rendition_refuses_other_layers() -> None:
     for options in ({}, {**PRESETS["paper"], "condition_channels": 1}, {"mixing": "dense"}):
         with pytest.raises(ValueError, match="published form"):
-            published_form(
+            reference_implementation(
                 IRAE(
                     width=8,
                     depth=1,

@@ -1,4 +1,4 @@
-"""``irae bench``: speed and memory on this machine."""
+"""``irae speed``: speed and memory on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from irae.cli.options import Device
 from irae.errors import UsageError
 
 app = typer.Typer(
-    help="Measure speed and memory on this machine, side by side.\n\nExample: irae bench restore"
+    help="Measure speed and memory on this machine, side by side.\n\nExample: irae speed restore"
 )
 
 Models = Annotated[
@@ -41,7 +41,7 @@ def restore(
 ) -> None:
     """Time restoring one picture, beside peers and the published layers.
 
-    Example: irae bench restore --size 512x768
+    Example: irae speed restore --size 512x768
     """
     from irae.evaluation.speed import bench
     from irae.runtime import select_device
@@ -73,7 +73,7 @@ def train(
 ) -> None:
     """Time training steps, flows with plain autograd and with recomputed activations.
 
-    Example: irae bench train --batch 8 --size 64
+    Example: irae speed train --batch 8 --size 64
     """
     from irae.evaluation.speed import bench
     from irae.runtime import select_device

@@ -1,4 +1,4 @@
-"""The restorers of a batch: one per task, each loaded when the first picture needs it."""
+"""The pool of a batch: one per task, each loaded when the first picture needs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from irae.tasks import filling_task, task_names
 
 
 @dataclass(frozen=True)
-class Settings:
+class RestoreOptions:
     """What the user asked for, of all pictures of a batch; it can be sent to another process.
 
     Attributes:
@@ -56,7 +56,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Choice:
+class TaskDecision:
     """What is to be done to one picture.
 
     Attributes:
@@ -70,7 +70,7 @@ class Choice:
     why: str | None = None
 
 
-class Restorers:
+class ModelPool:
     """Finds the restorer of a task, and the task of a picture.
 
     Args:
@@ -78,7 +78,9 @@ class Restorers:
         notify: told in one line when memory ran out and tiles are made smaller.
     """
 
-    def __init__(self, settings: Settings, notify: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, settings: RestoreOptions, notify: Callable[[str], None] | None = None
+    ) -> None:
         self.settings = settings
         self._notify = notify
         self._loaded: dict[str, Restorer] = {}
@@ -123,7 +125,7 @@ class Restorers:
             self._checksums[task] = weights_checksum(restorer.model)
         return self._checksums[task]
 
-    def choose(self, job: Job, picture: Picture) -> Choice:
+    def choose(self, job: Job, picture: Picture) -> TaskDecision:
         """What is to be done to a picture: what was asked for, or else what it needs.
 
         Args:
@@ -132,13 +134,13 @@ class Restorers:
         """
         task = job.task or self.settings.task
         if job.mask is not None:
-            return Choice(filling_task().name, why=self._doubt(job.source, job.mask))
+            return TaskDecision(filling_task().name, why=self._doubt(job.source, job.mask))
         if task is not None:
-            return Choice(task)
+            return TaskDecision(task)
         if self.settings.model is not None:
-            return Choice(self.restorer_for("").task)
+            return TaskDecision(self.restorer_for("").task)
         found = inspect_read(job.source, picture)
-        return Choice(choose_task(found)[0], found.damage(), explain(found))
+        return TaskDecision(choose_task(found)[0], found.damage(), explain(found))
 
     def _doubt(self, source: Path, mask: Path) -> str | None:
         if self.settings.grow_mask or not has_soft_edges(mask):
