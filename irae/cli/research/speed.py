@@ -39,7 +39,7 @@ def restore(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Time restoring one picture, beside peers and the published layers.
+    """Time restoring one picture, beside peers.
 
     Example: irae speed restore --size 512x768
     """

@@ -17,14 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from irae.config import ModelSection, TrainingSection
 from irae.errors import UsageError
 from irae.evaluation.speed.peak_memory import peak_memory
-from irae.evaluation.speed.reference import reference_implementation
 from irae.flow.reversible import can_recompute, set_reversible
-from irae.flow.subnets import ActNormNetwork, set_network_dtype
+from irae.flow.subnets import set_network_dtype
 from irae.models.call import condition_for
 from irae.models.checkpoints.model_file import load_model
 from irae.models.inference.restoring_form import has_restoring_form
 from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.networks.irae import IRAE
 from irae.models.networks.registry import NETWORKS, build_network, resolve_options
 from irae.runtime import generator, network_dtype
 from irae.tasks.base import Batch
@@ -49,7 +47,7 @@ class Row:
 
     Attributes:
         model: its name, as it was asked for.
-        form: how it was run, such as ``restoring`` or ``published layers``.
+        form: how it was run, such as ``restoring`` or ``layers``.
         precision: ``fp32`` or ``bf16``.
         parameters: number of trained numbers.
         macs: multiply-adds per pixel of its convolutions.
@@ -59,7 +57,6 @@ class Row:
         rate: megapixels (restore) or patches (train) per second, at the median.
         memory: peak beyond what was held before, bytes; None where it cannot be told.
         speed: ``rate`` as a multiple of the reference's at this precision; None without it.
-        speedup: of ``rate`` over the published layers on the same weights in fp32, if measured.
         peak_share: multiply-adds a second, of what the machine reaches in one convolution that
             suits it; see `PEAK`.
     """
@@ -75,7 +72,6 @@ class Row:
     rate: float
     memory: int | None
     speed: float | None = None
-    speedup: float | None = None
     peak_share: float | None = None
 
 
@@ -149,12 +145,7 @@ def _condition(model: LoadedModel, x: Tensor) -> Tensor | None:
     return None if condition is None else condition.to(x.device).expand(len(x), -1, -1, -1)
 
 
-def _has_published_form(network: nn.Module) -> bool:
-    inner = [m for m in network.modules() if isinstance(m, ActNormNetwork)]
-    return isinstance(network, IRAE) and bool(inner) and not network.condition_channels
-
-
-def _restorers(name: str, x: Tensor, precision: str, device: torch.device) -> list[_Subject]:
+def _restorer(name: str, x: Tensor, precision: str, device: torch.device) -> _Subject:
     model = named_model(name).to(device)
     macs = macs_per_pixel(model)
     model.to(device, precision)
@@ -162,28 +153,13 @@ def _restorers(name: str, x: Tensor, precision: str, device: torch.device) -> li
     if model.takes_mask:
         mask = torch.zeros(1, 1, *x.shape[2:], dtype=torch.bool)
         mask[..., : x.shape[2] // 4, :] = True
-
-    def subject(form: str, run: Callable[[], object], kind: str = precision) -> _Subject:
-        return _Subject(name, form, kind, model.parameters, macs, run)
-
-    folded = has_restoring_form(model.network)
     sigma = 25.0 if model.takes_sigma else None
-    subjects = [
-        subject(
-            "restoring" if folded else "layers",
-            lambda: model.restore(x, mask, sigma=sigma, filled=mask is not None),
-        )
-    ]
-    if _has_published_form(model.network) and precision == "fp32":
-        plain = reference_implementation(model.network)  # type: ignore[arg-type]
-        given = x.to(device)
 
-        @torch.inference_mode()
-        def run() -> Tensor:
-            return plain(given)
+    def run() -> object:
+        return model.restore(x, mask, sigma=sigma, filled=mask is not None)
 
-        subjects.append(subject("published layers", run))
-    return subjects
+    form = "restoring" if has_restoring_form(model.network) else "layers"
+    return _Subject(name, form, precision, model.parameters, macs, run)
 
 
 def _trainers(
@@ -245,7 +221,7 @@ def bench_restore(
     """
     _check(rounds, height, width)
     x = torch.rand(1, 3, height, width, generator=generator(0))
-    subjects = [s for p in precisions for name in models for s in _restorers(name, x, p, device)]
+    subjects = [_restorer(name, x, p, device) for p in precisions for name in models]
     subjects += [_peak(max(1, height // 2), max(1, width // 2), p, device) for p in precisions]
     return _measure(subjects, rounds, height * width / 1e6, device)
 
@@ -314,11 +290,6 @@ def _measure(
         for s, rate in zip(subjects, rates, strict=True)
         if s.model == PEAK
     }
-    published = {
-        s.model: rate
-        for s, rate in zip(subjects, rates, strict=True)
-        if s.form == "published layers"
-    }
     return [
         Row(
             model=s.model,
@@ -332,7 +303,6 @@ def _measure(
             rate=rate,
             memory=peak,
             speed=rate / reference[s.precision] if s.precision in reference else None,
-            speedup=rate / published[s.model] if s.model in published else None,
             peak_share=rate * s.macs / peaks[s.precision] if s.precision in peaks else None,
         )
         for s, median, taken, rate, peak in zip(
@@ -351,7 +321,7 @@ def _wait(device: torch.device) -> None:
 def table(rows: Sequence[Row], unit: str) -> str:
     """Rows as a Markdown table; ``unit`` is that of the rate."""
     head = ["model", "form", "precision", "parameters", "MACs/pixel", "median s", "fastest to "
-            "slowest s", unit, "peak MB", f"x {REFERENCE}", "x published", "of peak"]  # fmt: skip
+            "slowest s", unit, "peak MB", f"x {REFERENCE}", "of peak"]  # fmt: skip
     lines = [head, ["---"] * len(head)]
     for r in rows:
         lines.append(
@@ -366,7 +336,6 @@ def table(rows: Sequence[Row], unit: str) -> str:
                 f"{r.rate:.3g}",
                 "" if r.memory is None else f"{r.memory / 1e6:.0f}",
                 "" if r.speed is None else f"{r.speed:.2f}",
-                "" if r.speedup is None else f"{r.speedup:.2f}",
                 "" if r.peak_share is None else f"{r.peak_share:.0%}",
             ]
         )
