@@ -1,7 +1,8 @@
-"""Files are written whole or not at all: beside their place, then renamed into it."""
+"""Files: written whole or not at all, and told apart by their checksums."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -38,3 +39,13 @@ def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files that a killed process left in ``folder``."""
     for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
         leftover.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal; the file is read in pieces.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

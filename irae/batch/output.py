@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from irae.batch.remote import Files, file_sha256, file_stamp, is_url, open_url, store_errors
+from irae.batch.remote import Files, file_stamp, is_url, open_url, store_errors
 from irae.errors import PictureError, UsageError
-from irae.writing import write_atomically
+from irae.writing import file_sha256, write_atomically
 
 MANIFEST = "irae-manifest"
 """What the names of all manifests begin with."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import re
 import secrets
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 from irae.errors import PictureError, UsageError
 from irae.imaging.io.encode import PICTURE_SUFFIXES
+from irae.writing import file_sha256 as file_sha256  # For manifest and pipeline.
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -75,16 +75,6 @@ def local_path(name: str) -> Path | None:
     protocols = file_system.protocol
     names = (protocols,) if isinstance(protocols, str) else protocols
     return Path(path) if "file" in names else None
-
-
-def file_sha256(path: Path) -> str:
-    """The checksum of a file's bytes, hexadecimal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_stamp(path: Path) -> str | None:

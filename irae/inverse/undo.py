@@ -20,8 +20,7 @@ from irae.inverse import residual
 from irae.inverse.file_metadata import fill_pixels, other_tags, strip_pixels
 from irae.inverse.residual import Codes, DamagedError
 from irae.inverse.sidecar import Header, Original, bare_name, join, sidecar_path, split
-from irae.models.checkpoints.checksums import file_checksum
-from irae.writing import write_atomically
+from irae.writing import file_sha256, write_atomically
 
 _FILE_BYTES = 1 << 26
 """No original file is larger than this and 16 bytes for each of its pixels."""
@@ -62,7 +61,7 @@ def make_sidecar(source: Path, restored: Path) -> bytes:
     data = source.read_bytes()
     original, result = read_picture(source), read_picture(restored)
     checksum = hashlib.sha256(data).hexdigest()
-    if hashlib.sha256(source.read_bytes()).hexdigest() != checksum:
+    if file_sha256(source) != checksum:
         raise PictureError(f"{source}: was changed while it was read; run it again")
     about = Original(
         name=bare_name(source.name, original.layout.format),
@@ -75,7 +74,7 @@ def make_sidecar(source: Path, restored: Path) -> bytes:
         irae=__version__,
         method="file",
         original=about,
-        restored_sha256=file_checksum(restored),
+        restored_sha256=file_sha256(restored),
         restored_pixels=pixels_checksum(result),
         sections={},
     )
@@ -135,7 +134,7 @@ def undo(restored: Path, *, sidecar: Path | None = None) -> Undone:
     header, sections = split(data, str(place))
     result = read_picture(restored)
     # Either will do: a JPEG decoder may differ from the one that was there, and tags may be added.
-    same_file = file_checksum(restored) == header.restored_sha256
+    same_file = file_sha256(restored) == header.restored_sha256
     if not same_file and pixels_checksum(result) != header.restored_pixels:
         raise PictureError(
             f"{restored}: its pixels are not those that {place} was written for;"

@@ -31,6 +31,7 @@ from irae.tasks import get_task, task_names
 from irae.tasks.base import Degradation
 from irae.tasks.inpaint import IRREGULAR, MaskFolder
 from irae.tasks.schema import DegradationSection, Level
+from irae.writing import file_sha256
 
 # Steps of a schedule whose end is set by the clock, until the speed is known.
 ENDLESS = 10**8
@@ -239,7 +240,7 @@ class Cell:
             found["clipped"] = True
         path = self.checkpoint_path()
         if path is not None and path.is_file():
-            found["content"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found["content"] = file_sha256(path)
         if self.checkpoint is None:
             assert self.config.budget is not None
             run = self.run_config.model_dump(mode="json")

@@ -10,7 +10,7 @@ import torch
 from irae.errors import ModelError
 from irae.models.checkpoints.model_file import packaged_models
 from irae.models.loaded import LoadedModel
-from irae.writing import write_atomically
+from irae.writing import file_sha256, write_atomically
 
 CHECKSUMS = "checksums.txt"
 """Beside the packaged weights: a line ``SHA256  NAME`` for each, as ``sha256sum`` reads it."""
@@ -23,12 +23,6 @@ def weights_checksum(model: LoadedModel) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def file_checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def recorded_checksums(folder: Path) -> dict[str, str]:
@@ -47,7 +41,7 @@ def recorded_checksums(folder: Path) -> dict[str, str]:
 
 def write_checksums(folder: Path) -> None:
     """Record the checksums of all weights in a folder."""
-    rows = [f"{file_checksum(path)}  {path.name}" for path in sorted(folder.glob("*.safetensors"))]
+    rows = [f"{file_sha256(path)}  {path.name}" for path in sorted(folder.glob("*.safetensors"))]
     text = "".join(f"{row}\n" for row in rows)
     write_atomically(folder / CHECKSUMS, lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -68,7 +62,7 @@ def check_packaged_weights() -> dict[str, str | None]:
             found[name] = f"{path}: missing; install irae again"
         elif file not in recorded:
             found[name] = f"{path}: not one of the packaged weights; move it elsewhere"
-        elif file_checksum(path) != recorded[file]:
+        elif file_sha256(path) != recorded[file]:
             found[name] = f"{path}: changed since it was packaged; install irae again"
         else:
             found[name] = None

@@ -13,18 +13,18 @@ from irae.models.checkpoints import checksums
 from irae.models.checkpoints.checksums import (
     CHECKSUMS,
     check_packaged_weights,
-    file_checksum,
     recorded_checksums,
     weights_checksum,
     write_checksums,
 )
 from irae.models.checkpoints.model_file import load_model, packaged_models
+from irae.writing import file_sha256
 
 
 def test_the_record_is_that_of_the_packaged_weights() -> None:
     paths = packaged_models()
     folder = next(iter(paths.values())).parent
-    assert recorded_checksums(folder) == {p.name: file_checksum(p) for p in paths.values()}
+    assert recorded_checksums(folder) == {p.name: file_sha256(p) for p in paths.values()}
     assert set(check_packaged_weights().values()) == {None}
 
 
