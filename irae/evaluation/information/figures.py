@@ -1,22 +1,34 @@
-"""A picture of what was found about information; needs matplotlib (extra ``report``)."""
+"""Pictures of what was found about information; needs matplotlib (extra ``report``).
+
+What draws on given axes is shared: ``irae information`` makes one PNG of it, the page of a
+benchmark an SVG of each.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from irae.evaluation.information.results import Information, ModelResult
 from irae.writing import write_atomically
+
+if TYPE_CHECKING:
+    from irae.evaluation.information.results import Information
 
 PNG_NAME = "information.png"
 
-_BLUE, _ORANGE, _GREEN = "#1f77b4", "#d95f02", "#1b9e77"
+# Of Okabe and Ito's colours, which colour-blind readers can tell apart.
+_PROBE, _KSG, _MINE = "#e8590c", "#0072b2", "#009e73"
+_ESTIMATES = (("ksg", "KSG", "o", _KSG), ("mine", "MINE", "s", _MINE))
 
 
 def can_draw() -> bool:
     """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def draw_information(found: Information, folder: Path) -> Path:
@@ -27,50 +39,94 @@ def draw_information(found: Information, folder: Path) -> Path:
 
     Raises:
         ImportError: matplotlib is not installed, see `can_draw`.
+        OSError: the file cannot be written.
     """
     # Not pyplot: no window, no state shared with whoever imported this.
     from matplotlib.figure import Figure
 
-    count = len(found.models) + 1
+    content = found.to_dict()
+    heights = [4.2, *(4.8 for _ in found.models)]
     longest = max(len(model.stages) for model in found.models)
-    figure = Figure(figsize=(max(7.0, 3 + 0.6 * longest), 4.2 * count), layout="constrained")
-    axes = figure.subplots(count, 1, squeeze=False)[:, 0]
-    _draw_validation(axes[0], found)
-    for axis, model in zip(axes[1:], found.models, strict=True):
-        _draw_model(axis, model, found)
+    figure = Figure(figsize=(max(7.0, 0.9 * longest), sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    parts[0].suptitle(f"Estimators on Gaussians, {found.samples} samples")
+    draw_validation(parts[0].subplots(), content["validation"])
+    for part, model in zip(parts[1:], content["models"], strict=True):
+        name = f"{Path(model['model']).name} ({model['network']}), noise {content['noise']:g}"
+        part.suptitle(name, parse_math=False)
+        upper, lower = part.subplots(2, 1, sharex=True)
+        draw_stages(upper, lower, model)
+        # No table stands beside this picture, and models are compared by it.
+        for place, stage in enumerate(model["stages"]):
+            where = (place, stage["probe_psnr"])
+            text = f"{stage['probe_psnr']:.1f}"
+            upper.annotate(text, where, (0, 8), textcoords="offset points", ha="center")
+        upper.margins(y=0.3)
+        lower.set_ylim(0, 1.1 * content["ceiling"])
     path = folder / PNG_NAME
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=100))
     return path
 
 
-def _draw_validation(axis: Any, found: Information) -> None:
-    true = [row["true"] for row in found.validation]
-    axis.plot([0, max(true)], [0, max(true)], color="0.6", linewidth=1, label="exact")
-    for key, marker, colour in (("ksg", "o", _ORANGE), ("mine", "^", _GREEN)):
-        estimates = [row[key] for row in found.validation]
-        axis.plot(true, estimates, marker, color=colour, fillstyle="none", label=key.upper())
-    axis.set_xlabel("true mutual information, nats")
-    axis.set_ylabel("estimate, nats")
-    axis.set_title(f"Estimators on Gaussians, {found.samples} samples")
-    axis.legend()
+def draw_validation(axes: Any, rows: Sequence[dict[str, Any]], ink: str = "0.4") -> None:
+    """Estimated against true mutual information of Gaussians, in nats.
+
+    Args:
+        axes: of matplotlib, empty, alone in its figure or part of one.
+        rows: ``validation`` of ``information.json``, one or more; an estimate may be None.
+        ink: colour of the line of exact estimates.
+    """
+    top = max(float(row["true"]) for row in rows) * 1.08 or 1.0
+    axes.plot([0, top], [0, top], color=ink, lw=1, label="exact")
+    for key, label, marker, colour in _ESTIMATES:
+        known = [(row["true"], row[key]) for row in rows if row.get(key) is not None]
+        if known:
+            axes.plot(*zip(*known, strict=True), marker, ls="", color=colour, label=label)
+    axes.set_xlabel("true mutual information (nats)")
+    axes.set_ylabel("estimate (nats)")
+    legend(axes.figure, [axes])
 
 
-def _draw_model(axis: Any, model: ModelResult, found: Information) -> None:
-    stages = model.stages
-    places = range(len(stages))
-    colours = [_BLUE if stage.probe == "exact inverse" else "#9ecae1" for stage in stages]
-    axis.bar(places, [stage.probe_psnr for stage in stages], color=colours, width=0.7)
-    for place, stage in enumerate(stages):
-        axis.text(place, stage.probe_psnr, f"{stage.probe_psnr:.1f}", ha="center", va="bottom")
-    axis.set_ylim(0, max(40.0, 1.12 * max(stage.probe_psnr for stage in stages)))
-    axis.set_ylabel("input recovered, dB\n(dark: exact inverse)", color=_BLUE)
-    axis.set_xticks(list(places), [stage.stage for stage in stages], rotation=30, ha="right")
-    other = axis.twinx()
-    for key, marker, colour in (("ksg", "o", _ORANGE), ("mine", "^", _GREEN)):
-        estimates = [getattr(stage, key) for stage in stages]
-        other.plot(places, estimates, f"{marker}-", color=colour, label=key.upper())
-        other.axhline(model.identity[key], color=colour, linewidth=1, linestyle=":")
-    other.set_ylim(0, 1.1 * found.settings.ceiling)
-    other.set_ylabel(f"mutual information, nats\n(noise {found.settings.noise:g})")
-    other.legend(loc="upper left", bbox_to_anchor=(1.16, 1), title="dotted:\nthe input itself")
-    axis.set_title(f"{Path(model.model).name} ({model.network})")
+def draw_stages(upper: Any, lower: Any, model: dict[str, Any]) -> None:
+    """What is left of the picture and of the noise, stage by stage.
+
+    Args:
+        upper: axes of matplotlib for the PSNR of the probes, in dB; where a decoder was trained
+            for it, it has a ring.
+        lower: axes below for the mutual information, in nats; dotted what the input itself has.
+        model: one of ``models`` of ``information.json``; any number may be None.
+    """
+    stages = model["stages"]
+    names = [str(stage["stage"]) for stage in stages]
+    lines = [(lower, *estimate) for estimate in _ESTIMATES]
+    for axes, key, label, marker, colour in [(upper, "probe_psnr", "probe", "o", _PROBE), *lines]:
+        known = [(i, s[key]) for i, s in enumerate(stages) if s.get(key) is not None]
+        if known:
+            axes.plot(*zip(*known, strict=True), marker=marker, color=colour, label=label)
+    decoded = [
+        (place, stage["probe_psnr"])
+        for place, stage in enumerate(stages)
+        if stage.get("probe") == "trained decoder" and stage.get("probe_psnr") is not None
+    ]
+    if decoded:
+        ring = {"ls": "", "ms": 11, "mfc": "none", "color": _PROBE, "label": "trained decoder"}
+        upper.plot(*zip(*decoded, strict=True), "o", **ring)
+    for key, _, _, colour in _ESTIMATES:
+        level = (model.get("identity") or {}).get(key)
+        if level is not None:
+            lower.axhline(level, color=colour, lw=1.4, ls=":", label="the input itself")
+    upper.set_ylabel("probe PSNR (dB)")
+    lower.set_ylabel("information (nats)")
+    lower.set_xticks(range(len(stages)), names, rotation=30, ha="right")
+    legend(upper.figure, [upper, lower], columns=3)
+
+
+def legend(figure: Any, grid: Sequence[Any], columns: int = 6) -> None:
+    """One legend below all axes of a figure or a part of one; each name is listed once."""
+    found = {
+        label: handle
+        for axes in grid
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    columns = min(columns, len(found))
+    figure.legend(found.values(), found, loc="outside lower center", ncols=columns, frameon=False)

@@ -47,6 +47,11 @@ class Shown:
     error: str | None = None
     psnr: float | None = None
 
+    @property
+    def score(self) -> str:
+        """The PSNR as text; empty where it is not known."""
+        return "" if self.psnr is None else f"{self.psnr:.2f} dB"
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -65,6 +70,21 @@ class Strip:
     window: tuple[float, float]
     window_share: tuple[float, float]
     size: tuple[int, int]
+
+    @property
+    def title(self) -> str:
+        """Picture, data set and damage."""
+        return f"{self.picture}, {self.section.dataset}, {self.level.name}"
+
+    @property
+    def after(self) -> int:
+        """Which of `shown` the damaged picture is compared with first.
+
+        An entry of ours if there is one, else the last.
+        """
+        names = [shown.name for shown in self.shown]
+        ours = {cell["model"] for cell in self.level.cells if cell["network"] == "irae"}
+        return next((i for i, x in enumerate(names) if i > 1 and x in ours), len(names) - 1)
 
     @property
     def bytes(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from irae.evaluation.information.figures import draw_stages, draw_validation, legend
 from irae.evaluation.report.summary import Section, standings, verdicts
 from irae.evaluation.results import heading
 from irae.tasks import get_task
@@ -33,15 +34,6 @@ class Plot:
     light: str
     dark: str
     alternative: str
-
-
-def available() -> bool:
-    """Whether matplotlib is installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def section_plots(section: Section) -> list[Plot]:
@@ -143,7 +135,7 @@ def _scatter(section: Section, key: str, label: str) -> Plot | None:
                     axes.axhline(y, color=colour, ls="--", lw=1.4, label=f"{model} (none)")
             axes.margins(0.15)
         _label(grid, label, "PSNR (dB)")
-        _legend(figure, grid)
+        legend(figure, grid)
         return figure
 
     words = "; ".join(
@@ -175,7 +167,7 @@ def _curves(section: Section) -> Plot:
             axes.set_xticks(where, [f"{x.level}" for x in section.levels])
             axes.set_xlabel(get_task(section.task).axis)
             axes.set_ylabel(heading(measure) + ("" if measure == "ssim" else " (dB)"))
-        _legend(figure, grid)
+        legend(figure, grid)
         return figure
 
     names = ", ".join(heading(measure) for measure in measures)
@@ -198,17 +190,6 @@ def _label(grid: Sequence[Any], x: str, y: str) -> None:
     for axes in grid:
         axes.set_xlabel(x)
     grid[0].set_ylabel(y)
-
-
-def _legend(figure: Any, grid: Sequence[Any]) -> None:
-    found = {
-        label: handle
-        for axes in grid
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        found.values(), found, loc="outside lower center", ncols=min(6, len(found)), frameon=False
-    )
 
 
 def _both(title: str, draw: Callable[[Any, str], Any], alternative: str) -> Plot:
@@ -265,35 +246,21 @@ def _render(draw: Callable[[Any, str], Any]) -> str:
 
 
 def validation_plot(rows: Sequence[dict[str, Any]]) -> Plot | None:
-    """Estimated against true mutual information of Gaussians."""
+    """Estimated against true mutual information of Gaussians; None without rows."""
     if not rows:
         return None
 
     def draw(plt: Any, ink: str) -> Any:
         figure, axes = plt.subplots(figsize=(4.8, 4.2))
-        top = max(float(row["true"]) for row in rows) * 1.08 or 1.0
-        axes.plot([0, top], [0, top], color=ink, lw=1, label="exact")
-        for key, label, marker, colour in (
-            ("ksg", "KSG", "o", _COLOURS[0]),
-            ("mine", "MINE", "s", _COLOURS[1]),
-        ):
-            known = [(r["true"], r[key]) for r in rows if r.get(key) is not None]
-            if known:
-                axes.plot(*zip(*known, strict=True), marker, ls="", color=colour, label=label)
-        axes.set_xlabel("true mutual information (nats)")
-        axes.set_ylabel("estimate (nats)")
-        _legend(figure, [axes])
+        draw_validation(axes, rows, ink)
         return figure
 
-    return _both(
-        "Estimators on correlated Gaussians, whose mutual information is known",
-        draw,
-        "The same numbers as in the table of the validation.",
-    )
+    title = "Estimators on correlated Gaussians, whose mutual information is known"
+    return _both(title, draw, "The same numbers as in the table of the validation.")
 
 
 def stages_plot(model: dict[str, Any]) -> Plot | None:
-    """What is left of the picture and of the noise, stage by stage."""
+    """What is left of the picture and of the noise, stage by stage; None without stages."""
     stages = model["stages"]
     if not stages:
         return None
@@ -302,21 +269,8 @@ def stages_plot(model: dict[str, Any]) -> Plot | None:
         del ink
         width = max(5.2, 0.9 * len(stages))
         figure, (upper, lower) = plt.subplots(2, 1, figsize=(width, 4.6), sharex=True)
-        for axes, key, label, colour, marker in (
-            (upper, "probe_psnr", "probe", _OURS, "o"),
-            (lower, "ksg", "KSG", _COLOURS[0], "o"),
-            (lower, "mine", "MINE", _COLOURS[1], "s"),
-        ):
-            known = [(i, s[key]) for i, s in enumerate(stages) if s.get(key) is not None]
-            if known:
-                axes.plot(*zip(*known, strict=True), marker=marker, color=colour, label=label)
-        upper.set_ylabel("probe PSNR (dB)")
-        lower.set_ylabel("information (nats)")
-        names = [str(stage["stage"]) for stage in stages]
-        lower.set_xticks(range(len(stages)), names, rotation=30, ha="right")
-        _legend(figure, [upper, lower])
+        draw_stages(upper, lower, model)
         return figure
 
-    return _both(
-        f"{model['model']}, stage by stage", draw, "The same numbers as in the table of this model."
-    )
+    title = f"{model['model']}, stage by stage"
+    return _both(title, draw, "The same numbers as in the table of this model.")

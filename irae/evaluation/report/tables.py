@@ -1,27 +1,23 @@
-"""The tables of a benchmark as CSV, Markdown and LaTeX."""
+"""What the tables of a benchmark say, as data that is not yet marked up."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from irae.evaluation.report.statistics import METHOD, Interval
+from irae.evaluation.report.statistics import Interval
 from irae.evaluation.report.summary import (
-    JUDGED,
     BaselineComparison,
     Cell,
-    Level,
     Ranking,
     Section,
     input_score,
     standings,
     verdicts,
 )
-from irae.evaluation.results import decimals, format_score, heading, markdown_table
+from irae.evaluation.results import decimals, format_score, heading
 from irae.tasks.protocols import PROTOCOLS
 
 TIED = "≈"
@@ -30,8 +26,16 @@ READING = (
     " does not count, corrected over the column). Behind a mean, its interval. The interval of a"
     " mean is mostly that pictures differ; models are compared by their differences."
 )
-COST_HEADER = ("model", "network", "parameters", "MACs per pixel", "s per MP", "peak memory")
-VERDICT_HEADER = (
+_COSTS = (
+    "model",
+    "network",
+    "parameters",
+    "MACs per pixel",
+    "s per MP",
+    "peak memory",
+    "training",
+)
+_VERDICTS = (
     "where",
     "entry",
     "best baseline",
@@ -41,6 +45,44 @@ VERDICT_HEADER = (
     "p",
     "verdict",
 )
+# Of the tables on information: the key, and how its value is written.
+_VALIDATION = {
+    "dimension": "{}", "rho": "{:.2f}", "true": "{:.3f}", "ksg": "{:.3f}", "mine": "{:.3f}",
+}  # fmt: skip
+_STAGE = {
+    "stage": "{}", "probe_psnr": "{:.2f}", "probe": "{}", "ksg": "{:.3f}", "mine": "{:.3f}",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table says, not yet marked up.
+
+    Attributes:
+        caption: what it shows.
+        header: one text per column.
+        rows: the name of a row, then its cells: texts, or `ScoreCell` in a table of scores.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class ScoreCell:
+    """One model in one column.
+
+    Attributes:
+        mean: over the pictures; ``-`` where it is not known.
+        interval: both ends, or empty.
+        best, tied: as in `Ranking`.
+    """
+
+    mean: str
+    interval: str = ""
+    best: bool = False
+    tied: bool = False
 
 
 def interval_text(measure: str, interval: Interval) -> str:
@@ -83,19 +125,6 @@ def cost_cells(section: Section) -> list[Cell]:
     return list(first.values())
 
 
-def cost_row(cell: Cell) -> list[str]:
-    """The columns of `COST_HEADER`; the time is of the first level of its table."""
-    cost = cell["cost"]
-    return [
-        str(cell["model"]),
-        str(cell["network"]),
-        f"{cost['parameters']:,}" if cost.get("parameters") else "none",
-        si_text(cost.get("macs_per_pixel")),
-        si_text(cost.get("seconds_per_megapixel")),
-        si_text(cost.get("peak_memory"), "B"),
-    ]
-
-
 def training_text(cell: Cell) -> str:
     """How the model came to its weights."""
     trained = cell.get("trained")
@@ -114,8 +143,13 @@ def protocol_text(section: Section) -> str:
     return f"Protocol {section.protocol}: {known.summary}." if known else ""
 
 
-def verdict_row(verdict: BaselineComparison) -> list[str]:
-    """The columns of `VERDICT_HEADER`."""
+def verdict_table(found: Sequence[Section], measure: str) -> Table:
+    """Every entry of irae against the best baseline; without rows where there is none."""
+    rows = [_verdict_row(verdict) for verdict in verdicts(found, measure)]
+    return Table(heading(measure), _VERDICTS, rows)
+
+
+def _verdict_row(verdict: BaselineComparison) -> list[str]:
     where = f"{verdict.section.dataset}, {verdict.section.task}, {verdict.level.title}"
     if verdict.section.measured_on == "Y":
         where += ", luma"
@@ -131,155 +165,59 @@ def verdict_row(verdict: BaselineComparison) -> list[str]:
     ]
 
 
-def csv_report(found: Sequence[Section]) -> str:
-    """One row per data set, damage, model and measure."""
-    rows = [
-        _csv_row(section, level, measure, cell, standing)
-        for section in found
-        for level in section.levels
-        for measure in section.measures
-        for standing in [standings(level, measure)]
-        for cell in level.cells
-        if cell["model"] in standing
-    ]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]) if rows else ["dataset"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
-
-
-def _csv_row(
-    section: Section, level: Level, measure: str, cell: Cell, standing: dict[str, Ranking]
-) -> dict[str, Any]:
-    mine = standing[cell["model"]]
-    before = input_score(level, measure)
-    trained = cell.get("trained") or {}
-    against = mine.against_best
-    return {
-        "dataset": section.dataset,
-        "task": section.task,
-        "protocol": section.protocol,
-        "measured_on": section.measured_on,
-        "level": level.name,
-        "pictures": len(level.pictures),
-        "model": cell["model"],
-        "network": cell["network"],
-        "measure": measure,
-        "input": None if before is None else before.mean,
-        "mean": mine.score.mean,
-        "low": mine.score.low,
-        "high": mine.score.high,
-        "best": int(mine.best),
-        "tied": int(mine.tied),
-        "p_against_best": None if against is None else against.p,
-        "training": training_text(cell),
-        "steps": trained.get("steps"),
-        "seconds": trained.get("seconds"),
-        "parameters": cell["cost"].get("parameters"),
-        "macs_per_pixel": cell["cost"].get("macs_per_pixel"),
-        "seconds_per_megapixel": cell["cost"].get("seconds_per_megapixel"),
-        "peak_memory": cell["cost"].get("peak_memory"),
-    }
-
-
-def markdown_report(found: Sequence[Section], settings: Sequence[str]) -> str:
-    """All tables.
-
-    Args:
-        found: what was measured.
-        settings: lines about machine and versions.
-    """
-    lines = ["# Benchmark", "", *(f"- {_markdown(line)}" for line in settings), "", METHOD, ""]
-    lines += [READING, ""]
-    for measure in JUDGED:
-        if judged := verdicts(found, measure):
-            title = f"## Entries of irae against the best baseline, {heading(measure)}"
-            body = [[_markdown(text) for text in verdict_row(each)] for each in judged]
-            lines += [title, "", markdown_table(VERDICT_HEADER, body), ""]
-    for section in found:
-        lines += [f"## {_markdown(section.title)}", "", protocol_text(section), ""]
-        for measure in section.measures:
-            header = [heading(measure), *(_markdown(x.title) for x in section.levels)]
-            lines += [markdown_table(header, _body(section, measure, _MARKDOWN)), ""]
-        body = [
-            [_markdown(text) for text in (*cost_row(cell), training_text(cell))]
-            for cell in cost_cells(section)
-        ]
-        lines += [markdown_table([*COST_HEADER, "training"], body), ""]
-    return "\n".join(lines)
-
-
-def latex_report(found: Sequence[Section]) -> str:
-    """One table per section and measure; needs the package booktabs."""
-    lines = [
-        "% Needs \\usepackage{booktabs}.",
-        *(f"% {part}" for part in METHOD.replace(". ", ".\n").split("\n")),
-    ]
-    for section in found:
-        for measure in section.measures:
-            columns = [f"{_latex(x.name)} ($n={len(x.pictures)}$)" for x in section.levels]
-            body = _body(section, measure, _LATEX)
-            caption = (
-                f"{heading(measure)}, {section.title}. Mean over $n$ pictures with its 95"
-                " % bootstrap interval; bold: best; ≈: tied with the best (Wilcoxon"
-                " signed-rank, Holm-corrected)."
-            )
-            lines += [
-                "",
-                "\\begin{table}",
-                "  \\centering",
-                f"  \\caption{{{_latex(caption, keep='$')}}}",
-                f"  \\begin{{tabular}}{{l{'r' * len(columns)}}}",
-                "    \\toprule",
-                f"    {' & '.join(['model', *columns])} \\\\",
-                "    \\midrule",
-                *(f"    {' & '.join(row)} \\\\" for row in body),
-                "    \\bottomrule",
-                "  \\end{tabular}",
-                "\\end{table}",
-            ]
-    return "\n".join(lines) + "\n"
-
-
-# How a table is written: text, bold, mark of a tie, interval.
-_MARKDOWN = (lambda text: _markdown(text), "**{}**", f" {TIED}", " ({})")
-_LATEX = (lambda text: _latex(text), "\\textbf{{{}}}", " $\\approx$", " {{\\small({})}}")
-
-
-def _body(section: Section, measure: str, style: Any) -> list[list[str]]:
-    """Rows of one measure: the damaged pictures, then every model."""
-    escape, bold, tie, around = style
+def score_table(section: Section, measure: str) -> Table:
+    """One measure at every level: the damaged pictures, then every model."""
     before = [input_score(level, measure) for level in section.levels]
-    rows = [["damaged", *(format_score(measure, x.mean if x else None) for x in before)]]
     columns = [standings(level, measure) for level in section.levels]
+    damaged = [ScoreCell(format_score(measure, x.mean if x else None)) for x in before]
+    rows = [["damaged", *damaged]]
     for model in section.models:
-        row = [escape(model)]
-        for column in columns:
-            if (standing := column.get(model)) is None:
-                row.append("-")
-                continue
-            text = format_score(measure, standing.score.mean)
-            text = bold.format(text) if standing.best else text + tie * standing.tied
-            interval = interval_text(measure, standing.score)
-            row.append(text + (around.format(interval) if interval else ""))
-        rows.append(row)
-    return rows
+        rows.append([model, *(_score_cell(measure, column.get(model)) for column in columns)])
+    unit = "" if measure == "ssim" else " (dB)"
+    caption = f"{heading(measure)}{unit}, mean over the pictures and its interval"
+    return Table(caption, ["model", *(level.title for level in section.levels)], rows)
 
 
-def _markdown(text: str) -> str:
-    flat = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", flat)
+def _score_cell(measure: str, standing: Ranking | None) -> ScoreCell:
+    if standing is None:
+        return ScoreCell("-")
+    mean = format_score(measure, standing.score.mean)
+    return ScoreCell(mean, interval_text(measure, standing.score), standing.best, standing.tied)
 
 
-_LATEX_SPECIAL = {
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "≈": "$\\approx$",
-    **{each: f"\\{each}" for each in "&%$#_{}"},
-}
+def cost_table(section: Section) -> Table:
+    """What each model costs, at the first level it was measured at, and how it was trained."""
+    caption = f"Cost and training, at {section.levels[0].name}"
+    return Table(caption, _COSTS, [_cost_row(cell) for cell in cost_cells(section)])
 
 
-def _latex(text: str, keep: str = "") -> str:
-    return "".join(x if x in keep else _LATEX_SPECIAL.get(x, x) for x in " ".join(text.split()))
+def _cost_row(cell: Cell) -> list[str]:
+    cost = cell["cost"]
+    return [
+        str(cell["model"]),
+        str(cell["network"]),
+        f"{cost['parameters']:,}" if cost.get("parameters") else "none",
+        si_text(cost.get("macs_per_pixel")),
+        si_text(cost.get("seconds_per_megapixel")),
+        si_text(cost.get("peak_memory"), "B"),
+        training_text(cell),
+    ]
+
+
+def validation_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """``validation`` of ``information.json``; ``-`` for a number that is not known."""
+    header = ["dimension", "correlation", "true (nats)", "KSG", "MINE"]
+    body = [_texts(row, _VALIDATION) for row in rows]
+    return Table("Validation of the estimators on Gaussians", header, body)
+
+
+def stage_table(model: dict[str, Any]) -> Table:
+    """One of ``models`` of ``information.json``; ``-`` for what is not known."""
+    header = ["stage", "probe PSNR (dB)", "probe", "KSG (nats)", "MINE (nats)"]
+    body = [_texts(stage, _STAGE) for stage in model["stages"]]
+    return Table(f"Stages of {model['model']}", header, body)
+
+
+def _texts(row: dict[str, Any], forms: dict[str, str]) -> list[str]:
+    values = ((row.get(key), form) for key, form in forms.items())
+    return ["-" if value is None else form.format(value) for value, form in values]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from irae.evaluation.benchmark.results_file import RESULTS_NAME, read_results
 from irae.evaluation.report.html_page import html_report
 from irae.evaluation.report.pictures import strips
 from irae.evaluation.report.summary import Cell, sections
-from irae.evaluation.report.tables import csv_report, latex_report, markdown_report
+from irae.evaluation.report.text_files import csv_report, latex_report, markdown_report
 from irae.writing import write_atomically
 
 INFORMATION_NAME = "information.json"
@@ -24,7 +24,7 @@ def write_reports(folder: Path) -> list[Path]:
 
     They are made anew from ``results.jsonl`` and replace those of an earlier call. The page holds
     sample pictures where the cells have them, plots where matplotlib is installed, and a section
-    on information where ``information.json`` lies in the folder.
+    on information where ``information.json`` lies in the folder. Only the page needs Jinja2.
 
     Args:
         folder: of the benchmark.
@@ -34,6 +34,7 @@ def write_reports(folder: Path) -> list[Path]:
 
     Raises:
         DataError: the results or the information cannot be read, or no cell is finished.
+        UsageError: Jinja2 is not installed; the tables are written, the page is not.
         OSError: a file cannot be written.
     """
     cells = read_results(folder / RESULTS_NAME)
@@ -43,16 +44,17 @@ def write_reports(folder: Path) -> list[Path]:
     found = sections(cells)
     settings = [*_settings(cells, "machine"), *_settings(cells, "versions")]
     shown, left_out = strips(folder, found)
-    contents = {
-        "results.csv": csv_report(found),
-        "results.md": markdown_report(found, settings),
-        "results.tex": latex_report(found),
-        "report.html": html_report(found, settings, shown, left_out, information),
+    # Each is written before the next is made: the page alone may fail, for want of Jinja2.
+    reports: dict[str, Callable[[], str]] = {
+        "results.csv": lambda: csv_report(found),
+        "results.md": lambda: markdown_report(found, settings),
+        "results.tex": lambda: latex_report(found),
+        "report.html": lambda: html_report(found, settings, shown, left_out, information),
     }
-    for name, text in contents.items():
-        save = partial(Path.write_text, data=text, encoding="utf-8", newline="\n")
+    for name, report in reports.items():
+        save = partial(Path.write_text, data=report(), encoding="utf-8", newline="\n")
         write_atomically(folder / name, save)
-    return [folder / name for name in contents]
+    return [folder / name for name in reports]
 
 
 def _read_information(path: Path) -> dict[str, Any] | None:

@@ -20,11 +20,11 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 from torchvision.utils import save_image
 
-from irae.errors import DataError
+from irae.errors import DataError, UsageError
 from irae.evaluation.benchmark.results_file import read_results
+from irae.evaluation.information.figures import can_draw, draw_stages
 from irae.evaluation.report import pictures as report_pictures
 from irae.evaluation.report import plots as report_plots
-from irae.evaluation.report.html_page import Html, tag
 from irae.evaluation.report.summary import sections, standings, verdicts
 from irae.evaluation.report.write import write_reports
 from irae.imaging.degrade import add_noise
@@ -358,8 +358,8 @@ def test_the_page_is_self_contained_and_escaped(reports: dict[str, str]) -> None
     assert all(each.startswith(("data:", "#")) for each in collector.addresses)
     assert collector.handlers == []
     assert "<script>alert" not in page
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in page
-    assert "default-src &#x27;none&#x27;" in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &#34;model&#34;" in page
+    assert "default-src &#39;none&#39;" in page
     assert "test &lt;machine&gt;" in page
     for said in ("10,000 resamples", "8-bit targets", "budget 5 minutes", "8 pictures", "Holm"):
         assert said in page
@@ -463,12 +463,25 @@ def test_without_matplotlib_there_is_a_report_and_a_remedy(
     benchmark: Path, tmp_path: Path, without_plots: None
 ) -> None:
     write_cells(tmp_path, read_results(benchmark / "results.jsonl"))
-    assert not report_plots.available()
+    assert not can_draw()
     write_reports(tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "pip install &#x27;irae[report]&#x27;" in page
+    assert "pip install 'irae[report]'" in page
     assert "<table>" in page
     assert "data:image/svg+xml" not in page
+
+
+def test_without_jinja_there_are_tables_and_a_remedy(
+    benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cells(tmp_path, read_results(benchmark / "results.jsonl"))
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(
+        UsageError, match=r"report\.html needs Jinja2; pip install 'irae\[report\]'"
+    ):
+        write_reports(tmp_path)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"results.jsonl", "results.csv", "results.md", "results.tex"}
 
 
 def test_plots_show_every_model_in_both_colours(reports: dict[str, str]) -> None:
@@ -511,7 +524,19 @@ def test_machines_that_differ_are_told_apart(
     assert "machine of 7 cells" in text
 
 
-def test_markup_is_escaped_unless_it_is_markup() -> None:
-    assert tag("p", "<b>", Html("<i>"), class_='"', hidden=True, id=None) == (
-        '<p class="&quot;" hidden>&lt;b&gt;<i></p>'
-    )
+def test_stages_are_drawn_with_their_probes_and_the_input_itself() -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure(layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    stages = [
+        {"stage": "input", "probe_psnr": 90.0, "probe": "exact inverse", "ksg": 1.0, "mine": None},
+        {"stage": "output", "probe_psnr": 30.0, "probe": "trained decoder", "ksg": None},
+    ]
+    identity = {"ksg": 1.2, "mine": 1.1}
+    draw_stages(upper, lower, {"model": "m", "identity": identity, "stages": stages})
+    ring = next(line for line in upper.lines if line.get_label() == "trained decoder")
+    assert ring.get_xydata().tolist() == [[1, 30]]
+    dotted = [line.get_ydata()[0] for line in lower.lines if line.get_linestyle() == ":"]
+    assert dotted == [1.2, 1.1]
+    (legend,) = figure.legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["probe", "trained decoder", "KSG", "the input itself"]
