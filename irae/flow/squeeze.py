@@ -8,6 +8,12 @@ from torch import Tensor
 
 from irae.flow.bijection import Bijection, zeros_per_sample
 
+HAAR = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
+"""The 2×2 Haar transform of the pixels (0,0), (0,1), (1,0), (1,1): their sum, three differences.
+
+Half of it is orthonormal and its own inverse.
+"""
+
 
 class Squeeze(Bijection):
     """Space to depth: ``B C H W`` to ``B 4C H/2 W/2`` (Dinh et al. 2017, section 3.6).
@@ -43,16 +49,15 @@ class HaarSqueeze(Squeeze):
 
     def __init__(self) -> None:
         super().__init__()
-        rows = [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]
-        self.register_buffer("haar", torch.tensor(rows) / 2.0, persistent=False)
+        self.register_buffer("haar", torch.tensor(HAAR) / 2.0, persistent=False)
+
+    def matrix(self, channels: int) -> Tensor:
+        """What it multiplies ``channels`` unshuffled channels by, ``C C``; its own inverse."""
+        blocks = torch.eye(channels // 4, dtype=self.haar.dtype, device=self.haar.device)
+        return torch.kron(blocks, self.haar)
 
     def _mix(self, x: Tensor) -> Tensor:
-        # The 4×4 Haar matrix is symmetric and orthogonal: the same product goes both ways.
-        channels = x.shape[1] // 4
-        weight = torch.kron(
-            torch.eye(channels, dtype=x.dtype, device=x.device), self.haar.to(x.dtype)
-        )
-        return F.conv2d(x, weight[:, :, None, None])
+        return F.conv2d(x, self.matrix(x.shape[1]).to(x.dtype)[:, :, None, None])
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return self._mix(F.pixel_unshuffle(x, 2))

@@ -180,7 +180,7 @@ def _linear(step: nn.Module, channels: int, inverse: bool) -> Linear:
         scale, bias = (t.detach().cpu().double().flatten() for t in (step.scale, step.bias))
         return Linear(scale.diag(), bias) if inverse else Linear((1 / scale).diag(), -bias / scale)
     if isinstance(step, HaarSqueeze):  # Its matrix is its own inverse.
-        return Linear(torch.kron(torch.eye(channels // 4), step.haar.cpu()).double(), zero)
+        return Linear(step.matrix(channels).cpu().double(), zero)
     if isinstance(step, Mixing):
         exact = copy.deepcopy(step).cpu().double()
         return Linear(exact.inverse_matrix() if inverse else exact.matrix(), zero)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from irae.flow.squeeze import HAAR
 from irae.models.networks.base import Baseline
 from irae.runtime import generator
 
@@ -22,13 +23,10 @@ PRESETS: dict[str, dict[str, Any]] = {"default": {"width": 64, "blocks": 8, "hal
 _LATENT_SEED = 0
 _MASK32 = 0xFFFFFFFF
 
-# The 2×2 Haar transform of the pixels (0,0), (0,1), (1,0), (1,1): mean and three differences.
-_HAAR = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
-
 
 def haar_split(x: Tensor) -> Tensor:
     """``B C H W`` to ``B 4C H/2 W/2``: the means of all channels first, then the differences."""
-    matrix = torch.tensor(_HAAR, dtype=x.dtype, device=x.device) / 4
+    matrix = torch.tensor(HAAR, dtype=x.dtype, device=x.device) / 4
     batch, channels, height, width = x.shape
     pixels = F.pixel_unshuffle(x, 2).view(batch, channels, 4, height // 2, width // 2)
     bands = torch.einsum("kp,bcphw->bkchw", matrix, pixels)
@@ -37,7 +35,7 @@ def haar_split(x: Tensor) -> Tensor:
 
 def haar_merge(bands: Tensor) -> Tensor:
     """The inverse of `haar_split`."""
-    matrix = torch.tensor(_HAAR, dtype=bands.dtype, device=bands.device)
+    matrix = torch.tensor(HAAR, dtype=bands.dtype, device=bands.device)
     batch, channels, height, width = bands.shape
     split = bands.view(batch, 4, channels // 4, height, width)
     pixels = torch.einsum("kp,bkchw->bcphw", matrix, split)
