@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+import inspect
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from irae.flow.actnorm import initialise_actnorm
 from irae.flow.bijection import Bijection
-from irae.flow.coupling import CouplingKind
 from irae.flow.glow import Glow
 from irae.flow.masked_coupling import MaskedCoupling, MaskedNetwork
 
@@ -52,47 +51,26 @@ class IRAE(Bijection):
 
     ``condition`` is ``B condition_channels H W``: nothing, or the mask (1 in the holes), or with
     ``hole_width``, the channels of its `MaskedNetwork`, the mask and the filled picture
-    (`irae.models.call.condition_for` makes it).
+    (`irae.models.call.condition_for` makes it). ``flow_options`` are those of both `Glow`.
     """
+
+    __signature__: ClassVar[inspect.Signature]
 
     def __init__(
         self,
         *,
-        width: int = 96,
-        depth: int = 8,
-        levels: int = 2,
-        squeeze: Literal["pixel", "haar"] = "haar",
-        actnorm: bool = False,
-        mixing: Literal["dense", "bounded"] = "bounded",
-        mixing_bound: float = 0.2,
-        coupling: CouplingKind | Sequence[CouplingKind] = "additive",
-        coupling_bound: float = 0.3,
-        network: Literal["plain", "actnorm"] = "plain",
         condition_channels: int = 0,
-        kernels: Sequence[int] = (1,),
         shrinking: float | None = None,
         start: Literal["identity", "random"] = "identity",
         hole_fill: float | None = None,
         hole_width: int | None = None,
+        **flow_options: Any,
     ) -> None:
         super().__init__()
-        options: dict[str, Any] = {
-            "width": width,
-            "depth": depth,
-            "levels": levels,
-            "squeeze": squeeze,
-            "actnorm": actnorm,
-            "mixing": mixing,
-            "mixing_bound": mixing_bound,
-            "coupling": coupling,
-            "coupling_bound": coupling_bound,
-            "network": network,
-            "condition_channels": condition_channels,
-            "kernels": kernels,
-        }
+        flow_options["condition_channels"] = condition_channels
         # The decoder begins where the encoder ends: one of them can shrink for both.
-        self.encoder = Glow(**options, shrinking=shrinking)
-        self.decoder = Glow(**options)
+        self.encoder = Glow(channels=3, **flow_options, shrinking=shrinking)
+        self.decoder = Glow(channels=3, **flow_options)
         self.start = start
         # What an inpainting model finds in its holes: None for a smooth interpolation.
         self.hole_fill = hole_fill
@@ -156,3 +134,16 @@ class IRAE(Bijection):
         initialise_actnorm(self.encoder, x, self.flow_condition(condition))
         if self.start == "identity":
             self.tie_decoder_to_encoder()
+
+
+def _signature() -> inspect.Signature:
+    """Every option of `IRAE` by its name, in place of ``flow_options``."""
+    of_flow = inspect.signature(Glow, eval_str=True).parameters
+    own = inspect.signature(IRAE, eval_str=True).parameters
+    options = {**of_flow, **own}
+    del options["channels"], options["flow_options"]
+    return inspect.Signature(list(options.values()))
+
+
+# What `help` shows, and what `irae.models.networks.registry.option_parameters` finds.
+IRAE.__signature__ = _signature()
