@@ -196,16 +196,18 @@ def shipped_configs() -> dict[str, Path]:
     return {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*.yaml"))}
 
 
-def load_config(name: str | Path, overrides: list[str] | None = None) -> RunConfig:
+def load_config(name: str | Path | dict[str, Any], overrides: list[str] | None = None) -> RunConfig:
     """Read a config with all it extends, apply ``key=value`` overrides, and check it.
 
     Args:
-        name: a path or the name of a shipped config.
+        name: a path, the name of a shipped config, or its content, ``extends`` and all.
         overrides: such as ``training.steps=100``; values are parsed as YAML.
 
     Raises:
         ConfigError: a file is absent or malformed, or a key unknown or out of range.
     """
+    if isinstance(name, dict):
+        return check_config(_override(_extended(name, Path(), ()), overrides or []), "the config")
     path = find_config(name)
     return check_config(read_config(path, overrides), str(path))
 
@@ -216,8 +218,11 @@ def read_config(path: Path, overrides: list[str] | None = None) -> dict[str, Any
     Raises:
         ConfigError: a file is absent or malformed, or an override is.
     """
-    content = _read(path, ())
-    for override in overrides or []:
+    return _override(_read(path, ()), overrides or [])
+
+
+def _override(content: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    for override in overrides:
         key, separator, value = override.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set {override!r} is not of the form key=value")
@@ -252,12 +257,19 @@ def check_schema(schema: type[Schema], content: dict[str, Any], origin: str) -> 
             first = inner.errors()[0]
             where += first["loc"]
         key = ".".join(str(part) for part in where) or "(top level)"
-        reason = (
-            "unknown key"
-            if first["type"] == "extra_forbidden"
-            else first["msg"].removeprefix("Value error, ")
-        )
+        unknown = first["type"] == "extra_forbidden"
+        reason = _of_another_task(where) if unknown else first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{origin}: {key}: {reason}") from None
+
+
+def _of_another_task(where: list[int | str]) -> str:
+    """Why a key is unknown."""
+    *section, key = where
+    kind = {("degradation",): "section", ("data", "validation"): "validation_section"}
+    name = kind.get(tuple(str(part) for part in section))
+    fields = {} if name is None else {t.name: getattr(t, name).model_fields for t in all_tasks()}
+    owners = [task for task, known in fields.items() if key in known]
+    return f"is of task {' and '.join(owners)}" if owners else "unknown key"
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
@@ -273,13 +285,19 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold keys and values")
+    return _extended(content, path.parent, (*above, path.resolve()))
+
+
+def _extended(content: dict[str, Any], folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """A config with all it extends, looked for in a folder and then among the shipped ones."""
+    content = dict(content)
     bases = content.pop("extends", [])
     merged: dict[str, Any] = {}
     # Of several, a later one overrides those before it.
     for base in bases if isinstance(bases, list) else [bases]:
-        beside = path.parent / str(base)
+        beside = folder / str(base)
         parent = beside if beside.is_file() else find_config(str(base))
-        merged = _merge(merged, _read(parent, (*above, path.resolve())))
+        merged = _merge(merged, _read(parent, above))
     return _merge(merged, content)
 
 

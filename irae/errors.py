@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import re
+
 
 class IraeError(Exception):
     """Base of every error that a user can cause and mend.
 
-    The message is one line, names the file or key at fault and says what to do. The command
-    line prints it to stderr and leaves with ``exit_code``.
+    The message is one line, names the file or key at fault and says what to do. Options stand in
+    backquotes by their names in Python; `for_command_line` turns them into flags. The command line
+    prints the message to stderr and leaves with ``exit_code``.
     """
 
     exit_code = 1
 
 
-class UsageError(IraeError):
+class UsageError(IraeError, ValueError):
     """Options that do not fit together, or a value out of range."""
 
     exit_code = 2
 
 
-class ConfigError(IraeError):
+class ConfigError(IraeError, ValueError):
     """A config file that is absent, malformed, or has an unknown key."""
 
     exit_code = 2
 
 
-class PictureError(IraeError):
+class PictureError(IraeError, OSError):
     """A picture that cannot be read or written."""
 
 
-class DataError(IraeError):
+class DataError(IraeError, OSError):
     """A data set that is missing, incomplete or empty."""
 
 
@@ -39,3 +42,8 @@ class ModelError(IraeError):
 
 class TrainingError(IraeError):
     """A run that cannot start, go on or be resumed."""
+
+
+def for_command_line(message: str) -> str:
+    """A message with its options as flags: ``use `grow_mask` 2`` becomes ``use --grow-mask 2``."""
+    return re.sub(r"`([a-z_]+)`", lambda found: f"--{found[1].replace('_', '-')}", message)

@@ -37,13 +37,13 @@ def select_device(name: str = "auto") -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise UsageError(
-                f"device {name!r} is not there ({count} CUDA devices); use --device cpu"
+                f"device {name!r} is not there ({count} CUDA devices); use `device` cpu"
             )
         # fp32 must mean float32: TF32 convolutions keep ten bits and break the exact inverse.
         torch.backends.cudnn.allow_tf32 = False
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise UsageError("device 'mps' is not there; use --device cpu")
+            raise UsageError("device 'mps' is not there; use `device` cpu")
     elif device.type != "cpu":
         raise UsageError(f"device {name!r} is not supported; use auto, cpu, cuda, cuda:N or mps")
     return device
@@ -111,7 +111,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         except (RuntimeError, TypeError):
             absent = True
         if absent:
-            raise UsageError(f"device '{device}' has no bfloat16; use --precision fp32")
+            raise UsageError(f"device '{device}' has no bfloat16; use `precision` fp32")
     return precision
 
 

@@ -47,7 +47,7 @@ def test_overrides_and_extends_merge_deeply(tmp_path: Path) -> None:
         ("extends: base.yaml\ntraining: {steps: many}\n", "training.steps"),
         ("extends: base.yaml\ndegradation: {sigma: [50, 10]}\n", "sigma must lie in"),
         ("extends: jpeg.yaml\ndegradation: {quality: 300}\n", "quality must lie in"),
-        ("extends: base.yaml\ndegradation: {quality: 10}\n", "degradation.quality: unknown key"),
+        ("extends: base.yaml\ndegradation: {quality: 10}\n", "quality: is of task jpeg"),
         ("task: paint\n", "task"),
         ("- a list\n", "must hold keys"),
         ("a: [1\n", "not valid YAML"),

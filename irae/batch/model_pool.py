@@ -1,4 +1,4 @@
-"""The pool of a batch: one per task, each loaded when the first picture needs it."""
+"""The models of a batch: one per task, each loaded when the first picture needs it."""
 
 from __future__ import annotations
 
@@ -8,51 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from irae.batch.jobs import Job
-from irae.errors import UsageError
 from irae.imaging.io.files import has_soft_edges
 from irae.imaging.io.picture import Picture
 from irae.models.checkpoints.checksums import weights_checksum
 from irae.restoring.inspection import choose_task, explain, inspect_read
+from irae.restoring.options import RestoreOptions
 from irae.restoring.restorer import Restorer
 from irae.tasks import filling_task, task_names
-
-
-@dataclass(frozen=True)
-class RestoreOptions:
-    """What the user asked for, of all pictures of a batch; it can be sent to another process.
-
-    Attributes:
-        task: what to undo; none: what the model is for, or else it is chosen for each picture.
-        model: a packaged model's name, a model file or a run folder; none: the task's own.
-        device: as `Restorer` takes it, and so are ``precision``, ``tile``, ``sigma``,
-            ``strength`` and ``ensemble``.
-        undoable: write beside each result what gives its original back.
-        grow_mask: pixels by which the holes of masks become larger in every direction.
-    """
-
-    task: str | None = None
-    model: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    tile: int | None = None
-    sigma: float | None = None
-    strength: float = 1.0
-    undoable: bool = False
-    ensemble: bool = False
-    grow_mask: int = 0
-
-    def as_options(self) -> dict[str, Any]:
-        """What results depend on besides the model and the picture, as plain JSON."""
-        return {
-            "task": self.task,
-            "precision": self.precision,
-            "sigma": self.sigma,
-            "strength": self.strength,
-            # Said only where they are so: manifests from before these options stay valid.
-            **({"undoable": True} if self.undoable else {}),
-            **({"ensemble": True} if self.ensemble else {}),
-            **({"grow_mask": self.grow_mask} if self.grow_mask else {}),
-        }
 
 
 @dataclass(frozen=True)
@@ -74,14 +36,14 @@ class ModelPool:
     """Finds the restorer of a task, and the task of a picture.
 
     Args:
-        settings: what the user asked for.
+        options: what the user asked for.
         notify: told in one line when memory ran out and tiles are made smaller.
     """
 
     def __init__(
-        self, settings: RestoreOptions, notify: Callable[[str], None] | None = None
+        self, options: RestoreOptions, notify: Callable[[str], None] | None = None
     ) -> None:
-        self.settings = settings
+        self.options = options
         self._notify = notify
         self._loaded: dict[str, Restorer] = {}
         self._checksums: dict[str, str] = {}
@@ -93,25 +55,9 @@ class ModelPool:
             ModelError: the model cannot be loaded.
             UsageError: it does not do the task that was asked for, or an option does not fit it.
         """
-        asked = self.settings
-        name = asked.model or task
+        name = self.options.model or task
         if name not in self._loaded:
-            restorer = Restorer(
-                name,
-                device=asked.device,
-                precision=asked.precision,
-                tile=asked.tile,
-                sigma=asked.sigma,
-                strength=asked.strength,
-                ensemble=asked.ensemble,
-                notify=self._notify,
-            )
-            if asked.task is not None and asked.task != restorer.task:
-                raise UsageError(
-                    f"--task {asked.task}, but model {name!r} is for {restorer.task};"
-                    " drop one of the two"
-                )
-            self._loaded[name] = restorer
+            self._loaded[name] = Restorer(name, options=self.options, notify=self._notify)
         return self._loaded[name]
 
     def default_task(self, *, masked: bool) -> str:
@@ -132,18 +78,18 @@ class ModelPool:
             job: the picture's; its file must be there.
             picture: what was read of it.
         """
-        task = job.task or self.settings.task
+        task = job.task or self.options.task
         if job.mask is not None:
             return TaskDecision(filling_task().name, why=self._doubt(job.source, job.mask))
         if task is not None:
             return TaskDecision(task)
-        if self.settings.model is not None:
+        if self.options.model is not None:
             return TaskDecision(self.restorer_for("").task)
         found = inspect_read(job.source, picture)
         return TaskDecision(choose_task(found)[0], found.damage(), explain(found))
 
     def _doubt(self, source: Path, mask: Path) -> str | None:
-        if self.settings.grow_mask or not has_soft_edges(mask):
+        if self.options.grow_mask or not has_soft_edges(mask):
             return None
         return (
             f"{source}: its mask has soft edges, of which what is more black than white stays;"

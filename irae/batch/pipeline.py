@@ -165,7 +165,7 @@ class Pipeline:
                 width=picture.width,
                 orientation=picture.orientation,
                 resize=self._resize_mask,
-                grow=self._pool.settings.grow_mask,
+                grow=self._pool.options.grow_mask,
             )  # fmt: skip
             choice = self._pool.choose(job, picture)
             original = self._original(job, choice)
@@ -179,7 +179,7 @@ class Pipeline:
 
     def _original(self, job: Job, choice: TaskDecision) -> bytes | None:
         """The file itself, where no pixel changes: writing it again would harm a JPEG."""
-        changes = choice.task is not None and self._pool.settings.strength > 0
+        changes = choice.task is not None and self._pool.options.strength > 0
         if changes or job.source.suffix.lower() != job.target.suffix.lower():
             return None
         return job.source.read_bytes()
@@ -287,7 +287,7 @@ class Pipeline:
         overwrite: bool,
     ) -> None:
         """Write a result, and whatever belongs beside it."""
-        if not self._pool.settings.undoable:
+        if not self._pool.options.undoable:
             write_picture(path, picture, overwrite=overwrite, encoded=original)
             return
         check_sidecar_target(path, overwrite=overwrite)

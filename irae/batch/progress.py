@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from irae.batch.jobs import Job, Plan
 from irae.batch.outcome import Outcome
-from irae.errors import IraeError
+from irae.errors import IraeError, for_command_line
 from irae.imaging.tiling import is_out_of_memory
 
 
@@ -20,12 +20,12 @@ class Console:
     @staticmethod
     def error(message: str) -> None:
         """An input that failed."""
-        tqdm.write(f"irae: error: {_one_line(message)}", file=sys.stderr)
+        tqdm.write(f"irae: error: {_one_line(for_command_line(message))}", file=sys.stderr)
 
     @staticmethod
     def note(message: str) -> None:
         """Something the user should know."""
-        tqdm.write(f"irae: note: {_one_line(message)}", file=sys.stderr)
+        tqdm.write(f"irae: note: {_one_line(for_command_line(message))}", file=sys.stderr)
 
 
 def _one_line(message: str) -> str:
@@ -130,6 +130,6 @@ def describe(error: Exception, job: Job) -> str:
             return f"{error.filename}: cannot be read ({error.strerror}); check its rights"
         return f"{job.target}: cannot be written ({error.strerror}); use another -o"
     out_of_memory = f"{job.source}: out of memory; free some, or cut the picture into parts"
-    text = out_of_memory if is_out_of_memory(error) else str(error)
+    text = out_of_memory if is_out_of_memory(error) else for_command_line(str(error))
     named = any(str(path) in text for path in (*read, job.target))
     return text if named or "://" in text else f"{job.source}: {text}"

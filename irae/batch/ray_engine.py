@@ -17,13 +17,14 @@ from typing import Any
 import torch
 
 from irae.batch.jobs import Job
-from irae.batch.model_pool import ModelPool, RestoreOptions
+from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.output import LocalFolder, OutputFolder
 from irae.batch.pipeline import Pipeline
 from irae.batch.progress import Console, attempt
 from irae.batch.remote import Files
 from irae.errors import UsageError
+from irae.restoring.options import RestoreOptions
 
 CORES = 4
 """CPU cores of an actor where there are no GPUs; fewer where a machine has fewer."""

@@ -97,7 +97,7 @@ def _restore(
             manifest = Manifest(
                 folder,
                 files,
-                options=pool.settings.as_options(),
+                options=pool.options.recorded(),
                 weights_of=pool.weights_of,
                 label=label,
             )
@@ -173,7 +173,7 @@ def _start(
         raise UsageError("--engine ray needs -o, a folder that all of its machines can write to")
     with restore_on_ray(
         jobs,
-        pool.settings,
+        pool.options,
         files,
         folder,
         resize_mask=request.resize_mask,

@@ -26,7 +26,7 @@ from irae.cli.research.benchmark import benchmark
 from irae.cli.research.eval import eval_
 from irae.cli.research.information import information
 from irae.cli.research.train import train
-from irae.errors import IraeError
+from irae.errors import IraeError, for_command_line
 
 app = typer.Typer(
     name="irae",
@@ -76,7 +76,7 @@ def _options(
 def one_line(error: BaseException) -> str | None:
     """The one line a user is told about an error, or None if it is a fault of the program."""
     if isinstance(error, IraeError):
-        return str(error)
+        return for_command_line(str(error))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.filename or 'output'}: the disk is full; free some space and run it again"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -140,7 +140,7 @@ def find_source(name: str) -> DataSource:
 def open_data(
     name_or_dir: str | Path,
     *,
-    root: Path | None = None,
+    root: Path | str | None = None,
     split: Split = "train",
     protocol: ProtocolName = "standard",
 ) -> PictureSet:

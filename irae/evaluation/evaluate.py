@@ -185,7 +185,7 @@ def _evaluate_batch(
     except torch.OutOfMemoryError:
         raise ModelError(
             f"{pictures.paths[batch[0]]}: {clean.shape[-1]}x{clean.shape[-2]} pixels do not fit the"
-            f" memory of {model.device}, and evaluation is never tiled; use --device cpu"
+            f" memory of {model.device}, and evaluation is never tiled; use `device` cpu"
         ) from None
     # Compared on the CPU, so that the device changes a score only through the network.
     restored = restored.float().cpu().clamp(0, 1)

@@ -118,7 +118,7 @@ def split(data: bytes, name: str) -> tuple[Header, dict[str, bytes]]:
         PictureError: it is none, was changed, or is of another version.
     """
     if not data.startswith(MAGIC):
-        raise PictureError(f"{name}: is not a sidecar of irae; name the one written by --undoable")
+        raise PictureError(f"{name}: is not a sidecar of irae; name the one written by `undoable`")
     body, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
     start = len(MAGIC) + _LENGTH.size
     if len(body) < start or hashlib.sha256(body).digest() != checksum:

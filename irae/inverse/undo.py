@@ -88,7 +88,7 @@ def make_sidecar(source: Path, restored: Path) -> bytes:
         sidecar = join(whole, sections)
         if _gives_back(sidecar, data, original, result):
             return sidecar
-    raise PictureError(f"{source}: its original does not come back; restore it without --undoable")
+    raise PictureError(f"{source}: its original does not come back; restore it without `undoable`")
 
 
 def check_sidecar_target(restored: Path, *, overwrite: bool) -> None:
@@ -99,7 +99,7 @@ def check_sidecar_target(restored: Path, *, overwrite: bool) -> None:
     """
     place = sidecar_path(restored)
     if place.exists() and not overwrite:
-        raise PictureError(f"{place}: exists already; use --overwrite to replace it")
+        raise PictureError(f"{place}: exists already; use `overwrite` to replace it")
 
 
 def write_sidecar(source: Path, restored: Path) -> None:
@@ -129,7 +129,7 @@ def undo(restored: Path, *, sidecar: Path | None = None) -> Undone:
         data = place.read_bytes()
     except FileNotFoundError:
         raise PictureError(
-            f"{place}: no such sidecar; only what was restored with --undoable can be undone"
+            f"{place}: no such sidecar; only what was restored with `undoable` can be undone"
         ) from None
     header, sections = split(data, str(place))
     result = read_picture(restored)
@@ -154,7 +154,9 @@ def write_undone(undone: Undone, target: Path, *, overwrite: bool = False) -> No
         OSError: as the disk reports it.
     """
     if target.exists() and not overwrite:
-        raise PictureError(f"{target}: exists already; use --overwrite to replace it, or -o")
+        raise PictureError(
+            f"{target}: exists already; use `overwrite` to replace it, or another name"
+        )
     write_atomically(target, lambda temporary: temporary.write_bytes(undone.data))
 
 

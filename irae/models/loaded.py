@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -70,6 +71,10 @@ class LoadedModel:
         self.precision = "fp32"
         self.ensemble = False
         self._form: Form | None = None
+
+    def copy(self) -> LoadedModel:
+        """The same model on its own, to be moved without moving this one; on the CPU, float32."""
+        return LoadedModel(deepcopy(self.network).cpu(), self.spec, self.name)
 
     @property
     def task(self) -> str:

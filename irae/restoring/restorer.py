@@ -20,6 +20,7 @@ from irae.imaging.tiling import DEFAULT_OVERLAP, RestoreFunction, restore_within
 from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel
 from irae.restoring.arrays import unpack_array, unpack_mask, unpack_tensor
+from irae.restoring.options import RestoreOptions
 from irae.runtime import select_device
 from irae.tasks.matching import task_of
 
@@ -52,59 +53,38 @@ class Restorer:
         strength: float = 1.0,
         ensemble: bool = False,
         notify: Callable[[str], None] | None = None,
+        options: RestoreOptions | None = None,
     ) -> None:
         """Load a model and move it to its device.
 
         Args:
-            model: a task (``denoise``, ``jpeg``, ``inpaint``: the packaged model of that name),
-                a model file, a run folder, or a model that is loaded already.
-            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-            precision: of the coupling networks, ``fp32``, ``bf16``, or ``auto``: bf16 where the
-                device is measured faster at it and the model loses at most 0.02 dB.
-            tile: largest side restored at once, pixels; 0: always the whole picture; none:
-                tiles of 1024 for pictures with more pixels than such a tile.
-            overlap: least pixels that neighbouring tiles share.
-            sigma: the noise level in 8-bit units, for models that must be told (FFDNet, BM3D).
-            strength: how much of the change is made, from 0 (the picture as it was, exactly) to 1
-                (all of it): pixels in between are blended of the two. Not for inpainting.
-            ensemble: take the mean over the picture's eight turns and reflections, each restored
-                by itself: better by a little, in eight times the time.
+            model: the name of a packaged model (``denoise``, ``jpeg``, …), a model file, a run
+                folder, or a model that is loaded already, which is copied and left as it is.
+            device: as `RestoreOptions` says, and so are ``precision``, ``tile``, ``overlap``,
+                ``sigma``, ``strength`` and ``ensemble``.
             notify: told in one line when memory ran out and tiles are made smaller; by default
                 a warning is logged.
+            options: in place of all the keywords before.
 
         Raises:
             ModelError: the model cannot be loaded.
-            UsageError: a device that is not there, a tile smaller than the model's grid, a
-                noise level that is missing or superfluous, or a strength that is out of range
-                or less than 1 for inpainting.
+            UsageError: a device that is not there, or an option that does not fit the model.
         """
-        # Written so that NaN fails it too.
-        if not 0 <= strength <= 1:
-            raise UsageError(f"strength {strength} is out of range; it goes from 0 to 1")
-        chosen = select_device(device)
-        self.model = model if isinstance(model, LoadedModel) else load_model(model)
+        self.options = options or RestoreOptions(
+            device=device,
+            precision=precision,
+            tile=tile,
+            overlap=overlap,
+            sigma=sigma,
+            strength=strength,
+            ensemble=ensemble,
+        )
+        chosen = select_device(self.options.device)
+        self.model = model.copy() if isinstance(model, LoadedModel) else load_model(model)
         self._task = task_of(self.model)
-        multiple = self.model.size_multiple
-        if tile is not None and tile != 0 and tile < multiple:
-            raise UsageError(f"tile {tile} is too small; use 0 (no tiles) or at least {multiple}")
-        if overlap < 0:
-            raise UsageError(f"overlap {overlap} is negative; use 0 or more")
-        if self.model.takes_sigma != (sigma is not None):
-            wants = "must be told the noise level" if sigma is None else "takes no noise level"
-            raise UsageError(
-                f"model {self.model.name!r} {wants}; {'give' if sigma is None else 'drop'} --sigma"
-            )
-        if strength < 1 and self._task.needs_mask:
-            raise UsageError(
-                f"--strength {strength:g}: model {self.model.name!r} fills holes, of which there"
-                " is nothing to blend with; drop --strength"
-            )
-        self.model.to(chosen, precision)
-        self.model.ensemble = ensemble
-        self._sigma = sigma
-        self.strength = strength
-        self.tile = tile
-        self.overlap = overlap
+        self.options.check(self.model)
+        self.model.to(chosen, self.options.precision)
+        self.model.ensemble = self.options.ensemble
         self.notify = notify or _log.warning
         # What memory was found to hold; the next picture need not run out of it again.
         self._tile_that_fits: int | None = None
@@ -132,7 +112,7 @@ class Restorer:
         if isinstance(image, Image.Image):
             picture = picture_from_pil(image)
             hole = self._unpack_mask(mask, 1, picture.height, picture.width)
-            if self.strength == 0:
+            if self.options.strength == 0:
                 return image.copy()
             restored = self.restore_picture(picture, None if hole is None else hole[0])
             return picture_to_pil(restored)
@@ -146,14 +126,18 @@ class Restorer:
             )
         batch, _, height, width = unpacked.pixels.shape
         holes = self._unpack_mask(mask, batch, height, width)
-        if self.strength == 0:
+        if self.options.strength == 0:
             # Not by way of float32, which float64 does not survive.
             return image.copy() if isinstance(image, np.ndarray) else image.detach().clone()
-        parts = [
-            self.restore_pixels(unpacked.pixels[index], None if holes is None else holes[index])
-            for index in range(batch)
-        ]
-        result: ImageT = unpacked.pack(torch.stack(parts), holes)
+        if batch > 1 and self._fits_at_once(unpacked.pixels):
+            restored = self._restore_at_once(unpacked.pixels, holes)
+        else:
+            parts = [
+                self.restore_pixels(unpacked.pixels[index], None if holes is None else holes[index])
+                for index in range(batch)
+            ]
+            restored = torch.stack(parts)
+        result: ImageT = unpacked.pack(restored, holes)
         return result
 
     def restore_picture(self, picture: Picture, mask: Tensor | None = None) -> Picture:
@@ -176,26 +160,28 @@ class Restorer:
         """
         given = list(masks) if masks is not None else [None] * len(pictures)
         shapes = {picture.pixels.shape for picture in pictures}
-        alone = len(pictures) < 2 or len(shapes) > 1 or self.strength == 0
-        if alone or not self._fits_together(pictures):
+        alone = len(pictures) < 2 or len(shapes) > 1 or self.options.strength == 0
+        pixels = None if alone else torch.stack([picture.pixels for picture in pictures])
+        if pixels is None or not self._fits_at_once(pixels):
             return [self.restore_picture(p, m) for p, m in zip(pictures, given, strict=True)]
         for mask in given:
             self._check_mask_is_wanted(mask)
-        pixels = torch.stack([picture.pixels for picture in pictures])
         holes = None if given[0] is None else torch.stack([m for m in given if m is not None])
-        restored = self._blend(pixels, self._restore(pixels, holes).cpu().clamp(0, 1))
-        if holes is not None:
-            restored = torch.where(holes, restored, pixels)
+        restored = self._restore_at_once(pixels, holes)
         return [p.with_pixels(r) for p, r in zip(pictures, restored, strict=True)]
 
     def _restore(self, pixels: Tensor, mask: Tensor | None, **options: bool) -> Tensor:
-        if self._sigma is None:
-            return self.model.restore(pixels, mask, **options)
-        return self.model.restore(pixels, mask, sigma=self._sigma, **options)
+        return self.model.restore(pixels, mask, sigma=self.options.sigma, **options)
 
-    def _fits_together(self, pictures: Sequence[Picture]) -> bool:
-        channels, height, width = pictures[0].pixels.shape
-        return channels in (1, 3) and self._choose_tile(len(pictures) * height * width) == 0
+    def _fits_at_once(self, pixels: Tensor) -> bool:
+        """Whether a batch ``B C H W`` may go through the network together, untiled."""
+        batch, channels, height, width = pixels.shape
+        return channels in (1, 3) and self._choose_tile(batch * height * width) == 0
+
+    def _restore_at_once(self, pixels: Tensor, holes: Tensor | None) -> Tensor:
+        restored = self._restore(pixels, holes).to(pixels.device).clamp(0, 1)
+        restored = self._blend(pixels, restored)
+        return restored if holes is None else torch.where(holes, restored, pixels)
 
     def restore_pixels(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """Restore float32 ``C H W`` in [0, 1]; C is 3 (RGB), 1 (gray) or 4 (CMYK as 1 − ink).
@@ -213,7 +199,7 @@ class Restorer:
         """
         self._check_mask_is_wanted(mask)
         channels = pixels.shape[0]
-        if self.strength == 0:
+        if self.options.strength == 0:
             return pixels.clone()
         if channels in (1, 3):
             restored = self._restore_tiles(pixels, mask)
@@ -229,9 +215,9 @@ class Restorer:
         return restored if mask is None else torch.where(mask, restored, pixels)
 
     def _blend(self, pixels: Tensor, restored: Tensor) -> Tensor:
-        if self.strength == 1:
+        if self.options.strength == 1:
             return restored
-        return torch.lerp(pixels, restored.to(pixels), self.strength).clamp(0, 1)
+        return torch.lerp(pixels, restored.to(pixels), self.options.strength).clamp(0, 1)
 
     def _restore_tiles(self, pixels: Tensor, mask: Tensor | None) -> Tensor:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
@@ -244,7 +230,7 @@ class Restorer:
             restore,
             pixels,
             tile=tile,
-            overlap=self.overlap,
+            overlap=self.options.overlap,
             multiple=self.model.size_multiple,
             mask=mask,
             notify=self.notify,
@@ -254,7 +240,7 @@ class Restorer:
         return restored
 
     def _choose_tile(self, pixels: int) -> int:
-        tile = self.tile
+        tile = self.options.tile
         if tile is None:
             tile = AUTOMATIC_TILE if pixels > AUTOMATIC_TILE**2 else 0
         fits = self._tile_that_fits

@@ -167,7 +167,7 @@ class Run:
             raise TrainingError(
                 f"{self.folder / STATE_FILE}: its tensors do not fit the network of the config; "
                 "the model section must stay as it was (of a run of irae 0.1, the weights can be "
-                "trained further: --from)"
+                "trained further: `from`)"
             ) from None
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
@@ -279,7 +279,7 @@ def check_new(folder: Path, ranks: Ranks = ALONE) -> None:
     def check() -> None:
         if (folder / STATE_FILE).exists():
             raise TrainingError(
-                f"{folder}: already holds a run; use --resume {folder} or another -o"
+                f"{folder}: already holds a run; `resume` it or choose another folder"
             )
 
     ranks.on_main(check)

@@ -23,6 +23,6 @@ def start_from(network: nn.Module, source: nn.Module) -> None:
         if name not in ours or ours[name].shape != value.shape:
             raise ValueError(
                 f"its tensor {name} does not fit the network of this config "
-                f"(leave the model section out, or use --from)"
+                f"(leave the model section out, or use `from`)"
             )
     network.load_state_dict({**ours, **theirs})

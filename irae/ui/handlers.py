@@ -17,10 +17,11 @@ from irae.batch.outcome import Outcome
 from irae.errors import IraeError, UsageError
 from irae.imaging.io.files import read_picture
 from irae.imaging.io.picture import Layout, Picture
+from irae.restoring.options import RestoreOptions
 from irae.tasks import filling_task, get_task, task_names
 from irae.ui.previews import PREVIEW_SIDE, painted_mask, save_preview, upright_size
 from irae.ui.scratch import Scratch, Session
-from irae.ui.work import RestoreService, StoppedError, Wanted, distinct_names, write_zip
+from irae.ui.work import RestoreService, StoppedError, distinct_names, write_zip
 
 NOTHING_DONE = "Nothing to do; left as it is"
 
@@ -104,9 +105,9 @@ class Handlers:
         Returns:
             For the slider, what was done, the download, and that of a mask, of which there is none.
         """
-        wanted = _wanted(task, strength, ensemble)
+        options = _options(task, strength, ensemble)
         with self._scratch.using(request.session_hash) as session, shown_errors():
-            outcome, after = self._restore(session, wanted, None)
+            outcome, after = self._restore(session, options, None)
             shown = str(session.preview), str(after)
             return shown, _tell(outcome), _download(outcome), _HIDDEN
 
@@ -131,7 +132,7 @@ class Handlers:
             size = upright_size(read_picture(source))
             mask = session.fresh("mask") / f"{source.stem}.mask.png"
             painted_mask(self._layers(session, painted or {}), size).save(mask)
-            outcome, after = self._restore(session, Wanted(filling_task().name), mask)
+            outcome, after = self._restore(session, RestoreOptions(filling_task().name), mask)
             return (
                 gr.update(visible=True, value=(str(session.preview), str(after))),
                 gr.update(visible="hidden"),
@@ -159,7 +160,7 @@ class Handlers:
         Returns:
             For what became of each, and the download.
         """
-        wanted = _wanted(task, strength, ensemble)
+        options = _options(task, strength, ensemble)
         with self._scratch.using(request.session_hash) as session, shown_errors():
             if not uploads:
                 raise UsageError("no pictures yet; drop some first")
@@ -178,7 +179,7 @@ class Handlers:
             progress((len(told), total), unit="pictures")
             if len(told) < total:
                 try:
-                    self._service.restore_folder(folder, out, wanted, tell)
+                    self._service.restore_folder(folder, out, options, tell)
                 except StoppedError:
                     stopped = True
             if not any(outcome.error is None for outcome in told):
@@ -208,12 +209,14 @@ class Handlers:
     def _canvas(self, preview: str) -> dict[str, Any]:
         return {"background": preview, "layers": [], "composite": preview}
 
-    def _restore(self, session: Session, wanted: Wanted, mask: Path | None) -> tuple[Outcome, Path]:
+    def _restore(
+        self, session: Session, options: RestoreOptions, mask: Path | None
+    ) -> tuple[Outcome, Path]:
         source = _held(session)
         folder = session.fresh("result")
         # Of its own for each result, which lies beside it under a name that follows from it.
         copied = Path(shutil.copyfile(source, folder / source.name))
-        outcome = self._service.restore(copied, wanted, mask)
+        outcome = self._service.restore(copied, options, mask)
         assert outcome.output is not None
         result = folder / outcome.output
         after = folder / "preview.png"
@@ -248,9 +251,13 @@ def _held(session: Session) -> Path:
     return session.picture
 
 
-def _wanted(task: str, strength: float, ensemble: bool) -> Wanted:
+def _options(task: str, strength: float, ensemble: bool) -> RestoreOptions:
     # The browser counts its steps in binary fractions.
-    return Wanted(None if task == "auto" else task, round(float(strength), 4), ensemble)
+    return RestoreOptions(
+        None if task == "auto" else task,
+        strength=round(float(strength), 4),
+        ensemble=ensemble,
+    )
 
 
 def _reason(why: str | None, name: str) -> str:

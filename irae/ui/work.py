@@ -6,35 +6,21 @@ import os
 import threading
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from irae.batch.jobs import Job
-from irae.batch.model_pool import ModelPool, RestoreOptions, TaskDecision
+from irae.batch.model_pool import ModelPool, TaskDecision
 from irae.batch.outcome import Outcome
 from irae.batch.output import MANIFEST
 from irae.batch.restore_files import Request, restore_files
 from irae.errors import PictureError
 from irae.imaging.io.files import picture_size, read_picture
 from irae.imaging.io.picture import Picture
+from irae.restoring.options import RestoreOptions
 
 KEPT_SETTINGS = 4
 """How many combinations of what can be chosen keep their models loaded."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What was chosen in the page.
-
-    Attributes:
-        task: ``denoise``, ``jpeg`` or ``inpaint``; none: what each picture needs.
-        strength: 0 (the picture as it is) to 1 (fully restored).
-        ensemble: the mean over eight orientations.
-    """
-
-    task: str | None = None
-    strength: float = 1.0
-    ensemble: bool = False
 
 
 class StoppedError(Exception):
@@ -53,9 +39,9 @@ class RestoreService:
     def __init__(self, device: str, precision: str, most_bytes: int, most_pixels: int) -> None:
         self._device, self._precision = device, precision
         self._most_bytes, self._most_pixels = most_bytes, most_pixels
-        self._pool: dict[Wanted, ModelPool] = {}
+        self._pool: dict[RestoreOptions, ModelPool] = {}
         self._at_work = threading.Lock()
-        self._looker = self._make(Wanted())
+        self._looker = self._make(RestoreOptions())
 
     def admit(self, path: Path) -> None:
         """Refuse a picture of too many bytes, or whose header claims too many pixels.
@@ -90,7 +76,7 @@ class RestoreService:
             raise PictureError(shorten(str(error), path.parent)) from error
         return picture, self._looker.choose(Job(path, path), picture)
 
-    def restore(self, source: Path, wanted: Wanted, mask: Path | None = None) -> Outcome:
+    def restore(self, source: Path, options: RestoreOptions, mask: Path | None = None) -> Outcome:
         """Restore one picture; the result lies beside it, named as ``irae restore`` names it.
 
         Raises:
@@ -98,47 +84,41 @@ class RestoreService:
         """
         told: list[Outcome] = []
         request = Request((str(source),), mask=mask)
-        self._restore(request, wanted, told.append)
+        self._restore(request, options, told.append)
         outcome = told[0].with_names(lambda text: shorten(text, source.parent))
         if outcome.error is not None:
             raise PictureError(outcome.error)
         return outcome
 
     def restore_folder(
-        self, folder: Path, out: Path, wanted: Wanted, tell: Callable[[Outcome], None]
+        self, folder: Path, out: Path, options: RestoreOptions, tell: Callable[[Outcome], None]
     ) -> None:
         """Restore the pictures in a folder, as ``irae restore FOLDER -o OUT`` does.
 
         Args:
             folder: the pictures.
             out: where the results and a manifest go.
-            wanted: what was chosen.
+            options: what was chosen.
             tell: called with what became of each, as it becomes known; may raise `StoppedError`.
         """
 
         def tell_shortened(outcome: Outcome) -> None:
             tell(outcome.with_names(lambda text: shorten(shorten(text, folder), out)))
 
-        self._restore(Request((str(folder),), str(out)), wanted, tell_shortened)
+        self._restore(Request((str(folder),), str(out)), options, tell_shortened)
 
-    def _restore(self, request: Request, wanted: Wanted, tell: Callable[[Outcome], None]) -> None:
+    def _restore(
+        self, request: Request, options: RestoreOptions, tell: Callable[[Outcome], None]
+    ) -> None:
         with self._at_work:
-            if wanted not in self._pool:
+            if options not in self._pool:
                 while len(self._pool) >= KEPT_SETTINGS:
                     self._pool.pop(next(iter(self._pool)))
-                self._pool[wanted] = self._make(wanted)
-            restore_files(request, self._pool[wanted], tell)
+                self._pool[options] = self._make(options)
+            restore_files(request, self._pool[options], tell)
 
-    def _make(self, wanted: Wanted) -> ModelPool:
-        return ModelPool(
-            RestoreOptions(
-                task=wanted.task,
-                device=self._device,
-                precision=self._precision,
-                strength=wanted.strength,
-                ensemble=wanted.ensemble,
-            )
-        )
+    def _make(self, options: RestoreOptions) -> ModelPool:
+        return ModelPool(replace(options, device=self._device, precision=self._precision))
 
 
 def shorten(text: str, folder: Path) -> str:

@@ -21,10 +21,11 @@ import pytest
 from PIL import Image
 from tqdm import tqdm
 
-from irae.batch.model_pool import ModelPool, RestoreOptions
+from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.output import STAGING
 from irae.batch.restore_files import Request, restore_files
+from irae.restoring.options import RestoreOptions
 
 KILLS = int(os.environ.get("IRAE_KILLS", "6"))
 PICTURES = 10

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from irae.batch.model_pool import ModelPool, RestoreOptions
+from irae.batch.model_pool import ModelPool
 from irae.errors import UsageError
 from irae.models.checkpoints.model_file import load_model, save_model
+from irae.restoring.options import RestoreOptions
 
 
 def test_each_task_has_its_packaged_model_loaded_once() -> None:
@@ -27,7 +28,7 @@ def test_a_model_that_was_asked_for_does_whatever_it_is_for(model_files: dict[st
     assert pool.restorer_for("denoise") is pool.restorer_for("")
     assert pool.restorer_for("").task == "jpeg"
     other = ModelPool(RestoreOptions("denoise", str(model_files["jpeg"]), device="cpu"))
-    with pytest.raises(UsageError, match="--task denoise, but model"):
+    with pytest.raises(UsageError, match="`task` denoise, but model"):
         other.restorer_for("denoise")
 
 
@@ -35,8 +36,8 @@ def test_the_checksum_is_of_the_weights_and_not_of_their_place(
     model_files: dict[str, Path], tmp_path: Path
 ) -> None:
     def checksum(path: Path, precision: str = "auto") -> str:
-        settings = RestoreOptions(model=str(path), device="cpu", precision=precision)
-        return ModelPool(settings).weights_of("denoise")
+        options = RestoreOptions(model=str(path), device="cpu", precision=precision)
+        return ModelPool(options).weights_of("denoise")
 
     copy = tmp_path / "copy.safetensors"
     shutil.copy(model_files["denoise"], copy)
@@ -50,10 +51,10 @@ def test_the_checksum_is_of_the_weights_and_not_of_their_place(
 
 
 def test_settings_can_be_sent_elsewhere() -> None:
-    settings = RestoreOptions("denoise", sigma=3.0, precision="fp32")
-    assert pickle.loads(pickle.dumps(settings)) == settings
-    assert settings.as_options() | {"sigma": 3.0, "precision": "fp32"} == settings.as_options()
+    options = RestoreOptions("denoise", sigma=3.0, precision="fp32")
+    assert pickle.loads(pickle.dumps(options)) == options
+    assert options.recorded() | {"sigma": 3.0, "precision": "fp32"} == options.recorded()
     # Manifests from before these options stay valid.
-    assert "ensemble" not in settings.as_options()
-    assert RestoreOptions(ensemble=True).as_options()["ensemble"] is True
-    assert RestoreOptions(grow_mask=2).as_options()["grow_mask"] == 2
+    assert "ensemble" not in options.recorded()
+    assert RestoreOptions(ensemble=True).recorded()["ensemble"] is True
+    assert RestoreOptions(grow_mask=2).recorded()["grow_mask"] == 2

@@ -11,11 +11,12 @@ from torchvision.utils import save_image
 
 from irae.batch import pipeline as module
 from irae.batch.jobs import Job
-from irae.batch.model_pool import ModelPool, RestoreOptions
+from irae.batch.model_pool import ModelPool
 from irae.batch.pipeline import Pipeline
 from irae.batch.progress import Outcome
 from irae.errors import IraeError, ModelError
 from irae.imaging.io.files import read_picture
+from irae.restoring.options import RestoreOptions
 
 
 def using(model: Path) -> ModelPool:
@@ -66,9 +67,9 @@ def test_pictures_of_one_size_go_together(
     batches: list[int] = []
     whole = pool.restorer_for("").model.restore
 
-    def counted(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def counted(x: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
         batches.append(len(x))
-        return whole(x, *rest)
+        return whole(x, *rest, **options)
 
     monkeypatch.setattr(pool.restorer_for("").model, "restore", counted)
     run(Pipeline(pool, jobs), jobs)
@@ -94,12 +95,12 @@ def test_a_failed_batch_is_done_again_one_by_one(
     whole = pool.restorer_for("").model.restore
     first = read_picture(jobs[0].source).pixels
 
-    def fragile(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def fragile(x: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
         if len(x) > 1:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         if torch.equal(x[0], first):
             raise ModelError("gave numbers that are not finite")
-        return whole(x, *rest)
+        return whole(x, *rest, **options)
 
     monkeypatch.setattr(pool.restorer_for("").model, "restore", fragile)
     outcomes = run(Pipeline(pool, jobs), jobs)
@@ -153,7 +154,7 @@ def test_a_fault_of_the_program_is_not_hidden(
     jobs = make_jobs(tmp_path, [(24, 32)])
     pool = using(model_files["denoise"])
 
-    def faulty(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def faulty(x: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
         raise RuntimeError("shapes differ")
 
     monkeypatch.setattr(pool.restorer_for("").model, "restore", faulty)

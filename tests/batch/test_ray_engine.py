@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irae.batch.model_pool import ModelPool, RestoreOptions
+from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.output import STAGING
 from irae.batch.restore_files import Request, restore_files
 from irae.errors import UsageError
+from irae.restoring.options import RestoreOptions
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'irae[ray]')")
 pytest.importorskip("ray.data", reason="Ray Data is not installed (pip install 'irae[ray]')")
@@ -94,8 +95,8 @@ def test_workers_and_nodes_that_are_killed(
     cluster: Any, folder: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)  # Relative names are this process's own.
-    settings = RestoreOptions(model=str(model_files["denoise"]), device="cpu")
-    restore_files(Request(("in",), "here", recursive=True), ModelPool(settings), lambda _: None)
+    options = RestoreOptions(model=str(model_files["denoise"]), device="cpu")
+    restore_files(Request(("in",), "here", recursive=True), ModelPool(options), lambda _: None)
     second = cluster.add_node(**OPTIONS)
     cluster.wait_for_nodes()
     assert len([node for node in ray_nodes(cluster) if node["Alive"]]) == 2
@@ -111,7 +112,7 @@ def test_workers_and_nodes_that_are_killed(
             cluster.remove_node(second, allow_graceful=False)
 
     request = Request(("in",), "out", recursive=True, engine="ray", address=cluster.address)
-    summary = restore_files(request, ModelPool(settings), disturb)
+    summary = restore_files(request, ModelPool(options), disturb)
     assert killed
     assert (summary.done, summary.failures) == (PICTURES, ("in/bad.png",))
     names = [outcome.output for outcome in told if outcome.status == "done"]
@@ -123,7 +124,7 @@ def test_workers_and_nodes_that_are_killed(
     assert len(lines) == PICTURES + 1 and sum(x["error"] is None for x in lines) == PICTURES
     assert not list(Path("out").glob(f"{STAGING}*"))
     Path("in/bad.png").unlink()
-    again = restore_files(request, ModelPool(settings), lambda _: None)
+    again = restore_files(request, ModelPool(options), lambda _: None)
     assert (again.done, again.skipped, again.failed) == (0, PICTURES, 0)
 
 

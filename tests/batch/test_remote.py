@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 
 from irae.batch import output as folders
-from irae.batch.model_pool import ModelPool, RestoreOptions
+from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.remote import Files, is_url, local_path
 from irae.batch.restore_files import Request, restore_files
 from irae.batch.summary import Summary
 from irae.errors import PictureError, UsageError
 from irae.imaging.io.files import read_picture
+from irae.restoring.options import RestoreOptions
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -47,8 +48,8 @@ def restore(model_files: dict[str, Path]) -> Restore:
     def run(*inputs: str, out: str | None, tell: list[Outcome] | None = None, **asked: Any) -> Any:
         told = tell if tell is not None else []
         request = Request(inputs, out, recursive=True, **asked)
-        settings = RestoreOptions(model=str(model_files["denoise"]), device="cpu")
-        return restore_files(request, ModelPool(settings), told.append)
+        options = RestoreOptions(model=str(model_files["denoise"]), device="cpu")
+        return restore_files(request, ModelPool(options), told.append)
 
     return run
 

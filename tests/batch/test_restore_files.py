@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from irae.batch import pipeline
-from irae.batch.model_pool import ModelPool, RestoreOptions
+from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.output import STAGING, LocalFolder
 from irae.batch.remote import Files
@@ -23,6 +23,7 @@ from irae.batch.restore_files import Request, parse_part, restore_files
 from irae.batch.summary import Summary
 from irae.cli.app import one_line
 from irae.errors import UsageError
+from irae.restoring.options import RestoreOptions
 
 NAMES = ("a.png", "b.png", "sub/c.png", "sub/d.png")
 
@@ -48,13 +49,13 @@ class Batch:
     def output(self) -> Path:
         return Path(self.out) if self.out else self.root / "out"
 
-    def run(self, settings: RestoreOptions | None = None, **request: object) -> Summary:
-        settings = settings or RestoreOptions(model=str(self.model), device="cpu")
+    def run(self, options: RestoreOptions | None = None, **request: object) -> Summary:
+        options = options or RestoreOptions(model=str(self.model), device="cpu")
         asked = Request(
             (str(self.root / "in"),), self.out or str(self.root / "out"), recursive=True
         )
         self.told = {}
-        return restore_files(replace(asked, **request), ModelPool(settings), self.tell)  # type: ignore[arg-type]
+        return restore_files(replace(asked, **request), ModelPool(options), self.tell)  # type: ignore[arg-type]
 
     def tell(self, outcome: Outcome) -> None:
         self.told[Path(outcome.input).name] = outcome
@@ -160,10 +161,10 @@ def test_a_changed_mask_is_a_changed_input(batch: Batch, model_files: dict[str, 
         mask = batch.root / "masks" / name
         mask.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (24, 16), 255).save(mask)
-    settings = RestoreOptions(model=str(model_files["inpaint"]), device="cpu")
-    assert batch.run(settings, mask=batch.root / "masks").done == 4
+    options = RestoreOptions(model=str(model_files["inpaint"]), device="cpu")
+    assert batch.run(options, mask=batch.root / "masks").done == 4
     Image.new("L", (24, 16), 0).save(batch.root / "masks" / "a.png")
-    batch.run(settings, mask=batch.root / "masks")
+    batch.run(options, mask=batch.root / "masks")
     assert batch.status() == "DSSS"
 
 

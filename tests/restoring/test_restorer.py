@@ -247,14 +247,14 @@ def test_large_pictures_are_tiled_by_themselves(
 ) -> None:
     monkeypatch.setattr("irae.restoring.restorer.AUTOMATIC_TILE", 32)
     sides: list[int] = []
-    restore = denoiser.restore
-
-    def spy(part: Tensor, mask: Tensor | None = None) -> Tensor:
-        sides.append(max(part.shape[-2:]))
-        return restore(part, mask)
-
-    monkeypatch.setattr(denoiser, "restore", spy)
     restorer = Restorer(denoiser, device="cpu", overlap=8)
+    restore = restorer.model.restore
+
+    def spy(part: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
+        sides.append(max(part.shape[-2:]))
+        return restore(part, mask, **options)
+
+    monkeypatch.setattr(restorer.model, "restore", spy)
     restorer.restore(torch.rand(3, 32, 32))
     assert sides == [32]
     restorer.restore(torch.rand(3, 33, 70))
@@ -265,16 +265,16 @@ def test_large_pictures_are_tiled_by_themselves(
 def test_out_of_memory_is_told_once_and_remembered(
     denoiser: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restore = denoiser.restore
-
-    def small_memory(part: Tensor, mask: Tensor | None = None) -> Tensor:
-        if part.shape[-2] * part.shape[-1] > 70 * 70:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return restore(part, mask)
-
-    monkeypatch.setattr(denoiser, "restore", small_memory)
     notes: list[str] = []
     restorer = Restorer(denoiser, device="cpu", notify=notes.append)
+    restore = restorer.model.restore
+
+    def small_memory(part: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
+        if part.shape[-2] * part.shape[-1] > 70 * 70:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return restore(part, mask, **options)
+
+    monkeypatch.setattr(restorer.model, "restore", small_memory)
     image = torch.rand(3, 130, 100, generator=torch.Generator().manual_seed(7))
     first = restorer.restore(image)
     assert notes == ["out of memory; going on in tiles of 65 pixels"]
@@ -286,18 +286,19 @@ def test_out_of_memory_is_told_once_and_remembered(
 def test_no_memory_at_all_is_one_line(
     denoiser: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(part: Tensor, mask: Tensor | None = None) -> Tensor:
+    def no_memory(part: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
         raise MemoryError
 
-    monkeypatch.setattr(denoiser, "restore", no_memory)
+    restorer = Restorer(denoiser, device="cpu", notify=lambda line: None)
+    monkeypatch.setattr(restorer.model, "restore", no_memory)
     with pytest.raises(IraeError, match="out of memory even in tiles of"):
-        Restorer(denoiser, device="cpu", notify=lambda line: None).restore(torch.rand(3, 200, 200))
+        restorer.restore(torch.rand(3, 200, 200))
 
 
 def test_models_that_must_be_told_the_noise_level() -> None:
-    with pytest.raises(UsageError, match="give --sigma"):
+    with pytest.raises(UsageError, match="give `sigma`"):
         Restorer("nlm")
-    with pytest.raises(UsageError, match="drop --sigma"):
+    with pytest.raises(UsageError, match="drop `sigma`"):
         Restorer("denoise", sigma=25)
 
 

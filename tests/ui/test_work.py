@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irae.batch.model_pool import ModelPool, RestoreOptions
+from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.restore_files import Request, restore_files
 from irae.errors import PictureError
-from irae.ui.work import RestoreService, StoppedError, Wanted, distinct_names, write_zip
+from irae.restoring.options import RestoreOptions
+from irae.ui.work import RestoreService, StoppedError, distinct_names, write_zip
 
 
 @pytest.fixture
@@ -28,10 +29,10 @@ def _noisy(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Path:
     return path
 
 
-def _restored(source: Path, **settings: float | str | None) -> bytes:
+def _restored(source: Path, **options: float | str | None) -> bytes:
     """What the command makes of a picture."""
     told: list[Outcome] = []
-    restorers = ModelPool(RestoreOptions(device="cpu", precision="fp32", **settings))
+    restorers = ModelPool(RestoreOptions(device="cpu", precision="fp32", **options))
     restore_files(Request((str(source),)), restorers, told.append)
     assert told[0].output is not None
     return Path(told[0].output).read_bytes()
@@ -39,7 +40,7 @@ def _restored(source: Path, **settings: float | str | None) -> bytes:
 
 def test_one_picture(service: RestoreService, tmp_path: Path) -> None:
     ours, theirs = _noisy(tmp_path / "a/x.png"), _noisy(tmp_path / "b/x.png")
-    outcome = service.restore(ours, Wanted("denoise", 0.5, ensemble=True))
+    outcome = service.restore(ours, RestoreOptions("denoise", strength=0.5, ensemble=True))
     assert outcome.input == "x.png"
     assert outcome.output == "x.restored.png"
     result = (tmp_path / "a/x.restored.png").read_bytes()
@@ -52,7 +53,7 @@ def test_automatic_says_what_it_chose(service: RestoreService, tmp_path: Path) -
     picture, choice = service.look(source)
     assert picture.width == 40
     assert choice.task == "denoise"
-    outcome = service.restore(source, Wanted())
+    outcome = service.restore(source, RestoreOptions())
     assert outcome.task == "denoise"
     assert str(tmp_path) not in (outcome.why or "")
 
@@ -71,7 +72,7 @@ def test_errors_name_the_file_without_our_folders(service: RestoreService, tmp_p
     with pytest.raises(PictureError, match=r"^x\.png: not a picture"):
         service.look(tmp_path / "x.png")
     with pytest.raises(PictureError, match=r"^x\.png: not a picture"):
-        service.restore(tmp_path / "x.png", Wanted())
+        service.restore(tmp_path / "x.png", RestoreOptions())
 
 
 def test_a_folder_and_a_stop(service: RestoreService, tmp_path: Path) -> None:
@@ -79,7 +80,9 @@ def test_a_folder_and_a_stop(service: RestoreService, tmp_path: Path) -> None:
         _noisy(tmp_path / f"in/{index}.png", index)
     (tmp_path / "in/bad.png").write_bytes(b"nothing")
     told: list[Outcome] = []
-    service.restore_folder(tmp_path / "in", tmp_path / "out", Wanted("denoise"), told.append)
+    service.restore_folder(
+        tmp_path / "in", tmp_path / "out", RestoreOptions("denoise"), told.append
+    )
     assert sorted(outcome.input for outcome in told) == ["0.png", "1.png", "2.png", "bad.png"]
     assert sum(outcome.error is not None for outcome in told) == 1
     write_zip(tmp_path / "out", tmp_path / "x.zip")
@@ -92,7 +95,7 @@ def test_a_folder_and_a_stop(service: RestoreService, tmp_path: Path) -> None:
         raise StoppedError
 
     with pytest.raises(StoppedError):
-        service.restore_folder(tmp_path / "in", tmp_path / "two", Wanted("denoise"), stop)
+        service.restore_folder(tmp_path / "in", tmp_path / "two", RestoreOptions("denoise"), stop)
     # What was done by then is whole, and nothing else is there.
     left = sorted(path.name for path in (tmp_path / "two").iterdir())
     assert left == ["0.png", "irae-manifest.jsonl"]

@@ -26,7 +26,7 @@ def inspect_(
     import json
 
     from irae.batch.progress import Console
-    from irae.errors import IraeError
+    from irae.errors import IraeError, for_command_line
     from irae.imaging.io.files import find_pictures
     from irae.restoring.inspection import inspect_picture
 
@@ -37,7 +37,7 @@ def inspect_(
         failed = True
         Console.error(str(error))
         if as_json:
-            typer.echo(json.dumps({"input": str(name), "error": str(error)}))
+            typer.echo(json.dumps({"input": str(name), "error": for_command_line(str(error))}))
 
     for name in inputs:
         try:

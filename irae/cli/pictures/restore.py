@@ -132,10 +132,11 @@ def restore(
     """
     import json
 
-    from irae.batch.model_pool import ModelPool, RestoreOptions
+    from irae.batch.model_pool import ModelPool
     from irae.batch.outcome import Outcome
     from irae.batch.progress import Console
     from irae.batch.restore_files import Request, parse_part, restore_files
+    from irae.restoring.options import RestoreOptions
 
     if mask is not None and not mask.exists():
         raise UsageError(f"{mask}: no such mask file or folder")
@@ -143,7 +144,7 @@ def restore(
         raise UsageError("--address is of a Ray cluster; add --engine ray")
     if grow_mask and mask is None:
         raise UsageError("--grow-mask is for holes; add --mask")
-    settings = RestoreOptions(
+    options = RestoreOptions(
         task=task,
         model=model,
         device=device,
@@ -155,7 +156,7 @@ def restore(
         ensemble=ensemble,
         grow_mask=grow_mask,
     )
-    pool = ModelPool(settings, Console.note)
+    pool = ModelPool(options, Console.note)
     # Before anything is done: an option that does not fit is an error of the whole command.
     first = pool.restorer_for(task or pool.default_task(masked=mask is not None))
     _check_mask(first.task, mask)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from irae.cli.options import Device
-from irae.errors import IraeError, UsageError
+from irae.errors import IraeError, UsageError, for_command_line
 
 
 def roundtrip(
@@ -77,6 +77,7 @@ def roundtrip(
     def refuse(entry: str, reason: str) -> None:
         nonlocal failed
         failed = True
+        reason = for_command_line(reason)
         typer.echo(f"irae: error: {reason}", err=True)
         rows.append({"input": entry, "error": reason})
 

@@ -85,7 +85,7 @@ def information(
     from irae.evaluation.information.figures import can_draw, draw_information
     from irae.evaluation.information.measure import measure
     from irae.evaluation.information.results import Settings, write_information
-    from irae.evaluation.speed.bench import named_model
+    from irae.models.create import named_model
     from irae.runtime import select_device
 
     settings = Settings(sigma=sigma, noise=noise, dimension=dimension, budget=budget, seed=seed)

@@ -73,7 +73,9 @@ def train(
         raise UsageError("--resume goes on as begun; leave out --data, --validation and --from")
     if minutes is not None and (max_steps is not None or max_minutes is not None or resume):
         raise UsageError("--minutes is for a new run, without --max-steps and --max-minutes")
+    from irae.training import loop, run, time_budget
     from irae.training.distributed import local_device, processes
+    from irae.training.prepare import prepare
 
     overrides = [*(set_ or []), *([f"training.precision={precision}"] if precision else [])]
     with processes() as ranks:
@@ -81,9 +83,10 @@ def train(
         # Files are read, and the folder named after the time, by one process for all.
         changed, folder = ranks.on_main(lambda: _plan(config, resume, overrides, output))
         if changed is not None and resume is None:
-            new = changed
-            changed = ranks.on_main(lambda: _begun_with(new, data, validation, from_, set_ or []))
-        from irae.training import loop, run, time_budget
+            new, own = changed, any(each.startswith("model.") for each in set_ or [])
+            changed = ranks.on_main(
+                lambda: prepare(new, data or (), validation, from_, own_network=own)
+            )
 
         if changed is not None and minutes is not None:
             run.check_new(folder, ranks)
@@ -98,29 +101,6 @@ def train(
             typer.echo(f"{folder}: {going.describe()}", err=True)
 
 
-def _begun_with(
-    config: RunConfig,
-    data: list[str] | None,
-    validation: str | None,
-    model: str | None,
-    set_: list[str],
-) -> RunConfig:
-    """The config with the pictures and the weights that options name."""
-    from irae.models.checkpoints.model_file import load_model
-    from irae.training.batches.collection import with_sources
-
-    config = with_sources(config, data or [], validation)
-    if model is None:
-        return config
-    config.model.init = model
-    # The network of the weights, unless another is asked for.
-    if not any(each.startswith("model.") for each in set_):
-        spec = load_model(model).spec
-        config.model.network, config.model.preset = spec.network, None
-        config.model.options = spec.options
-    return config
-
-
 def _select(device: str) -> torch.device:
     from irae.runtime import select_device, use_device
 
@@ -133,18 +113,9 @@ def _plan(
     config: str | None, resume: Path | None, overrides: list[str], output: Path | None
 ) -> tuple[RunConfig | None, Path]:
     """The config of a new run, or what replaces a resumed one's (None: its own), and its folder."""
-    from datetime import datetime
-
     from irae.config import load_config
-    from irae.training.checkpoint import CONFIG_FILE
+    from irae.training.prepare import config_of, new_folder
 
     if resume is None:
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = Path("runs") / f"{Path(str(config)).stem}-{stamp}"
-        return load_config(str(config), overrides), output or name
-    if not overrides:
-        return None, resume
-    path = resume / CONFIG_FILE
-    if not path.is_file():
-        raise UsageError(f"{resume}: holds no {CONFIG_FILE}; it is not a run")
-    return load_config(path, overrides), resume
+        return load_config(str(config), overrides), output or new_folder(str(config))
+    return config_of(resume, overrides) if overrides else None, resume

@@ -15,8 +15,9 @@ from irae.errors import IraeError
 from irae.evaluation.benchmark.cells import Cell
 from irae.evaluation.benchmark.config import CostSection
 from irae.evaluation.benchmark.measure import load_given
-from irae.evaluation.speed.bench import macs_per_pixel, untrained
+from irae.evaluation.speed.bench import macs_per_pixel
 from irae.evaluation.speed.peak_memory import peak_memory
+from irae.models.create import untrained
 from irae.models.loaded import LoadedModel
 from irae.models.networks.registry import CLASSICAL
 from irae.runtime import generator
@@ -82,7 +83,7 @@ def _model(cell: Cell) -> LoadedModel:
     if cell.checkpoint is not None:
         return load_given(cell)
     section = cell.run_config.model
-    return untrained(section, cell.task, cell.model)
+    return untrained(section.network, section.preset, section.options, cell.task, cell.model)
 
 
 def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[str, Cost]:

@@ -14,16 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from irae.config import ModelSection, TrainingSection
+from irae.config import TrainingSection
 from irae.errors import UsageError
 from irae.evaluation.speed.peak_memory import peak_memory
 from irae.flow.reversible import can_recompute, set_reversible
 from irae.flow.subnets import set_network_dtype
 from irae.models.call import condition_for
-from irae.models.checkpoints.model_file import load_model
+from irae.models.create import named_model
 from irae.models.inference.restoring_form import has_restoring_form
-from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.networks.registry import NETWORKS, build_network, resolve_options
+from irae.models.loaded import LoadedModel
 from irae.runtime import generator, network_dtype
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
@@ -102,30 +101,6 @@ def machine(device: torch.device) -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
     }
-
-
-def named_model(name: str) -> LoadedModel:
-    """A packaged model, a model file or run, or ``NETWORK[:PRESET]`` with untrained weights.
-
-    Raises:
-        ModelError: it is none of these.
-    """
-    network, _, preset = name.partition(":")
-    if network not in NETWORKS:
-        return load_model(name)
-    presets = NETWORKS[network].presets
-    chosen = preset or ("default" if "default" in presets else next(iter(presets), None))
-    section = ModelSection(network=network, preset=chosen)
-    return untrained(section, "", name)
-
-
-def untrained(section: ModelSection, task: str, name: str) -> LoadedModel:
-    """A network as a config describes it, with the weights it starts from."""
-    options = resolve_options(section.network, section.preset, section.options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build_network(section.network, options)
-    return LoadedModel(network, ModelSpec(section.network, options, task), name)
 
 
 def macs_per_pixel(model: LoadedModel) -> float:

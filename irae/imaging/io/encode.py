@@ -103,6 +103,8 @@ def encode(picture: Picture, suffix: str, name: str) -> bytes:
         if picture.layout.depth > 8:
             return _encode_deep(picture, target)
         return _encode_plain(picture, target)
+    except PictureError:
+        raise
     except MemoryError:
         raise PictureError(f"{name}: not enough memory to encode it") from None
     except (OSError, ValueError, OverflowError, RuntimeError, struct.error, zlib.error) as error:

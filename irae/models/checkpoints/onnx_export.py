@@ -11,17 +11,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from irae.errors import ModelError, UsageError
-from irae.models.call import (
-    condition_for,
-    from_network_channels,
-    repeat_for_channels,
-    to_network_channels,
-)
 from irae.models.checkpoints.exportable import exportable
 from irae.models.loaded import LoadedModel
+from irae.models.module import RestoringModule
 from irae.models.networks.registry import CLASSICAL
 from irae.writing import write_atomically
 
@@ -43,32 +38,22 @@ def _import_onnx() -> Any:
     return onnx, onnxruntime
 
 
-class _Restoring(nn.Module):
+class _Graph(RestoringModule):
     """What a file computes: `LoadedModel.restore` without its filling, at any size."""
 
     def __init__(self, model: LoadedModel) -> None:
-        super().__init__()
-        self.form = exportable(model.network)
-        self.model = model
+        super().__init__(model.network, exportable(model.network))
+        self._multiple = model.size_multiple
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, picture: Tensor, mask: Tensor | None = None, sigma: Tensor | None = None
     ) -> Tensor:
-        network = self.model.network
-        channels, height, width = picture.shape[1:]
         hole = None if mask is None else mask > 0.5
-        condition = condition_for(network, mask=hole, sigma=sigma, filled=picture)
-        if condition is not None:
-            condition = repeat_for_channels(network, condition, channels)
-            # The noise level is one number for a whole picture and needs no border.
-            condition = condition if self.model.takes_sigma else self._pad(condition)
-        x = self.form(self._pad(to_network_channels(network, picture)), condition)
-        x = from_network_channels(network, x, channels)
-        x = x.narrow(2, 0, height).narrow(3, 0, width)
-        return x if hole is None else torch.where(hole, x, picture)
+        restored = self.run(picture, sigma, hole)
+        return restored if hole is None else torch.where(hole, restored, picture)
 
-    def _pad(self, x: Tensor) -> Tensor:
-        multiple = self.model.size_multiple
+    def pad(self, x: Tensor) -> Tensor:
+        multiple = self._multiple
         if multiple == 1:
             return x
         # Of this form the tracer knows that it makes a multiple; of -size % multiple it does not.
@@ -103,7 +88,7 @@ def _build(onnx: Any, model: LoadedModel) -> Any:
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
-                _Restoring(model).eval(),
+                _Graph(model).eval(),
                 kwargs=given,
                 dynamic_shapes=shapes,
                 output_names=[RESTORED],

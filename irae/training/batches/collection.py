@@ -93,7 +93,7 @@ def _sources_below(root: Path) -> list[SourceSection]:
         return _sources(str(root), root)
     except DataError:
         raise UsageError(
-            f"no pictures to train on: {root} has none; give --data DIR, or run "
+            f"no pictures to train on: {root} has none; give `data` DIR, or run "
             "'irae data download flowers', or set IRAE_DATA to the folder of your data sets"
         ) from None
 
@@ -151,7 +151,7 @@ def open_collection(data: DataSection) -> Collection:
         try:
             pictures = open_data(source.source, root=root, split="train", protocol=data.protocol)
         except DataError as error:
-            raise UsageError(f"{error}; or name other pictures with --data DIR") from None
+            raise UsageError(f"{error}; or name other pictures with `data` DIR") from None
         if pictures.working_size is not None:
             sets.append(pictures)
             pixels.append(len(pictures) * pictures.working_size.side**2)
@@ -231,7 +231,7 @@ def _kept_apart(
         folder = sources[0].source
         raise UsageError(
             f"{folder}: {count} pictures are too few to keep some apart for validation; add some, "
-            "or give --validation DIR"
+            "or give `validation` DIR"
         )
     wanted = min(max(round(KEPT_SHARE * count), KEPT_LEAST), KEPT_MOST, count // 4)
     kept: dict[int, list[Path]] = {}

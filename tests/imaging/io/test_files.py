@@ -22,7 +22,6 @@ from PIL import Image, ImageCms, ImageOps
 from skimage import data
 
 from irae.errors import PictureError
-from irae.imaging.io import files
 from irae.imaging.io.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES
 from irae.imaging.io.files import (
     encode_picture,
@@ -33,7 +32,7 @@ from irae.imaging.io.files import (
     read_picture,
     write_picture,
 )
-from irae.imaging.io.picture import Picture, quantise, upright
+from irae.imaging.io.picture import Layout, Picture, quantise, upright
 from irae.imaging.io.pillow import picture_from_pil, picture_to_pil
 
 SHARED = Path(os.environ.get("IRAE_SHARED", Path(__file__).resolve().parents[3].parent / "shared"))
@@ -90,7 +89,7 @@ def _deep(mode: str, height: int, width: int, seed: int = 0) -> Picture:
     if alphas:
         planes[-1, 0, 0] = 0.5
         planes[-1] = quantise(planes[-1], 16)
-    layout = files.Layout(mode=mode, depth=16)
+    layout = Layout(mode=mode, depth=16)
     return Picture(planes[:colours], planes[colours:] if alphas else None, layout)
 
 
@@ -190,7 +189,7 @@ def test_quantise_clips_and_rounds_half_up() -> None:
 
 def test_all_16_bit_levels_survive_a_png(tmp_path: Path) -> None:
     levels = torch.arange(65536, dtype=torch.float32).reshape(1, 256, 256) / 65535
-    picture = Picture(levels, None, files.Layout(mode="I;16", depth=16))
+    picture = Picture(levels, None, Layout(mode="I;16", depth=16))
     _same(_through(picture, ".png", tmp_path), picture)
     assert np.array_equal(
         np.asarray(Image.open(tmp_path / "picture.png")).reshape(-1), np.arange(65536)
@@ -215,7 +214,7 @@ def test_16_bit_files_agree_with_other_readers(mode: str, tmp_path: Path) -> Non
 def test_16_bit_photograph_keeps_every_level(tmp_path: Path) -> None:
     photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1).float() / 255
     photo = quantise(torch.nn.functional.avg_pool2d(photo, 3, 1), 16)
-    picture = Picture(photo, None, files.Layout(mode="RGB;16", depth=16, icc=SRGB, exif=_exif(6)))
+    picture = Picture(photo, None, Layout(mode="RGB;16", depth=16, icc=SRGB, exif=_exif(6)))
     for suffix in (".png", ".tif", ".ppm"):
         if suffix == ".ppm":
             _same(_through(picture, suffix, tmp_path), upright(picture))
@@ -281,7 +280,7 @@ def test_profile_exif_and_resolution_are_kept(
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_16_bit_metadata_is_kept(suffix: str, tmp_path: Path) -> None:
-    layout = files.Layout(
+    layout = Layout(
         mode="RGB;16", depth=16, icc=SRGB, exif=_exif(6), xmp=b"<x/>", dpi=(300.0, 150.0),
         orientation=6,
     )  # fmt: skip
@@ -701,7 +700,8 @@ def test_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     script = (
         "import resource, sys\n"
         "from irae.errors import PictureError\n"
-        "from irae.imaging.io.files import picture_from_pil, write_picture\n"
+        "from irae.imaging.io.files import write_picture\n"
+        "from irae.imaging.io.pillow import picture_from_pil\n"
         "from PIL import Image\n"
         "picture = picture_from_pil(Image.effect_noise((300, 300), 90))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
