@@ -15,16 +15,13 @@ from torchvision.utils import save_image
 
 from irae.config import RunConfig, check_config, dump_config
 from irae.errors import ModelError, TrainingError
-from irae.flow.reversible import can_recompute, set_reversible
+from irae.flow.reversible import set_reversible
 from irae.flow.subnets import set_network_dtype
-from irae.models.call import condition_for
 from irae.models.checkpoints.model_file import load_model, save_model
 from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.networks.registry import build_network, resolve_options
-from irae.runtime import network_dtype, resolve_precision, versions
+from irae.runtime import network_dtype, versions
 from irae.tasks import get_task
 from irae.tasks.matching import missing_input
-from irae.training.activation_memory import fits
 from irae.training.batches.batch import BatchMaker
 from irae.training.batches.collection import open_collection
 from irae.training.checkpoint import (
@@ -40,6 +37,7 @@ from irae.training.dead_units import restart
 from irae.training.distributed import ALONE, Ranks
 from irae.training.ema import EMA
 from irae.training.find_nonfinite import diagnose
+from irae.training.prepare import build, resolve
 from irae.training.step import TrainStep, network_inputs
 from irae.training.validation import Score, Validation, side_by_side
 from irae.training.warm_start import start_from
@@ -53,7 +51,7 @@ class Run:
     by all of them together.
 
     Args:
-        config: the resolved config, but for what ``auto`` stands for.
+        config: from `irae.training.prepare.resolve`, which leaves nothing open.
         folder: where the run lives; made if absent.
         device: where to train.
         state: what `load_state` gave, to go on from; None to begin.
@@ -72,17 +70,13 @@ class Run:
         ranks: Ranks = ALONE,
     ) -> None:
         self.folder, self.device, self.ranks = folder, device, ranks
-        precision = ranks.on_main(lambda: resolve_precision(config.training.precision, device))
-        self.config = _with_training(config, precision=precision)
+        self.config, section = config, config.training
         ranks.together(self._prepare)
         if state is None:
             ranks.together(self._start_weights)
             ranks.from_main([*self.network.parameters(), *self.network.buffers()])
-        set_network_dtype(self.network, network_dtype(precision))
-        wanted = config.training.reversible
-        reversible = ranks.on_main(self._needs_reversing) if wanted == "auto" else wanted
-        self.config = _with_training(self.config, reversible=reversible)
-        set_reversible(self.network, reversible)
+        set_network_dtype(self.network, network_dtype(section.precision))
+        set_reversible(self.network, section.reversible is True)
         self.ema = EMA(self.network, self.config.training.ema)
         self.train_step = TrainStep(self.network, self.config.training, ranks)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
@@ -93,15 +87,8 @@ class Run:
     def _prepare(self) -> None:
         config = self.config
         rows = self.ranks.rows(config.training.batch)
-        options = resolve_options(config.model.network, config.model.preset, config.model.options)
-        self.spec = ModelSpec(config.model.network, options, config.task)
-        # A preset may change with a version; a run does not.
-        pinned = config.model.model_copy(update={"preset": None, "options": options})
-        config = self.config = config.model_copy(update={"model": pinned})
-        # Layers draw their start from the global generator; a fork keeps the caller's untouched.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.network = build_network(self.spec.network, options)
+        self.spec = ModelSpec(config.model.network, config.model.options, config.task)
+        self.network = build(config)
         missing = missing_input(get_task(config.task), self.network)
         if missing is not None:
             raise TrainingError(
@@ -131,20 +118,6 @@ class Run:
         if initialise is not None and self.ranks.main:
             # From the whole batch, as if one process trained; the others are sent the result.
             initialise(*network_inputs(self.network, self.batches.batch(0, whole=True)))
-
-    def _needs_reversing(self) -> bool:
-        if not can_recompute(self.network):
-            return False
-        side = self.config.data.patch
-        x = torch.full((1, 3, side, side), 0.5, device=self.device)
-        mask = torch.zeros(1, 1, side, side, dtype=torch.bool, device=self.device)
-        rows = self.ranks.rows(self.config.training.batch)
-        return not fits(
-            self.network,
-            x,
-            condition_for(self.network, mask=mask, sigma=0.0, filled=x),
-            rows.stop - rows.start,
-        )
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on; the number of processes is no part."""
@@ -265,10 +238,6 @@ class Run:
             write_atomically(path, partial(save_image, row, format="png"))
 
 
-def _with_training(config: RunConfig, **values: Any) -> RunConfig:
-    return config.model_copy(update={"training": config.training.model_copy(update=values)})
-
-
 def check_new(folder: Path, ranks: Ranks = ALONE) -> None:
     """Make sure that no run is in a folder.
 
@@ -292,7 +261,7 @@ def begin(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks = 
         TrainingError: the folder already holds a run.
     """
     check_new(folder, ranks)
-    run = Run(config, folder, device, ranks=ranks)
+    run = Run(resolve(config, device, ranks), folder, device, ranks=ranks)
 
     def write() -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -332,7 +301,7 @@ def resume(
         return state, config or before
 
     state, chosen = ranks.on_main(read)
-    run = Run(chosen, folder, device, state, ranks)
+    run = Run(resolve(chosen, device, ranks), folder, device, state, ranks)
 
     def write() -> None:
         for place in (folder, folder / "samples"):

@@ -122,7 +122,7 @@ def test_without_data_pictures_lie_below_the_root(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("IRAE_DATA", raising=False)
-    with pytest.raises(UsageError, match=r"--data DIR.*irae data download flowers.*IRAE_DATA"):
+    with pytest.raises(UsageError, match=r"`data` DIR.*irae data download flowers.*IRAE_DATA"):
         with_sources(config())
     make_pictures(tmp_path / "data" / "mine", 5)
     chosen = with_sources(config())
@@ -167,7 +167,7 @@ def test_a_known_data_set_is_never_opened_by_its_test_part(named: str, tmp_path:
     ("count", "side", "error", "named"),
     [
         (0, 40, DataError, "no pictures"),
-        (3, 40, UsageError, r"3 pictures are too few.*--validation"),
+        (3, 40, UsageError, r"3 pictures are too few.*`validation`"),
         (5, 12, DataError, r"none of its 5 pictures.*too small"),
     ],
 )
