@@ -12,20 +12,20 @@ class StagedResult:
     """A result that is not in its place yet, and what the manifest is to say of it.
 
     Attributes:
-        staged: what the output folder called it (`OutputFolder.deliver`).
         stamp: of the source.
-        output_stamp: of the result.
         sha256: of the source.
-        output_sha256: of the result.
         mask_sha256: of the mask, if any.
+        staged: what the output folder called it (`OutputFolder.deliver`).
+        output_stamp: of the result.
+        output_sha256: of the result.
     """
 
-    staged: str
     stamp: str | None
-    output_stamp: str | None
     sha256: str
-    output_sha256: str
     mask_sha256: str | None = None
+    staged: str = ""
+    output_stamp: str | None = None
+    output_sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 
 from torch import Tensor
 
@@ -16,53 +16,39 @@ from irae.batch.jobs import Job
 from irae.batch.model_pool import ModelPool, TaskDecision
 from irae.batch.outcome import Outcome, StagedResult
 from irae.batch.output import OutputFolder
-from irae.batch.remote import Files, file_sha256
+from irae.batch.read_ahead import ReadAhead, Reading
+from irae.batch.remote import Files
 from irae.errors import IraeError, PictureError
-from irae.imaging.io.files import picture_size, read_mask, read_picture, write_picture
+from irae.imaging.io.files import read_mask, read_picture, write_picture
 from irae.imaging.io.picture import Picture
 from irae.imaging.tiling import is_out_of_memory
 from irae.inverse.undo import check_sidecar_target, write_sidecar
-
-AHEAD_PIXELS = 16_000_000
-"""Pixels of all pictures in memory at once; a larger picture is there alone."""
-
-AHEAD_PICTURES = 64
-"""Most pictures read and not yet restored."""
-
-AHEAD_FETCHES = 16
-"""Most pictures fetched from URLs and not yet restored; four at a time are fetched."""
-
-BATCH_PIXELS = 512 * 512
-"""Pixels of the pictures restored together. Small ones gain by it; a large one fills the
-processor by itself."""
-
-
-@dataclass(frozen=True)
-class _MadeOf:
-    """What a result was made of, for the manifest."""
-
-    stamp: str | None
-    sha256: str
-    mask_sha256: str | None
+from irae.writing import file_sha256
 
 
 @dataclass(frozen=True)
 class _Read:
-    """A picture with all that is known of it; ``original``: its file, if it is to stay as it is."""
+    """A picture with all that is known of it.
+
+    Attributes:
+        picture: what its file holds.
+        mask: of its holes.
+        decision: what is to be done to it.
+        original: its file, if it is to stay as it is.
+        staged: what the manifest is to say of its source.
+        seconds: that reading took.
+    """
 
     picture: Picture
     mask: Tensor | None
-    choice: TaskDecision
+    decision: TaskDecision
     original: bytes | None
-    made_of: _MadeOf | None
+    staged: StagedResult | None
     seconds: float
 
 
 class Pipeline:
-    """Works a few pictures ahead of whoever asks for their outcomes.
-
-    One thread reads the next pictures and one writes the last ones while the caller's thread
-    restores. Use it as a context, and ask for the outcomes in the order of the jobs.
+    """Reads, restores and writes the pictures of a batch, each while others are worked on.
 
     Args:
         pool: what finds the task of each picture, and what restores it.
@@ -87,73 +73,33 @@ class Pipeline:
         self._pool, self._jobs = pool, jobs
         self._files, self._folder = files or Files.create(), folder
         self._overwrite, self._resize_mask = overwrite, resize_mask
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
-        self._fetcher = ThreadPoolExecutor(4, thread_name_prefix="fetch")
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._sizes: list[tuple[int, int]] = []
-        self._fetches: dict[int, Future[None]] = {}
-        self._reads: dict[int, Future[_Read]] = {}
-        self._outcomes: dict[int, Future[Outcome]] = {}
-        self._restored = 0  # Jobs below this are restored, or have failed.
-        self._held = 0
 
-    def __enter__(self) -> Pipeline:
-        return self
+    def outcomes(self) -> Generator[Future[Outcome]]:
+        """What becomes of each job, in their order.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._fetcher.shutdown(cancel_futures=True)
-        self._reader.shutdown(cancel_futures=True)
-        self._writer.shutdown(cancel_futures=error is not None)
-
-    def outcome(self, index: int, job: Job) -> Outcome:
-        """What became of a job; to be asked for in the order of the jobs, each once.
-
-        Raises:
-            PictureError: it cannot be read or written, or the mask does not fit.
-            ModelError: the model gave numbers that are not finite.
+        One thread reads the next pictures and one writes the last ones, while the thread that
+        asks for outcomes restores. The result of a future raises what went wrong with its picture:
+        PictureError if it cannot be read or written or its mask does not fit, ModelError if the
+        model gave numbers that are not finite.
         """
-        self._read_ahead()
-        # The next one too, where memory allows: it is restored while this one is written.
-        while self._restored <= index + 1 and self._restored in self._reads:
-            self._restore_some()
-            self._read_ahead()
+        ahead = ReadAhead(self._jobs, self._read, self._files)
+        writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        written: deque[tuple[int, Future[Outcome]]] = deque()
         try:
-            return self._outcomes.pop(index).result()
+            for group in ahead.groups():
+                full = not group
+                written += self._restore(group, writer)
+                # The next group is restored while the last picture of this one is written, unless
+                # memory is full until that is done.
+                while len(written) > (0 if full else 1):
+                    pixels, outcome = written.popleft()
+                    yield outcome
+                    ahead.release(pixels)
+            while written:
+                yield written.popleft()[1]
         finally:
-            self._held -= self._pixels(index)
-
-    def _pixels(self, index: int) -> int:
-        width, height = self._sizes[index]
-        return width * height
-
-    def _fetch_ahead(self) -> None:
-        for index in range(self._restored, min(self._restored + AHEAD_FETCHES, len(self._jobs))):
-            source = self._jobs[index].source
-            if index not in self._fetches and self._files.url_of(source) is not None:
-                self._fetches[index] = self._fetcher.submit(self._files.fetch, source)
-
-    def _size(self, index: int) -> tuple[int, int]:
-        if index in self._fetches:
-            wait([self._fetches[index]])  # What went wrong is told when it is read.
-        return picture_size(self._jobs[index].source)
-
-    def _read_ahead(self) -> None:
-        self._fetch_ahead()
-        while len(self._reads) < AHEAD_PICTURES:
-            index = self._restored + len(self._reads)
-            if index == len(self._jobs):
-                return
-            if index == len(self._sizes):
-                self._sizes.append(self._size(index))
-            if self._held and self._held + self._pixels(index) > AHEAD_PIXELS:
-                return
-            self._held += self._pixels(index)
-            self._reads[index] = self._reader.submit(self._read, self._jobs[index])
+            ahead.close()
+            writer.shutdown(cancel_futures=True)
 
     def _read(self, job: Job) -> _Read:
         begin = time.perf_counter()
@@ -167,115 +113,111 @@ class Pipeline:
                 resize=self._resize_mask,
                 grow=self._pool.options.grow_mask,
             )  # fmt: skip
-            choice = self._pool.choose(job, picture)
-            original = self._original(job, choice)
-            made_of = None if self._folder is None else self._note_source(job)
+            decision = self._pool.choose(job, picture)
+            original = self._original(job, decision)
+            staged = None if self._folder is None else _source_of(job)
         if job.stamp is not None and self._files.stamp(job.source) != job.stamp:
             raise PictureError(
                 f"{job.source}: changed after it was listed; run the command again once nothing"
                 " writes to it"
             )
-        return _Read(picture, mask, choice, original, made_of, time.perf_counter() - begin)
+        return _Read(picture, mask, decision, original, staged, time.perf_counter() - begin)
 
-    def _original(self, job: Job, choice: TaskDecision) -> bytes | None:
+    def _original(self, job: Job, decision: TaskDecision) -> bytes | None:
         """The file itself, where no pixel changes: writing it again would harm a JPEG."""
-        changes = choice.task is not None and self._pool.options.strength > 0
+        changes = decision.task is not None and self._pool.options.strength > 0
         if changes or job.source.suffix.lower() != job.target.suffix.lower():
             return None
         return job.source.read_bytes()
 
-    @staticmethod
-    def _note_source(job: Job) -> _MadeOf:
-        mask = None if job.mask is None else file_sha256(job.mask)
-        return _MadeOf(job.stamp, file_sha256(job.source), mask)
+    def _restore(
+        self, group: list[Reading[_Read]], writer: ThreadPoolExecutor
+    ) -> list[tuple[int, Future[Outcome]]]:
+        """Restore pictures of one size and hand them to the writer: their pixels and outcomes.
 
-    def _restore_some(self) -> None:
-        """Restore the next picture, and with it those of its size that follow and are read."""
-        first = self._restored
-        last = first + 1
-        while (
-            last in self._reads
-            and self._sizes[last] == self._sizes[first]
-            and (last + 1 - first) * self._pixels(first) <= BATCH_PIXELS
-        ):
-            last += 1
-        self._restored = last
+        The group is emptied: a picture in it would stay in memory until its result is written.
+        """
+        jobs, pixels = [reading.job for reading in group], [reading.pixels for reading in group]
         read: dict[int, _Read] = {}
-        for index in range(first, last):
+        outcomes: dict[int, Future[Outcome]] = {}
+        for place in range(len(jobs)):
             try:
-                read[index] = self._reads.pop(index).result()
+                read[place] = group.pop(0).result.result()
             except (IraeError, OSError, MemoryError, RuntimeError) as error:
-                self._fail(index, error)
-        while read:
-            task = next(iter(read.values())).choice.task
-            # Taken out: whoever restores them lets go of them one by one.
-            alike = [index for index, one in read.items() if one.choice.task == task]
-            self._restore_task(task, {index: read.pop(index) for index in alike})
+                outcomes[place] = _failed(error)
+        for task in dict.fromkeys(one.decision.task for one in read.values()):
+            places = [place for place, one in read.items() if one.decision.task == task]
+            alike = {place: read.pop(place) for place in places}
+            outcomes |= self._restore_alike(task, jobs, alike, writer)
+        return [(pixels[place], outcomes[place]) for place in range(len(jobs))]
 
-    def _restore_task(self, task: str | None, read: dict[int, _Read]) -> None:
+    def _restore_alike(
+        self,
+        task: str | None,
+        jobs: Sequence[Job],
+        read: dict[int, _Read],
+        writer: ThreadPoolExecutor,
+    ) -> dict[int, Future[Outcome]]:
+        """Restore pictures for one task; one by one where that fails together."""
         try:
-            self._restore_together(task, read)
+            return self._restore_together(task, jobs, read, writer)
         except (IraeError, MemoryError, RuntimeError) as error:
-            if len(read) > 1 and (isinstance(error, IraeError) or is_out_of_memory(error)):
-                for index, one in read.items():
-                    self._restore_task(task, {index: one})
-            else:
-                for index in read:
-                    self._fail(index, error)
+            if len(read) == 1 or not (isinstance(error, IraeError) or is_out_of_memory(error)):
+                return {place: _failed(error) for place in read}
+        outcomes: dict[int, Future[Outcome]] = {}
+        for place, one in read.items():
+            outcomes |= self._restore_alike(task, jobs, {place: one}, writer)
+        return outcomes
 
-    def _restore_together(self, task: str | None, read: dict[int, _Read]) -> None:
+    def _restore_together(
+        self,
+        task: str | None,
+        jobs: Sequence[Job],
+        read: dict[int, _Read],
+        writer: ThreadPoolExecutor,
+    ) -> dict[int, Future[Outcome]]:
         begin = time.perf_counter()
         pictures = [one.picture for one in read.values()]
         if task is not None:
             restorer = self._pool.restorer_for(task)
-            masks = [one.mask for one in read.values()]
-            pictures = restorer.restore_pictures(pictures, masks)
+            pictures = restorer.restore_pictures(pictures, [one.mask for one in read.values()])
         seconds = (time.perf_counter() - begin) / max(1, len(read))
-        for (index, one), picture in zip(list(read.items()), pictures, strict=True):
+        outcomes = {}
+        for place, picture in zip(list(read), pictures, strict=True):
             # Let go of what was read before the result is written: a photograph is large.
-            del read[index]
-            self._outcomes[index] = self._writer.submit(
-                self._write,
-                self._jobs[index],
-                picture,
-                one.choice,
-                one.original,
-                one.made_of,
-                one.seconds + seconds,
-            )
-
-    def _fail(self, index: int, error: Exception) -> None:
-        self._outcomes[index] = Future()
-        self._outcomes[index].set_exception(error)
+            one = read.pop(place)
+            rest = (one.decision, one.original, one.staged, one.seconds + seconds)
+            del one
+            outcomes[place] = writer.submit(self._write, jobs[place], picture, *rest)
+        return outcomes
 
     def _write(
         self,
         job: Job,
         picture: Picture,
-        choice: TaskDecision,
+        decision: TaskDecision,
         original: bytes | None,
-        made_of: _MadeOf | None,
+        staged: StagedResult | None,
         seconds: float,
     ) -> Outcome:
         begin = time.perf_counter()
-        made = None
-        if self._folder is None or made_of is None:
+        if self._folder is None or staged is None:
             job.target.parent.mkdir(parents=True, exist_ok=True)
             self._write_at(job.target, job, picture, original, self._overwrite)
         else:
-            made = self._stage(self._folder, job, picture, original, made_of)
-        restorer = None if choice.task is None else self._pool.restorer_for(choice.task)
+            staged = self._stage(self._folder, job, picture, original, staged)
+        restorer = None if decision.task is None else self._pool.restorer_for(decision.task)
         return Outcome(
             input=str(job.source),
             output=str(job.target),
-            task=choice.task,
+            task=decision.task,
             model=None if restorer is None else restorer.model.name,
             seconds=round(seconds + time.perf_counter() - begin, 3),
             width=picture.width,
             height=picture.height,
-            damage=choice.damage,
-            why=choice.why,
-            made=made,
+            damage=decision.damage,
+            why=decision.why,
+            made=staged,
         )
 
     def _write_at(
@@ -306,18 +248,29 @@ class Pipeline:
         job: Job,
         picture: Picture,
         original: bytes | None,
-        of: _MadeOf,
+        source: StagedResult,
     ) -> StagedResult:
         staged = folder.stage(job.relative)
         try:
             self._write_at(staged, job, picture, original, False)
             stamp, checksum = folder.staged_stamp(staged), file_sha256(staged)
-            return StagedResult(
-                folder.deliver(staged), of.stamp, stamp, of.sha256, checksum, of.mask_sha256
-            )
+            name = folder.deliver(staged)
+            return replace(source, staged=name, output_stamp=stamp, output_sha256=checksum)
         except BaseException as error:
             shutil.rmtree(staged.parent, ignore_errors=True)
             if isinstance(error, IraeError):
                 # The user knows nothing of where results are staged.
                 raise type(error)(str(error).replace(str(staged), str(job.target))) from error
             raise
+
+
+def _source_of(job: Job) -> StagedResult:
+    """What the manifest is to say of a source, before there is a result."""
+    mask = None if job.mask is None else file_sha256(job.mask)
+    return StagedResult(stamp=job.stamp, sha256=file_sha256(job.source), mask_sha256=mask)
+
+
+def _failed(error: Exception) -> Future[Outcome]:
+    failed: Future[Outcome] = Future()
+    failed.set_exception(error)
+    return failed

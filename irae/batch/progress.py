@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
 from functools import partial
 
 from tqdm import tqdm
@@ -109,6 +110,20 @@ def attempt(jobs: Iterable[Job], work: Callable[[int, Job], Outcome]) -> Iterato
     """Do jobs one after the other; what ``work`` raises concerns that job alone."""
     for index, job in enumerate(jobs):
         yield settle(job, partial(work, index, job))
+
+
+def settled(
+    jobs: Iterable[Job], outcomes: Generator[Future[Outcome]]
+) -> Generator[tuple[Job, Outcome]]:
+    """Jobs with what became of them, which is a failure where a future raises what is theirs.
+
+    Closing it closes ``outcomes``.
+    """
+    try:
+        for job in jobs:
+            yield job, settle(job, next(outcomes).result)
+    finally:
+        outcomes.close()
 
 
 def settle(job: Job, work: Callable[[], Outcome]) -> Outcome:

@@ -21,7 +21,7 @@ from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.output import LocalFolder, OutputFolder
 from irae.batch.pipeline import Pipeline
-from irae.batch.progress import Console, attempt
+from irae.batch.progress import Console, settled
 from irae.batch.remote import Files
 from irae.errors import UsageError
 from irae.restoring.options import RestoreOptions
@@ -105,14 +105,14 @@ class _Worker:
         return {"report": [pickle.dumps(report)]}
 
     def _restore(self, jobs: Sequence[Job]) -> list[Outcome]:
-        with Pipeline(
+        pipeline = Pipeline(
             self._pool,
             jobs,
             files=self._work.files,
             folder=self._work.folder,
             resize_mask=self._work.resize_mask,
-        ) as pipeline:
-            return list(attempt(jobs, pipeline.outcome))
+        )
+        return [outcome for _, outcome in settled(jobs, pipeline.outcomes())]
 
 
 @contextmanager

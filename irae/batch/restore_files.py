@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.output import OutputFolder, open_folder
 from irae.batch.pipeline import Pipeline
-from irae.batch.progress import attempt, follow, settle
+from irae.batch.progress import follow, settle, settled
 from irae.batch.remote import Files, local_path
 from irae.batch.summary import Summary
 from irae.errors import UsageError
@@ -157,15 +157,16 @@ def _start(
 ) -> Iterator[Iterator[tuple[Job, Outcome]]]:
     """The engine at work: what became of the jobs, as they come, to be committed."""
     if request.engine == "local":
-        with Pipeline(
+        pipeline = Pipeline(
             pool,
             jobs,
             files=files,
             folder=folder,
             overwrite=request.overwrite,
             resize_mask=request.resize_mask,
-        ) as pipeline:
-            yield zip(jobs, attempt(jobs, pipeline.outcome), strict=True)
+        )
+        with closing(settled(jobs, pipeline.outcomes())) as results:
+            yield results
         return
     from irae.batch.ray_engine import restore_on_ray
 

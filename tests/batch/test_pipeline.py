@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.utils import save_image
 
-from irae.batch import pipeline as module
+from irae.batch import read_ahead as module
 from irae.batch.jobs import Job
 from irae.batch.model_pool import ModelPool
 from irae.batch.pipeline import Pipeline
@@ -35,12 +35,11 @@ def make_jobs(folder: Path, sizes: list[tuple[int, int]]) -> list[Job]:
 
 def run(pipeline: Pipeline, jobs: list[Job]) -> list[Outcome | Exception]:
     outcomes: list[Outcome | Exception] = []
-    with pipeline:
-        for index, job in enumerate(jobs):
-            try:
-                outcomes.append(pipeline.outcome(index, job))
-            except (IraeError, OSError, RuntimeError) as error:
-                outcomes.append(error)
+    for _, future in zip(jobs, pipeline.outcomes(), strict=True):
+        try:
+            outcomes.append(future.result())
+        except (IraeError, OSError, RuntimeError) as error:
+            outcomes.append(error)
     return outcomes
 
 
@@ -116,18 +115,17 @@ def test_memory_holds_only_so_many_pixels(
 ) -> None:
     jobs = make_jobs(tmp_path, SIZES)
     monkeypatch.setattr(module, "AHEAD_PIXELS", room)
-    pipeline = Pipeline(using(model_files["denoise"]), jobs)
     held: list[int] = []
-    restore = pipeline._restore_some
+    fill = module.ReadAhead._fill
 
-    def watched() -> None:
-        held.append(pipeline._held)
-        restore()
+    def watched(ahead: module.ReadAhead[Any]) -> None:
+        fill(ahead)
+        held.append(ahead.held)
 
-    monkeypatch.setattr(pipeline, "_restore_some", watched)
-    outcomes = run(pipeline, jobs)
+    monkeypatch.setattr(module.ReadAhead, "_fill", watched)
+    outcomes = run(Pipeline(using(model_files["denoise"]), jobs), jobs)
     assert all(isinstance(outcome, Outcome) for outcome in outcomes)
-    assert max(held) <= max(room, 40 * 24) and pipeline._held == 0
+    assert 0 < max(held) <= max(room, 40 * 24)
 
 
 def test_masks_go_with_their_pictures(tmp_path: Path, model_files: dict[str, Path]) -> None:
@@ -158,5 +156,5 @@ def test_a_fault_of_the_program_is_not_hidden(
         raise RuntimeError("shapes differ")
 
     monkeypatch.setattr(pool.restorer_for("").model, "restore", faulty)
-    with Pipeline(pool, jobs) as pipeline, pytest.raises(RuntimeError, match="shapes differ"):
-        pipeline.outcome(0, jobs[0])
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        next(Pipeline(pool, jobs).outcomes()).result()

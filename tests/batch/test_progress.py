@@ -96,7 +96,9 @@ def test_json_has_an_error_only_when_there_is_one() -> None:
     assert "error" not in row and row["status"] == "done" and "sha256" not in row
     row = Outcome("a.png", error="bad").as_json()
     assert (row["error"], row["status"]) == ("bad", "failed")
-    made = StagedResult("staged", "1 2", "3 4", sha256="a" * 64, output_sha256="b" * 64)
+    made = StagedResult(
+        "1 2", "a" * 64, staged="staged", output_stamp="3 4", output_sha256="b" * 64
+    )
     row = Outcome("a.png", "b.png", made=made).as_json()
     assert (row["sha256"], row["output_sha256"]) == ("a" * 64, "b" * 64)
     assert "made" not in row and "skipped" not in row

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irae.batch import pipeline
+from irae.batch import read_ahead
 from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.output import STAGING, LocalFolder
@@ -248,7 +248,7 @@ def test_a_shard_that_is_none_is_refused(text: str) -> None:
 def test_inputs_that_vanish_or_change_on_the_way(
     batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "AHEAD_PICTURES", 1)
+    monkeypatch.setattr(read_ahead, "AHEAD_PICTURES", 1)
     # Those between are read already, or may be.
     gone, changed = (draw(batch.root / "in" / "sub" / name) for name in ("y.png", "z.png"))
 

@@ -1,0 +1,118 @@
+"""Reading the next pictures of a batch while others are restored, as far as memory allows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from irae.batch.jobs import Job
+from irae.batch.remote import Files
+from irae.imaging.io.files import picture_size
+
+AHEAD_PIXELS = 16_000_000
+"""Pixels of all pictures in memory at once; a larger picture is there alone."""
+
+AHEAD_PICTURES = 64
+"""Most pictures read and not yet restored."""
+
+AHEAD_FETCHES = 16
+"""Most pictures fetched from URLs and not yet read; four at a time are fetched."""
+
+GROUP_PIXELS = 512 * 512
+"""Pixels of the pictures restored together. Small ones gain by it; a large one fills the
+processor by itself."""
+
+ReadT = TypeVar("ReadT")
+
+
+@dataclass(frozen=True)
+class Reading(Generic[ReadT]):
+    """A picture on its way into memory.
+
+    Attributes:
+        job: of the picture.
+        size: its width and height in pixels, (0, 0) if its file does not say.
+        result: what reading it gives.
+    """
+
+    job: Job
+    size: tuple[int, int]
+    result: Future[ReadT]
+
+    @property
+    def pixels(self) -> int:
+        """What it takes of the memory that pictures share."""
+        return self.size[0] * self.size[1]
+
+
+class ReadAhead(Generic[ReadT]):
+    """Reads pictures in a thread of its own, and fetches those at URLs in four more.
+
+    Args:
+        jobs: the pictures, in the order in which they are wanted.
+        read: reads one.
+        files: where they are.
+    """
+
+    def __init__(self, jobs: Sequence[Job], read: Callable[[Job], ReadT], files: Files) -> None:
+        self._read, self._files = read, files
+        self._unread = deque(jobs)
+        self._ahead: deque[Reading[ReadT]] = deque()
+        self._fetches: dict[int, Future[None]] = {}
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._fetcher = ThreadPoolExecutor(4, thread_name_prefix="fetch")
+        self._size: tuple[int, int] | None = None  # Of the first that is not read.
+        self.held = 0
+
+    def close(self) -> None:
+        """Read nothing more."""
+        self._fetcher.shutdown(cancel_futures=True)
+        self._reader.shutdown(cancel_futures=True)
+
+    def groups(self) -> Iterator[list[Reading[ReadT]]]:
+        """Neighbours of one size that may be restored together, in the order of the jobs.
+
+        A list is empty where memory is full: more can be read once something is released.
+        """
+        while self._unread or self._ahead:
+            self._fill()
+            group = [self._ahead.popleft()] if self._ahead else []
+            while self._ahead and self._fits(group):
+                group.append(self._ahead.popleft())
+            yield group
+
+    def release(self, pixels: int) -> None:
+        """Give back the memory of a picture whose result is written."""
+        self.held -= pixels
+
+    def _fits(self, group: list[Reading[ReadT]]) -> bool:
+        first = group[0]
+        alike = self._ahead[0].size == first.size
+        return alike and (len(group) + 1) * first.pixels <= GROUP_PIXELS
+
+    def _fill(self) -> None:
+        self._fetch()
+        while self._unread and len(self._ahead) < AHEAD_PICTURES:
+            job = self._unread[0]
+            if self._size is None:
+                self._size = self._size_of(job)
+            pixels = self._size[0] * self._size[1]
+            if self.held and self.held + pixels > AHEAD_PIXELS:
+                return
+            self.held += pixels
+            self._unread.popleft()
+            self._ahead.append(Reading(job, self._size, self._reader.submit(self._read, job)))
+            self._size = None
+
+    def _fetch(self) -> None:
+        for job, _ in zip(self._unread, range(AHEAD_FETCHES), strict=False):
+            if id(job) not in self._fetches and self._files.url_of(job.source) is not None:
+                self._fetches[id(job)] = self._fetcher.submit(self._files.fetch, job.source)
+
+    def _size_of(self, job: Job) -> tuple[int, int]:
+        if id(job) in self._fetches:
+            wait([self._fetches.pop(id(job))])  # What went wrong is told when it is read.
+        return picture_size(job.source)
