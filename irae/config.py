@@ -162,13 +162,14 @@ def _own_keys(content: object, schema: type[Section], kind: str) -> object:
     """A section without the defaults of other tasks, all of which irae 0.1 wrote down."""
     if not isinstance(content, dict):
         return content
-    others: dict[str, Any] = {}
+    defaults: dict[str, list[Any]] = {}
     for task in all_tasks():
-        others |= getattr(task, kind)().model_dump(mode="json")
+        for key, value in getattr(task, kind)().model_dump(mode="json").items():
+            defaults.setdefault(key, []).append(value)
     return {
         key: value
         for key, value in content.items()
-        if key in schema.model_fields or key not in others or others[key] != value
+        if key in schema.model_fields or value not in defaults.get(key, [])
     }
 
 

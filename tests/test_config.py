@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from irae.config import check_config, dump_config, load_config, shipped_configs
 from irae.errors import ConfigError
+from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.networks.registry import build_network, resolve_options
 
 RUNNABLE = [name for name in shipped_configs() if not name.startswith("benchmark/")]
@@ -75,3 +77,17 @@ def test_bad_overrides_are_named(override: str) -> None:
 def test_unknown_name_lists_the_shipped_configs() -> None:
     with pytest.raises(ConfigError, match=r"denoise\.yaml"):
         load_config("nothing.yaml")
+
+
+@pytest.mark.parametrize("name", packaged_models())
+def test_configs_of_earlier_versions_are_read(name: str) -> None:
+    """A run of irae 0.1 wrote down the keys of all tasks; those of others are left out."""
+    spec = load_model(name).spec
+    config = check_config(spec.card["config"], "the card")
+    assert config.task == spec.task
+    assert check_config(yaml.safe_load(dump_config(config)), "written again") == config
+    # What was changed for another task is a mistake.
+    changed = copy.deepcopy(spec.card["config"])
+    changed["degradation"]["holes" if spec.task != "inpaint" else "aligned"] = 0.123
+    with pytest.raises(ConfigError, match="is of task"):
+        check_config(changed, "the card")
