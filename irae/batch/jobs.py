@@ -15,7 +15,7 @@ from irae.batch.outcome import Outcome
 from irae.batch.remote import Files, find_urls, local_path
 from irae.errors import IraeError, PictureError, UsageError
 from irae.imaging.io.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES
-from irae.imaging.io.files import MASK_MARK, RESTORED_MARK, find_pictures
+from irae.imaging.io.files import MASK_MARK, RESTORED_MARK, find_pictures, walk_pictures
 
 
 @dataclass(frozen=True)
@@ -308,10 +308,8 @@ def find_mask(picture: Found, masks: Path) -> Path:
         for name in (stem + MASK_MARK, stem):
             fitting = [
                 path
-                for path in sorted(folder.iterdir())
-                if path.stem == name
-                and path.suffix.lower() in PICTURE_SUFFIXES
-                and path.resolve() != picture.path.resolve()
+                for path in sorted(walk_pictures(folder))
+                if path.stem == name and path.resolve() != picture.path.resolve()
             ]
             if len(fitting) > 1:
                 raise PictureError(

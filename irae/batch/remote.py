@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from irae.errors import PictureError, UsageError
-from irae.imaging.io.encode import PICTURE_SUFFIXES
+from irae.imaging.io.files import has_picture_suffix
 from irae.writing import file_sha256 as file_sha256  # For manifest and pipeline.
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -113,7 +113,7 @@ def find_urls(url: str, *, recursive: bool) -> tuple[list[str], bool]:
             folder = True
             names = file_system.find(path, maxdepth=None if recursive else 1)
     urls = [file_system.unstrip_protocol(name) for name in sorted(names)]
-    found = [u for u in urls if PurePosixPath(u).suffix.lower() in PICTURE_SUFFIXES]
+    found = [each for each in urls if has_picture_suffix(PurePosixPath(each))]
     if not found:
         hint = "; use --recursive to look into its folders" if folder and not recursive else ""
         raise PictureError(f"{url}: no pictures found there{hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from torch import Tensor
 from irae.errors import DataError
 from irae.imaging.io.decode import DECODER_FAULTS
 from irae.imaging.io.encode import PICTURE_SUFFIXES
+from irae.imaging.io.files import walk_pictures
 
 Split = Literal["train", "val", "test"]
 ProtocolName = Literal["standard", "authors"]
@@ -116,21 +116,7 @@ def find_in_folder(folder: Path) -> list[Path]:
     Linked folders are followed (once each); names that begin with a dot are left out, since
     ``._photo.jpg`` is what macOS leaves beside a picture and is none.
     """
-    found: list[Path] = []
-    seen: set[str] = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(where)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        # In order, so that which of two links to one folder is followed does not vary.
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(where, name)
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES
-        ]
+    found = walk_pictures(folder, recursive=True, hidden=False, follow_links=True)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 

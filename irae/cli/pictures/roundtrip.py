@@ -81,17 +81,14 @@ def roundtrip(
         typer.echo(f"irae: error: {reason}", err=True)
         rows.append({"input": entry, "error": reason})
 
-    found: list[Path] = []
-    for entry in inputs:
-        try:
-            found += find_pictures([entry], recursive=recursive)
-        except IraeError as error:
-            refuse(entry, str(error))
-    if map_ is not None and len(set(found)) > 1:
-        raise UsageError(f"{map_}: one map for {len(set(found))} pictures; name one picture")
+    found = find_pictures(
+        inputs, recursive=recursive, on_error=lambda entry, error: refuse(str(entry), str(error))
+    )
+    if map_ is not None and len(found) > 1:
+        raise UsageError(f"{map_}: one map for {len(found)} pictures; name one picture")
     if map_ is not None and map_.suffix.lower() != ".png":
         raise UsageError(f"{map_}: maps are PNG files; name it .png")
-    for index, path in enumerate(dict.fromkeys(found)):
+    for index, path in enumerate(found):
         try:
             source = read_picture(path)
             picture = source.pixels[:3].expand(3, -1, -1)[None]

@@ -11,7 +11,7 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -260,7 +260,7 @@ def find_pictures(
     inputs: Sequence[str | Path],
     *,
     recursive: bool = False,
-    on_error: Callable[[PictureError], None] | None = None,
+    on_error: Callable[[str | Path, PictureError], None] | None = None,
 ) -> list[Path]:
     """The picture files that files, folders and glob patterns name, each once.
 
@@ -270,8 +270,8 @@ def find_pictures(
     Args:
         inputs: files, folders, glob patterns (``*``, ``?``, ``[...]``, ``**``).
         recursive: look into folders of folders too.
-        on_error: called with each input at fault, and the search goes on; by default the first
-            one is raised.
+        on_error: called with each input at fault and its error, and the search goes on; by
+            default the first error is raised.
 
     Raises:
         PictureError: an input is missing, or has no pictures.
@@ -283,7 +283,7 @@ def find_pictures(
         except PictureError as error:
             if on_error is None:
                 raise
-            on_error(error)
+            on_error(entry, error)
     return list(found)
 
 
@@ -292,22 +292,61 @@ def _expand(entry: str | Path, recursive: bool) -> list[Path]:
     try:
         if path.is_file():
             return [path]
-        if path.is_dir():
-            inside = path.rglob("*") if recursive else path.iterdir()
-            pictures = sorted(p for p in inside if _is_picture_file(p))
-            hint = "" if recursive else "; use --recursive to look into its folders"
-        elif glob.has_magic(str(entry)):
-            matches = [Path(match) for match in glob.glob(str(entry), recursive=True)]
-            pictures = sorted(p for p in matches if _is_picture_file(p))
-            hint = "; check the pattern"
+        is_folder = path.is_dir()
+        if is_folder:
+            named = walk_pictures(path, recursive=recursive)
         else:
-            raise PictureError(f"{entry}: no such file or folder; check the name")
+            matches = glob.iglob(str(entry), recursive=True)
+            named = filter(has_picture_suffix, map(Path, matches))
+        pictures = sorted(each for each in named if each.is_file())
     except (OSError, ValueError) as error:
         raise PictureError(f"{entry}: cannot be searched ({error}); check the name") from None
-    if not pictures:
-        raise PictureError(f"{entry}: no pictures found there{hint}")
-    return pictures
+    if pictures:
+        return pictures
+    if not is_folder and not glob.has_magic(str(entry)):
+        raise PictureError(f"{entry}: no such file or folder; check the name")
+    hint = "; check the pattern"
+    if is_folder:
+        hint = "" if recursive else "; use --recursive to look into its folders"
+    raise PictureError(f"{entry}: no pictures found there{hint}")
 
 
-def _is_picture_file(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+def walk_pictures(
+    folder: Path, *, recursive: bool = False, hidden: bool = True, follow_links: bool = False
+) -> Iterator[Path]:
+    """What lies in a folder, is no folder itself and is named as a picture; in no set order.
+
+    Args:
+        folder: where to look.
+        recursive: look into its folders too; those that cannot be read are passed over.
+        hidden: also what begins with a dot, files and folders.
+        follow_links: look into linked folders too, once into each.
+
+    Raises:
+        OSError: ``folder`` cannot be read; not if ``recursive``.
+    """
+
+    def shown(name: str) -> bool:
+        return hidden or not name.startswith(".")
+
+    seen: set[str] = set()
+    on_error = None if recursive else _raise
+    for where, folders, files in os.walk(folder, onerror=on_error, followlinks=follow_links):
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        # In order, so that which of two links to one folder is followed does not vary.
+        folders[:] = sorted(filter(shown, folders)) if recursive else []
+        paths = (Path(where, name) for name in files if shown(name))
+        yield from filter(has_picture_suffix, paths)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def has_picture_suffix(path: PurePath) -> bool:
+    """Whether a name ends as that of a picture does; see `PICTURE_SUFFIXES`."""
+    return path.suffix.lower() in PICTURE_SUFFIXES

@@ -832,10 +832,14 @@ def test_find_pictures(tmp_path: Path) -> None:
     ):
         with pytest.raises(PictureError, match=words):
             names(entry)
-    faults: list[PictureError] = []
-    found = find_pictures([tmp_path / "gone.png", tmp_path / "b.png"], on_error=faults.append)
+    faults = []
+    found = find_pictures(
+        [tmp_path / "gone.png", tmp_path / "b.png"],
+        on_error=lambda entry, error: faults.append((entry, str(error))),
+    )
     assert [path.name for path in found] == ["b.png"]
-    assert len(faults) == 1
+    assert [entry for entry, _ in faults] == [tmp_path / "gone.png"]
+    assert "no such file" in faults[0][1]
 
 
 def test_shared_photographs_round_trip(tmp_path: Path) -> None:
