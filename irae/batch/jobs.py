@@ -54,29 +54,19 @@ class Job:
     replaces: bool = False
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An input that cannot be worked on, and the one line that says why.
-
-    ``relative`` is its place below the input that named it, where it is one picture.
-    """
-
-    source: str
-    error: str
-    relative: str | None = None
-
-
 @dataclass
 class Plan:
     """The jobs of a command, the inputs that dropped out, and remarks for the user.
 
-    ``done`` is what an earlier run did.
+    ``done`` is what an earlier run did. ``places`` has `Found.relative` of each picture among
+    ``failures``, by its path.
     """
 
     jobs: list[Job] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[Outcome] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     done: list[Outcome] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
 
     def part(self, number: int, count: int) -> Plan:
         """One of ``count`` parts that have no picture in common, whoever makes them.
@@ -84,13 +74,15 @@ class Plan:
         What is no single picture, such as an input that is missing, is in every part.
         """
 
-        def belongs(relative: str) -> bool:
+        def belongs(relative: str | None) -> bool:
+            if relative is None:
+                return True
             digest = hashlib.sha256(os.fsencode(relative)).digest()
             return int.from_bytes(digest[:8]) % count == number - 1
 
         return Plan(
             [job for job in self.jobs if belongs(job.relative)],
-            [f for f in self.failures if f.relative is None or belongs(f.relative)],
+            [failure for failure in self.failures if belongs(self.places.get(failure.input))],
             self.notes,
         )
 
@@ -102,7 +94,7 @@ def collect_pictures(
     skip_marks: Sequence[str] = (),
     skip_folder: Path | None = None,
     files: Files | None = None,
-) -> tuple[list[Found], list[Failure]]:
+) -> tuple[list[Found], list[Outcome]]:
     """Expand files, globs, folders and URLs of such to pictures; each is taken once.
 
     Args:
@@ -120,7 +112,7 @@ def collect_pictures(
         try:
             inside = _expand(name, recursive, files)
         except IraeError as error:
-            failures.append(Failure(name, str(error)))
+            failures.append(Outcome(name, error=str(error)))
             continue
         failures.extend(inside.failures)
         root = inside.root
@@ -140,7 +132,7 @@ class _Inside(NamedTuple):
     paths: list[Path]
     root: Path | None
     outright: bool
-    failures: Sequence[Failure] = ()
+    failures: Sequence[Outcome] = ()
 
 
 def _expand(name: str, recursive: bool, files: Files | None) -> _Inside:
@@ -155,7 +147,7 @@ def _expand(name: str, recursive: bool, files: Files | None) -> _Inside:
         try:
             paths.append(files.path_for(url))
         except PictureError as error:
-            failures.append(Failure(url, str(error)))
+            failures.append(Outcome(url, error=str(error)))
     root = files.path_for(name) if is_folder else None
     return _Inside(paths, root, urls == [name], failures)
 
@@ -224,7 +216,8 @@ def plan_outputs(
             )
             mask = None if masks is None else find_mask(picture, masks)
         except IraeError as error:
-            plan.failures.append(Failure(str(picture.path), str(error), picture.relative))
+            plan.failures.append(Outcome(str(picture.path), error=str(error)))
+            plan.places[str(picture.path)] = picture.relative
             continue
         taken[target.resolve()] = picture.path
         if exact:

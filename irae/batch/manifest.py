@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from types import TracebackType
 from typing import Any
 
-from irae.batch.jobs import Failure, Job, Plan
+from irae.batch.jobs import Job, Plan
 from irae.batch.outcome import Outcome
 from irae.batch.output import OutputFolder, is_of_label, manifest_name
 from irae.batch.progress import Console, describe
@@ -173,7 +173,7 @@ class Manifest:
             try:
                 found = self._examine(job, overwrite)
             except (IraeError, OSError) as error:
-                left.failures.append(Failure(str(job.source), describe(error, job)))
+                left.failures.append(Outcome(str(job.source), error=describe(error, job)))
                 continue
             if isinstance(found, Job):
                 left.jobs.append(found)

@@ -92,9 +92,7 @@ def follow(
         tell(outcome)
         told.append(outcome)
 
-    for failure in plan.failures:
-        report(Outcome(failure.source, error=failure.error))
-    for outcome in plan.done:
+    for outcome in (*plan.failures, *plan.done):
         report(outcome)
     # None: no bar where stderr is not a terminal.
     hidden = None if len(plan.jobs) > 1 else True

@@ -56,9 +56,9 @@ def test_a_missing_input_does_not_stop_the_others(tmp_path: Path) -> None:
     inputs = [str(tmp_path / name) for name in ("none.png", "empty", "a.png", "*.bmp")]
     found, failures = collect_pictures(inputs)
     assert _names(found) == ["a.png"]
-    assert [failure.source for failure in failures] == [inputs[0], inputs[1], inputs[3]]
+    assert [failure.input for failure in failures] == [inputs[0], inputs[1], inputs[3]]
     for failure in failures:
-        assert failure.source in failure.error
+        assert failure.input in failure.error
 
 
 def test_default_outputs_lie_beside_the_sources(tmp_path: Path) -> None:
@@ -81,6 +81,18 @@ def test_two_inputs_of_one_name_cannot_share_an_output(tmp_path: Path) -> None:
     plan = plan_outputs([Found(tmp_path / "a/x.png"), Found(tmp_path / "b/x.png")], tmp_path / "o")
     assert len(plan.jobs) == 1
     assert str(tmp_path / "b/x.png") in plan.failures[0].error
+
+
+def test_a_picture_that_fails_is_in_one_part_and_a_missing_input_in_all(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(8)]
+    _draw(*(tmp_path / "in" / name for name in names), *(tmp_path / "out" / n for n in names[:4]))
+    found, missing = collect_pictures([str(tmp_path / "in"), "gone.png"])
+    plan = plan_outputs(found, tmp_path / "out")
+    plan.failures += missing
+    parts = [plan.part(number, 2) for number in (1, 2)]
+    failed = sorted(failure.input for part in parts for failure in part.failures)
+    assert failed == sorted([*(str(tmp_path / "in" / n) for n in names[:4]), *2 * ["gone.png"]])
+    assert sorted(job.source.name for part in parts for job in part.jobs) == names[4:]
 
 
 def test_one_picture_name_for_several_pictures_is_refused(tmp_path: Path) -> None:

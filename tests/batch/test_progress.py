@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from irae.batch.jobs import Failure, Job, Plan
+from irae.batch.jobs import Job, Plan
 from irae.batch.outcome import Outcome, StagedResult
 from irae.batch.progress import describe, follow, run_jobs
 from irae.batch.summary import Summary
@@ -34,7 +34,7 @@ def test_every_error_names_a_file(error: Exception, words: str) -> None:
 
 def test_what_fails_is_told_and_the_rest_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [Job(Path(f"{name}.png"), Path(f"out/{name}.png")) for name in "abcd"]
-    plan = Plan(jobs, [Failure("z.png", "z.png: no such file")], ["take\ncare"])
+    plan = Plan(jobs, [Outcome("z.png", error="z.png: no such file")], ["take\ncare"])
     errors = {1: ModelError("two\nlines"), 2: FileExistsError(17, "File exists", "out")}
     done: list[str] = []
 
