@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from irae.cli.options import Json
+
 
 def doctor(
     device: Annotated[
         str, typer.Option(help="Where speed is measured: auto, cpu, cuda, cuda:N or mps.")
     ] = "auto",
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Look over the installation: versions, devices, packaged weights, self-tests, speed.
 

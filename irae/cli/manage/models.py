@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from irae.cli.options import Json
 
-def models(
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+
+def models(json_: Json = False) -> None:
     """List the packaged models: task, parameters, training data, measured figures.
 
     Example: irae models

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from irae.cli.options import known_task
+from irae.cli.options import Inputs, Overwrite, Recursive, known_task
 from irae.errors import UsageError
 from irae.tasks import all_tasks, get_task, task_names
 
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def degrade(
-    inputs: Annotated[
-        list[str], typer.Argument(help="Pictures, globs or folders.", show_default=False)
-    ],
+    inputs: Inputs,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A picture name, or a folder.", show_default=False)
     ],
@@ -53,8 +51,8 @@ def degrade(
     resize_mask: Annotated[
         bool, typer.Option("--resize-mask", help="Scale a mask to its picture's size.")
     ] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
+    recursive: Recursive = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Add noise, JPEG damage or holes to pictures; exactly one kind.
 

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
+from irae.cli.options import Inputs, Recursive
+
 
 def inspect_(
-    inputs: Annotated[
-        list[str], typer.Argument(help="Pictures, globs or folders.", show_default=False)
-    ],
-    recursive: Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")] = False,
+    inputs: Inputs,
+    recursive: Recursive = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a line of JSON for each picture.")
     ] = False,

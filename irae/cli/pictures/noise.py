@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
+from irae.cli.options import Json, Overwrite
+
 
 def noise(
     clean: Annotated[Path, typer.Argument(help="The picture that is to be noisy.")],
     like: Annotated[Path, typer.Option(help="A picture with the noise wanted.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")],
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    overwrite: Overwrite = False,
+    json_: Json = False,
 ) -> None:
     """Give a clean picture the noise of another.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from irae.cli.options import Device
+from irae.cli.options import Device, Json
 from irae.errors import IraeError, UsageError, for_command_line
 
 
@@ -35,7 +35,7 @@ def roundtrip(
         typer.Option("--map", help="Draw where the error is, of one picture, as a PNG."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the map.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Restore pictures, run the network backward, and measure what comes back.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from irae.cli.options import Json, Overwrite
+
 
 def undo(
     restored: Annotated[Path, typer.Argument(help="What irae restore --undoable wrote.")],
@@ -22,8 +24,8 @@ def undo(
     sidecar: Annotated[
         Path | None, typer.Option(help="Default: the file .irae beside the restored picture.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    overwrite: Overwrite = False,
+    json_: Json = False,
 ) -> None:
     """Give back the original of a picture that was restored with --undoable.
 

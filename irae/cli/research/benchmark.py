@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irae.cli.options import Device
+from irae.cli.options import Device, Overrides
 from irae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ def benchmark(
         str | None,
         typer.Option(help="A YAML file, or a shipped benchmark such as first.yaml."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated."),
-    ] = None,
+    set_: Overrides = None,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from irae.cli.options import Root
 from irae.errors import DataError
 
 app = typer.Typer(
     help="List, download and check data sets. Example: irae data list", no_args_is_help=True
 )
-
-Root = Annotated[
-    Path | None,
-    typer.Option("--root", help="Folder the data sets lie in [$IRAE_DATA, else ./data]."),
-]
 
 
 @app.command("list")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irae.cli.options import Device, Ensemble, known_task
+from irae.cli.options import Device, Ensemble, Root, known_task, print_measured
 from irae.errors import UsageError
 from irae.tasks import get_task, task_names
 
@@ -84,12 +84,7 @@ def eval_(
     threads: Annotated[
         int | None, typer.Option("--threads", help="CPU threads. Default: PyTorch's choice.")
     ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            "--root", help="Folder the data sets lie in. Default: $IRAE_DATA, else ./data."
-        ),
-    ] = None,
+    root: Root = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Every picture's scores, for programs to read.")
     ] = False,
@@ -159,12 +154,7 @@ def eval_(
         luma=luma or None,
         progress=True,
     )
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
-    else:
-        typer.echo(evaluation.describe())
+    print_measured(evaluation, as_json)
     # Last, so that a full disk does not cost what was measured.
     if csv is not None:
         _write_csv(csv, evaluation)

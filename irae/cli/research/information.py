@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from irae.cli.options import Device
+from irae.cli.options import Device, Json, Root, print_measured
 from irae.errors import UsageError
 
 
@@ -47,12 +47,7 @@ def information(
     ] = 32,
     seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
     device: Device = "auto",
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            "--root", help="Folder the data sets lie in. Default: $IRAE_DATA, else ./data."
-        ),
-    ] = None,
+    root: Root = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -60,7 +55,7 @@ def information(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace those files.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure where networks lose information about their input, stage by stage.
 
@@ -99,12 +94,7 @@ def information(
         max_pictures=pictures,
         progress=True,
     )
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
-    else:
-        typer.echo(found.describe())
+    print_measured(found, as_json)
     # Last, so that a full disk does not cost what was measured.
     if out is not None:
         write_information(found, out)

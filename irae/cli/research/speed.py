@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from irae.cli.options import Device
+from irae.cli.options import Device, Json
 from irae.errors import UsageError
 
 app = typer.Typer(
@@ -27,7 +27,6 @@ Precisions = Annotated[
     typer.Option(help="auto: fp32, and bf16 where this device computes faster in it."),
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="Measured runs of each; the median counts.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()

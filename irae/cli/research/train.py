@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irae.cli.options import Device
+from irae.cli.options import Device, Overrides
 from irae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ def train(
         str | None,
         typer.Option(help="A YAML file, or a shipped config such as denoise.yaml."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated."),
-    ] = None,
+    set_: Overrides = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
