@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel
 
 from irae import config
+from irae.cli.app import app
 from irae.config import RunConfig
 from irae.evaluation.benchmark import config as benchmark_config
 from irae.evaluation.benchmark.config import BenchmarkConfig
@@ -57,7 +58,17 @@ def commands() -> str:
     )
     # The page has a title of its own.
     text = _whole_summaries(done.stdout).partition("\n")[2]
+    for group in app.registered_groups:
+        if group.hidden:
+            text = _without(text, str(group.name))
     return re.sub(r"^Example: (irae .*)$", r"Example:\n\n```console\n$ \1\n```", text, flags=re.M)
+
+
+def _without(text: str, name: str) -> str:
+    """The commands without one group: its line in the list, and its sections."""
+    text = re.sub(rf"^\* .*\(#irae-{name}\).*\n", "", text, flags=re.M)
+    heading = rf"^#+ `irae {name}\b"
+    return re.sub(rf"{heading}.*?(?=^#+ `irae (?!{name}\b)|\Z)", "", text, flags=re.M | re.S)
 
 
 def _whole_summaries(text: str) -> str:

@@ -6,9 +6,9 @@ Every variant is ``ablate.yaml`` beside this file with the overrides below, trai
 rate on the same patches in the same order, and scored on pictures of ``photos_val`` (never on a
 test set) with its averaged weights, at two marks of one training: after so many steps, and after so
 many minutes (of processor time on a CPU, so that other work does not count). A row is kept in
-``docs/ablation.jsonl`` as soon as it is there; variants that have theirs are not trained again; the
-tables of ``docs/ablation.md`` are made of them. With ``--init`` the variants whose networks fit go
-on from those weights instead of starting as the identity.
+``docs/ablation.jsonl`` as soon as it is there; variants that have theirs are not trained again;
+``fill_tables.py`` makes the tables of ``docs/ablation.md`` of them. With ``--init`` the variants
+whose networks fit go on from those weights instead of starting as the identity.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 
 import ablate_networks
 import torch
+from fill_tables import ABLATION, DOCS, ablation_rows, fill
 from package_weights import processor
 from torch import Tensor, nn
 
@@ -40,10 +41,7 @@ from irae.training.dead_units import restart
 from irae.training.run import Run, begin
 from irae.training.validation import Validation
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-ROWS, PAGE = DOCS / "ablation.jsonl", DOCS / "ablation.md"
-MARKS = ("<!-- table -->", "<!-- end -->")
-HISTORY_MARKS = ("<!-- history -->", "<!-- end of history -->")
+PAGE = DOCS / "ablation.md"
 
 OPTIONS = "model.options."
 VARIANTS: dict[str, list[str]] = {
@@ -114,7 +112,7 @@ def trained_to_marks(
     seconds, by_steps, by_time = 0.0, False, False
     while not (by_steps and by_time):
         start = clock()
-        run.optimisation.step(next(batches), run.step + 1)
+        run.train_step.step(next(batches), run.step + 1)
         run.advance()
         run.check()  # Waits for the device.
         seconds += clock() - start
@@ -162,59 +160,6 @@ def measure(
             }
 
 
-def rows() -> list[dict[str, Any]]:
-    """Those that were measured so far."""
-    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def table(measured: list[dict[str, Any]]) -> str:
-    """Rows of one budget, start, machine and commit together, the best first."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in measured:
-        # Rows of now are of the tree they lie in; older ones name theirs.
-        commit = row.get("commit", "")
-        key = (row["budget"], row["start"], " ".join(row["changes"]), row["machine"], commit)
-        groups.setdefault(key, []).append(row)
-    parts = []
-    for (budget_, start, changes, machine, commit), group in groups.items():
-        title = f"{budget_} each, from {start or 'the start of each'}"
-        title += f", commit {commit}" if commit else ""
-        parts.append(f"### {title}\n\n{machine}{'; ' + changes if changes else ''}\n")
-        names = list(group[0]["levels"])
-        parts.append(
-            f"| variant | seed | parameters | MACs/pixel | steps | seconds "
-            f"| {' | '.join(names)} | mean | middle | dead | round trip |\n"
-            f"|---|---:|---:|---:|---:|---:|{'---:|' * len(names)}---:|---:|---:|---:|"
-        )
-        for row in sorted(group, key=lambda r: -sum(r["levels"].values())):
-            values = [row["levels"][level] for level in names]
-            trip = "" if row["round_trip"] is None else f"{row['round_trip']:.4f}/255"
-            middle = "" if row.get("middle") is None else f"{row['middle']:.3f}"
-            dead = "" if row.get("dead") is None else f"{row['dead']:.1%}"
-            parts.append(
-                f"| {row['name']} | {row['seed']} | {row['parameters']:,} | {row['macs']:,} | "
-                f"{row['steps']:,} | {row['seconds']:.0f} | "
-                f"{' | '.join(f'{v:.2f}' for v in values)} | "
-                f"{sum(values) / len(values):.3f} | {middle} | {dead} | {trip} |"
-            )
-        parts.append("")
-    return "\n".join(parts)
-
-
-def write_page(measured: list[dict[str, Any]]) -> None:
-    """Put the tables into the page, between their marks."""
-    page = PAGE.read_text(encoding="utf-8")
-    for (begin_mark, end_mark), wanted in (
-        (MARKS, [row for row in measured if "commit" not in row]),
-        (HISTORY_MARKS, [row for row in measured if "commit" in row]),
-    ):
-        before, rest = page.split(begin_mark)
-        _, after = rest.split(end_mark)
-        page = f"{before}{begin_mark}\n{table(wanted)}{end_mark}{after}"
-    PAGE.write_text(page, encoding="utf-8")
-
-
 def main() -> None:
     """Run what is missing and write the page."""
     parser = argparse.ArgumentParser(
@@ -240,7 +185,7 @@ def main() -> None:
         for name in VARIANTS:
             wanted = [(name, seed, mark, arguments.init or "", arguments.set) for mark in marks]
             keys = ("name", "seed", "budget", "start", "changes")
-            there = [tuple(row[key] for key in keys) for row in rows()]
+            there = [tuple(row[key] for key in keys) for row in ablation_rows()]
             if not fnmatch(name, arguments.only) or all(row in there for row in wanted):
                 continue
             print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
@@ -249,11 +194,11 @@ def main() -> None:
             except ModelError as error:
                 print(f"{name}: left out: {error}", file=sys.stderr)
                 continue
-            with ROWS.open("a", encoding="utf-8") as file:
+            with ABLATION.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row) + "\n" for row in measured)
             print(f"{measured[-1]['levels']}", flush=True)
-            write_page(rows())
-    write_page(rows())
+            fill(PAGE)
+    fill(PAGE)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 import typer.main
@@ -21,21 +23,20 @@ from irae.evaluation.benchmark.config import load_benchmark
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCS = REPOSITORY / "docs"
-PAGES = [
-    *sorted(DOCS.rglob("*.md")),
-    *(REPOSITORY / name for name in ("README.md", "SECURITY.md", "data/README.md")),
-]
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "data/README.md")
+PAGES = [*sorted(DOCS.rglob("*.md")), *(REPOSITORY / name for name in OUTSIDE)]
 FENCE = re.compile(r"^( *)```([\w-]*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
 def leaves(command: object, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Every command of the program with its name in words."""
+    """Every command of the program with its name in words, but for old names that are hidden."""
     commands = getattr(command, "commands", None)
     if commands is None:
         yield name, command
         return
     for word, inner in commands.items():
-        yield from leaves(inner, (*name, word))
+        if not inner.hidden:
+            yield from leaves(inner, (*name, word))
 
 
 COMMANDS = dict(leaves(typer.main.get_command(app)))
@@ -116,6 +117,55 @@ def test_configs_on_pages_are_valid(tmp_path: Path) -> None:
             (load_benchmark if "datasets" in yaml.safe_load(text) else load_config)(path)
             checked += 1
     assert checked >= 2
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_links_of_pages_outside_the_site_lead_somewhere(name: str) -> None:
+    page = REPOSITORY / name
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        parts = urlsplit(link)
+        if not parts.scheme and parts.path:
+            assert (page.parent / unquote(parts.path)).exists(), f"{name}: {link}"
+
+
+def test_the_readme_can_be_read_in_one_go() -> None:
+    lines = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+
+
+def allowed_imports() -> Mapping[str, set[str]]:
+    """What each room may import besides what all may, as tests/test_architecture.py has it."""
+    path = REPOSITORY / "tests" / "test_architecture.py"
+    spec = importlib.util.spec_from_file_location("architecture", path)
+    assert spec is not None and spec.loader is not None
+    rule = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rule)
+    return {room: below for room, below in rule.ALLOWED.items() if room not in rule.COMMON}
+
+
+def test_the_table_of_rooms_is_the_rule() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*)\|$", page, re.MULTILINE)
+    table = {room: set(re.findall(r"\w+", below)) for room, below in rows}
+    assert table == allowed_imports()
+
+
+def test_the_drawing_of_rooms_is_the_rule() -> None:
+    drawing = ElementTree.parse(DOCS / "figures" / "architecture.svg")
+    arrows = {
+        (path.get("data-from"), path.get("data-to"))
+        for path in drawing.iter("{http://www.w3.org/2000/svg}path")
+        if path.get("data-from")
+    }
+    allowed = allowed_imports()
+    for start, end in arrows:
+        assert end in allowed[start], f"the arrow from {start} to {end} is not allowed"
+    for room, below in allowed.items():
+        reached, waiting = set(), {room}
+        while waiting:
+            reached |= waiting
+            waiting = {end for start, end in arrows if start in waiting} - reached
+        assert below <= reached, f"no arrows lead from {room} to {below - reached}"
 
 
 class Links(HTMLParser):
