@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from irae import errors
 from irae._version import __version__
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = [
     "TrainedRun",
     "__version__",
     "create_model",
+    "errors",
     "evaluate",
     "list_models",
     "load_model",

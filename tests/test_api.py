@@ -72,6 +72,7 @@ def test_a_module_runs_in_other_precisions(
 
 def test_weights_of_a_module_can_be_trained(noisy: Tensor) -> None:
     model = irae.create_model("irae", **TINY)
+    untrained = model.restore(noisy)
     module = model.module.requires_grad_(True)
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     before = (module(noisy) - 0.5).square().mean()
@@ -79,10 +80,22 @@ def test_weights_of_a_module_can_be_trained(noisy: Tensor) -> None:
         optimizer.zero_grad()
         loss = (module(noisy) - 0.5).square().mean()
         loss.backward()
+        assert model.task == "denoise"  # Asking for anything leaves the weights trainable.
         optimizer.step()
     assert loss < before
-    # It shares its weights with the model.
+    # It shares its weights with the model, whose restoring form follows them.
     assert torch.equal(model.module(noisy), module(noisy))
+    assert torch.allclose(model.restore(noisy), module(noisy), atol=1e-4)
+    assert not torch.allclose(model.restore(noisy), untrained, atol=1e-3)
+    assert type(model.copy()) is irae.Model
+
+
+def test_shapes_that_are_no_batch_are_one_line(denoiser: irae.Model) -> None:
+    with pytest.raises(UsageError, match="use a batch B C H W"):
+        denoiser.module(torch.rand(3, 8, 8))
+    with pytest.raises(UsageError, match="one image has one noise level"):
+        denoiser.restore(torch.rand(3, 8, 8), sigma=torch.tensor([3.0, 4.0]))
+    assert issubclass(irae.errors.UsageError, ValueError)
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,12 @@ def unpack(archive: Path, where: Path, folder: str) -> None:
 
 
 def _fetch_with_torchvision(source: DataSource, where: Path) -> None:
+    if source.torchvision_class is None:
+        raise DataError(
+            f"{source.title} cannot be fetched by irae; get it by hand from {source.address} "
+            "(layout: data/README.md)"
+        )
+
     from torchvision import datasets
 
     # In a folder of its own, so that a killed run leaves no half set at the final place. It stays
@@ -266,7 +272,7 @@ def _fetch_with_torchvision(source: DataSource, where: Path) -> None:
             if entry.is_dir():
                 shutil.rmtree(entry)
     staging.mkdir(exist_ok=True)
-    kind = getattr(datasets, str(source.torchvision_class))
+    kind = getattr(datasets, source.torchvision_class)
     try:
         # torchvision and gdown talk on stdout, which is kept for data.
         with contextlib.redirect_stdout(sys.stderr):

@@ -61,7 +61,7 @@ class Bijection(nn.Module, ABC):
 class Chain(Bijection):
     """Bijections one after another; the log-determinants add up."""
 
-    # Whether a `Glow` differentiates this chain by inversion; see `irae.flow.reversible`.
+    # Whether this chain is differentiated by inversion; see `irae.flow.reversible`.
     reversible: bool = False
 
     def __init__(self, steps: Iterable[Bijection]) -> None:
@@ -84,14 +84,28 @@ class Chain(Bijection):
         return condition
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        recomputed = self._recomputed(x, condition, inverse=False)
+        if recomputed is not None:
+            return recomputed
         for step, given in self.pairs(condition):
             x = step(x, given)
         return x
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        recomputed = self._recomputed(z, condition, inverse=True)
+        if recomputed is not None:
+            return recomputed
         for step, given in reversed(self.pairs(condition)):
             z = step.inverse(z, given)
         return z
+
+    def _recomputed(self, x: Tensor, condition: Tensor | None, *, inverse: bool) -> Tensor | None:
+        """The result where it is to be differentiated by inversion, and can be."""
+        if not self.reversible:
+            return None
+        from irae.flow.reversible import run_chain
+
+        return run_chain(self, x, condition, inverse=inverse)
 
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None

@@ -13,7 +13,6 @@ from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
 from irae.flow.coupling import CouplingKind, build_coupling
 from irae.flow.mixing import Shrinking, build_mixing
-from irae.flow.reversible import run_chain
 from irae.flow.squeeze import SQUEEZES
 from irae.flow.subnets import NETWORKS
 
@@ -96,7 +95,7 @@ class Glow(nn.Module):
         """
         latents = []
         for level, given in zip(self._chains(), self._conditions(condition), strict=True):
-            x, latent = run_chain(level, x, given).chunk(2, 1)
+            x, latent = level(x, given).chunk(2, 1)
             latents.append(latent)
         return [*latents, x]
 
@@ -107,7 +106,7 @@ class Glow(nn.Module):
         for level, given, latent in zip(
             reversed(self._chains()), reversed(conditions), reversed(split), strict=True
         ):
-            x = run_chain(level, torch.cat([x, latent], 1), given, inverse=True)
+            x = level.inverse(torch.cat([x, latent], 1), given)
         return x
 
     def forward_and_log_det(

@@ -21,8 +21,9 @@ from irae.flow.bijection import Chain
 def set_reversible(network: nn.Module, on: bool) -> None:
     """Make every flow in ``network`` differentiate by inversion, or plainly again.
 
-    Gradients are the same up to rounding; networks without flows are left as they are. Only
-    `Glow.forward` and `Glow.inverse` are concerned, not the log-determinants.
+    Gradients are the same up to rounding; networks without flows are left as they are. What is
+    concerned is every `Chain`, both ways, and the forward pass of every lifted flow; not the
+    log-determinants. Networks inside couplings must give the same twice: no dropout.
 
     Gradients can be taken once, not twice (``create_graph``), and a hook on a parameter
     (``register_hook``) fires twice. Under `torch.compile` the flows run uncompiled; to compile
@@ -69,18 +70,15 @@ def run_streams(
 
 def run_chain(
     chain: Chain, x: Tensor, condition: Tensor | None = None, *, inverse: bool = False
-) -> Tensor:
-    """``chain(x, condition)`` or ``chain.inverse(x, condition)``, reversibly if it is set to.
+) -> Tensor | None:
+    """``chain(x, condition)`` or ``chain.inverse(x, condition)``; None where it must run plainly.
 
     Without gradients there is nothing to save. Under autocast the state itself would be rounded
-    and could not be recovered, so the chain is run plainly there.
+    and could not be recovered.
     """
-    plain = not chain.reversible or not torch.is_grad_enabled()
-    if plain or torch.is_autocast_enabled(x.device.type):
-        result: Tensor = chain.inverse(x, condition) if inverse else chain(x, condition)
-    else:
-        result = _runner(chain, x, condition, inverse)
-    return result
+    if not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+        return None
+    return _runner(chain, x, condition, inverse)
 
 
 class _Baton:

@@ -6,7 +6,7 @@ import math
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -71,10 +71,12 @@ class LoadedModel:
         self.precision = "fp32"
         self.ensemble = False
         self._form: Form | None = None
+        # The weights it was made of.
+        self._form_of: list[tuple[int, torch.dtype, int]] = []
 
-    def copy(self) -> LoadedModel:
+    def copy(self) -> Self:
         """The same model on its own, to be moved without moving this one; on the CPU, float32."""
-        return LoadedModel(deepcopy(self.network).cpu(), self.spec, self.name)
+        return type(self)(deepcopy(self.network).cpu(), self.spec, self.name)
 
     @property
     def task(self) -> str:
@@ -159,7 +161,8 @@ class LoadedModel:
 
     def _run(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """The network on a prepared batch, in its restoring form, which is made at first use."""
-        if self._form is None:
+        weights = [_state_of(p) for p in self.network.parameters()]
+        if self._form is None or weights != self._form_of:  # They may have been trained since.
             if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
                 # A fused ReLU takes what is not a number for zero.
                 raise ModelError(
@@ -167,6 +170,7 @@ class LoadedModel:
                 )
             dtype = network_dtype(self.precision)
             self._form = restoring_form(self.network, self.device, dtype)
+            self._form_of = weights
         return self._form(x, condition)
 
     def fill(self, degraded: Tensor, mask: Tensor) -> Tensor:
@@ -309,6 +313,12 @@ class LoadedModel:
             restored[..., :height, :width],
             recovered[..., :height, :width],
         )
+
+
+def _state_of(weight: Tensor) -> tuple[int, torch.dtype, int]:
+    """What changes when a tensor is changed in place or replaced."""
+    version = 0 if weight.is_inference() else weight._version
+    return weight.data_ptr(), weight.dtype, version
 
 
 def _with_known(restored: Tensor, degraded: Tensor, mask: Tensor | None) -> Tensor:

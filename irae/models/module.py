@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from irae.errors import UsageError
 from irae.imaging.hole_filling import fill_holes
 from irae.models.call import (
     condition_for,
@@ -50,7 +51,10 @@ class RestoringModule(nn.Module):
 
         Raises:
             ModelError: the network must be told sigma, or where the holes are.
+            UsageError: ``x`` is of another shape.
         """
+        if x.ndim != 4 or x.shape[1] not in (1, 3):
+            raise UsageError(f"x of shape {tuple(x.shape)}: use a batch B C H W with C 1 or 3")
         if mask is None:
             return self.run(x, sigma)
         mask = mask.expand(x.shape[0], 1, *x.shape[2:])

@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from irae.errors import UsageError
 from irae.models.checkpoints.model_file import load_model as _load
 from irae.models.loaded import LoadedModel
 from irae.models.module import RestoringModule
 from irae.restoring.restorer import Restorer
-from irae.tasks.matching import task_of
+from irae.tasks.matching import task_of, tasks_for
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Model(LoadedModel):
     @property
     def task(self) -> str:
         """What it is for, a name of `irae.tasks`."""
-        return task_of(LoadedModel(self.network, self.spec, self.name)).name
+        return self.spec.task or tasks_for(self.network)[0].name
 
     @property
     def module(self) -> RestoringModule:
@@ -86,10 +87,16 @@ class Model(LoadedModel):
             self,
             device=str(self.device),
             precision=self.precision,
-            sigma=None if sigma is None else float(sigma),
+            sigma=None if sigma is None else _one_number(sigma),
             ensemble=self.ensemble,
         )
         return restorer.restore(image, mask)
+
+
+def _one_number(sigma: float | Tensor) -> float:
+    if isinstance(sigma, Tensor) and sigma.numel() != 1:
+        raise UsageError(f"sigma of shape {tuple(sigma.shape)}: one image has one noise level")
+    return float(sigma)
 
 
 def load_model(name: str | Path) -> Model:

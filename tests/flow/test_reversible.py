@@ -18,14 +18,18 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from irae.flow import reversible
+from irae.flow.bijection import Chain
+from irae.flow.coupling import AdditiveCoupling
 from irae.flow.glow import Glow
+from irae.flow.mixing import BoundedMixing
 from irae.flow.reversible import set_reversible
-from irae.flow.subnets import CouplingNetwork, set_network_dtype
+from irae.flow.subnets import CouplingNetwork, PlainNetwork, set_network_dtype
 from irae.models.call import condition_for
 from irae.models.checkpoints.model_file import load_model
 from irae.models.networks.irae import IRAE, PRESETS
 from irae.models.networks.lifted import LiftedIRAE
 from irae.models.networks.registry import build_network, resolve_options
+from irae.training.activation_memory import activation_bytes
 
 WEIGHTS = Path(reversible.__file__).resolve().parents[1] / "weights"
 PAPER = {
@@ -395,3 +399,33 @@ def test_two_processes_average_the_same_gradients(tmp_path: Path) -> None:
     for process in running:
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
+
+
+def test_a_chain_of_ones_own_is_recomputed_too() -> None:
+    """As a reader would build it, without a `Glow` around it: nothing inside it is kept."""
+    torch.manual_seed(0)
+    steps = [
+        step
+        for _ in range(6)
+        for step in (BoundedMixing(8), AdditiveCoupling(PlainNetwork(4, 4, width=8)))
+    ]
+    chain, x = Chain(steps), torch.rand(2, 8, 12, 12)
+    with torch.no_grad():
+        for parameter in chain.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+
+    def run(reversible: bool, inverse: bool) -> tuple[int, list[Tensor]]:
+        set_reversible(chain, reversible)
+        chain.zero_grad()
+        given = x.clone().requires_grad_()
+        kept = activation_bytes(chain, given, None)
+        (chain.inverse(given) if inverse else chain(given)).square().sum().backward()
+        return kept, [given.grad, *(p.grad for p in chain.parameters())]
+
+    for inverse in (False, True):
+        (plain, expected), (few, found) = run(False, inverse), run(True, inverse)
+        assert few < plain / 4
+        for a, b in zip(expected, found, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                assert torch.allclose(a, b, atol=1e-4, rtol=1e-3)

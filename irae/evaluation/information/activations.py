@@ -86,7 +86,8 @@ def activations_of(network: nn.Module, x: Tensor, condition: Tensor | None) -> l
         if isinstance(network, kind):
             return _hooked(network, plan(network), x, condition)
     raise ModelError(
-        f"{type(network).__name__} is a method without layers and has no stages; give a network"
+        f"{type(network).__name__} has no stages here; give one of "
+        f"{', '.join(kind.__name__ for kind in _PLANS)}, IRAE, LiftedIRAE, InvDN"
     )
 
 

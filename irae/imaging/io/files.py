@@ -153,7 +153,7 @@ def write_picture(
     if target.is_dir():
         raise PictureError(f"{path}: is a folder; name a file in it")
     if target.exists() and not overwrite:
-        raise PictureError(f"{path}: exists already; use --overwrite to replace it")
+        raise PictureError(f"{path}: exists already; use `overwrite` to replace it")
     if not target.parent.is_dir():
         raise PictureError(f"{path}: the folder {path.parent} does not exist; create it first")
     data = encode(picture, path.suffix, str(path)) if encoded is None else encoded
@@ -250,7 +250,7 @@ def _fitted(
     if not resize:
         raise PictureError(
             f"{path}: the mask is {mask.shape[2]}x{mask.shape[1]}, the picture "
-            f"{wanted[1]}x{wanted[0]}; use a mask of the picture's size or --resize-mask"
+            f"{wanted[1]}x{wanted[0]}; use a mask of the picture's size or `resize_mask`"
         )
     scaled = torch.nn.functional.interpolate(mask[None].float(), size=wanted, mode="nearest-exact")
     return scaled[0] > 0.5
@@ -307,7 +307,7 @@ def _expand(entry: str | Path, recursive: bool) -> list[Path]:
         raise PictureError(f"{entry}: no such file or folder; check the name")
     hint = "; check the pattern"
     if is_folder:
-        hint = "" if recursive else "; use --recursive to look into its folders"
+        hint = "" if recursive else "; use `recursive` to look into its folders"
     raise PictureError(f"{entry}: no pictures found there{hint}")
 
 

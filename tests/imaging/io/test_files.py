@@ -687,7 +687,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     picture = picture_from_pil(_image("RGB", 3, 3))
     path = tmp_path / "a.png"
     path.write_bytes(b"precious")
-    with pytest.raises(PictureError, match="--overwrite"):
+    with pytest.raises(PictureError, match="`overwrite`"):
         write_picture(path, picture)
     assert path.read_bytes() == b"precious"
     write_picture(path, picture, overwrite=True)
