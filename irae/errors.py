@@ -44,6 +44,11 @@ class TrainingError(IraeError):
     """A run that cannot start, go on or be resumed."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's error says, or its type where it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def for_command_line(message: str) -> str:
     """A message with its options as flags: ``use `grow_mask` 2`` becomes ``use --grow-mask 2``."""
     return re.sub(r"`([a-z_]+)`", lambda found: f"--{found[1].replace('_', '-')}", message)

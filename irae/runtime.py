@@ -67,6 +67,14 @@ def network_dtype(precision: str) -> torch.dtype:
 
 
 @cache
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given, so that a clock tells the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def bfloat16_is_faster(device: torch.device) -> bool:
     """Whether convolutions of a coupling network's size are measured faster in bfloat16.
 
@@ -82,10 +90,7 @@ def bfloat16_is_faster(device: torch.device) -> bool:
         for _ in range(4):
             start = time.perf_counter()
             F.conv2d(x, weight, padding=1)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            elif device.type == "mps":
-                torch.mps.synchronize()
+            synchronize(device)
             times.append(time.perf_counter() - start)
         return min(times[1:])
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from irae.errors import DataError
+from irae.errors import DataError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS
 from irae.imaging.io.encode import PICTURE_SUFFIXES
 from irae.imaging.io.files import walk_pictures
@@ -89,9 +89,8 @@ class PictureSet:
             with Image.open(path) as image:
                 upright = _to_rgb(ImageOps.exif_transpose(image))
         except (*DECODER_FAULTS, Image.DecompressionBombError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(
-                f"{path} cannot be read as a picture ({reason}); replace or remove it"
+                f"{path} cannot be read as a picture ({first_line(error)}); replace or remove it"
             ) from None
         if self.working_size is not None:
             upright = self.working_size(upright)

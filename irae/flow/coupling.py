@@ -13,25 +13,29 @@ from irae.flow.bijection import Bijection, zeros_per_sample
 from irae.flow.subnets import CouplingNetwork
 
 
-class AdditiveCoupling(Bijection):
-    """``z = (x_a + t(x_b), x_b)``: the second half conditions the first (Dinh et al. 2015)."""
+class _Coupling(Bijection):
+    """Base: a network of the half that stays, and of the condition where there is one."""
 
     def __init__(self, network: CouplingNetwork) -> None:
         super().__init__()
         self.network = network
 
-    def _shift(self, half: Tensor, condition: Tensor | None) -> Tensor:
+    def _run_network(self, half: Tensor, condition: Tensor | None) -> Tensor:
         given = half if condition is None else torch.cat([half, condition.to(half.dtype)], 1)
-        shift: Tensor = self.network(given)
-        return shift
+        output: Tensor = self.network(given)
+        return output
+
+
+class AdditiveCoupling(_Coupling):
+    """``z = (x_a + t(x_b), x_b)``: the second half conditions the first (Dinh et al. 2015)."""
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         a, b = x.chunk(2, 1)
-        return torch.cat([a + self._shift(b, condition), b], 1)
+        return torch.cat([a + self._run_network(b, condition), b], 1)
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         a, b = z.chunk(2, 1)
-        return torch.cat([a - self._shift(b, condition), b], 1)
+        return torch.cat([a - self._run_network(b, condition), b], 1)
 
     def rebuild(
         self, output: Tensor, condition: Tensor | None = None, *, inverse: bool = False
@@ -39,7 +43,7 @@ class AdditiveCoupling(Bijection):
         mapped, b = output.detach().chunk(2, 1)
         b.requires_grad_()
         with torch.enable_grad():
-            shift = self._shift(b, condition)
+            shift = self._run_network(b, condition)
             if inverse:
                 a = (mapped + shift.detach()).requires_grad_()
                 return (a, b), (a - shift, b)
@@ -52,16 +56,12 @@ class AdditiveCoupling(Bijection):
         return self(x, condition), zeros_per_sample(x)
 
 
-class AffineCoupling(Bijection):
+class AffineCoupling(_Coupling):
     """``z = (s * x_a + t, x_b)`` with s and t from ``x_b`` (Dinh et al. 2017).
 
     Even output channels of the network are the shift t, odd ones r with ``s = sigmoid(r + 2)``,
     as in the published code.
     """
-
-    def __init__(self, network: CouplingNetwork) -> None:
-        super().__init__()
-        self.network = network
 
     def _scale(self, raw: Tensor) -> Tensor:
         return torch.sigmoid(raw + 2.0)
@@ -71,8 +71,7 @@ class AffineCoupling(Bijection):
 
     def _outputs(self, half: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """What the scale is made from, and the shift."""
-        given = half if condition is None else torch.cat([half, condition.to(half.dtype)], 1)
-        h = self.network(given)
+        h = self._run_network(half, condition)
         return h[:, 1::2], h[:, 0::2]
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -23,7 +23,7 @@ from irae.models.call import condition_for
 from irae.models.create import named_model
 from irae.models.inference.restoring_form import has_restoring_form
 from irae.models.loaded import LoadedModel
-from irae.runtime import generator, network_dtype
+from irae.runtime import generator, network_dtype, synchronize
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
 from irae.training.step import TrainStep
@@ -253,7 +253,7 @@ def _measure(
         for subject, taken in zip(subjects, times, strict=True):
             start = time.perf_counter()
             subject.run()
-            _wait(device)
+            synchronize(device)
             taken.append(time.perf_counter() - start)
     medians = [torch.tensor(taken).quantile(0.5).item() for taken in times]
     rates = [amount / median for median in medians]
@@ -284,13 +284,6 @@ def _measure(
             subjects, medians, times, rates, memory, strict=True
         )
     ]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def table(rows: Sequence[Row], unit: str) -> str:

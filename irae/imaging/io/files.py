@@ -17,7 +17,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from irae.errors import PictureError
+from irae.errors import PictureError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS, decode, decode_unknown_tiff
 from irae.imaging.io.encode import PICTURE_SUFFIXES, encode
 from irae.imaging.io.limits import check_bytes, check_size
@@ -63,9 +63,8 @@ def read_picture(path: str | Path) -> Picture:
     except MemoryError:
         raise PictureError(f"{path}: not enough memory for a picture this large") from None
     except DECODER_FAULTS as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise PictureError(
-            f"{path}: damaged or truncated picture ({reason}); fetch the file again"
+            f"{path}: damaged or truncated picture ({first_line(error)}); fetch the file again"
         ) from None
     if picture is None:
         raise PictureError(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from irae.errors import PictureError
+from irae.errors import PictureError, first_line
 from irae.imaging.io.limits import check_size
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.sixteen_bit import Samples, sample_strips, unlimited_pixels
@@ -76,8 +76,9 @@ def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
         *(OSError, ValueError, IndexError, TypeError),
         *(struct.error, zlib.error, lzma.LZMAError),
     ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PictureError(f"{name}: damaged TIFF ({reason}); fetch the file again") from None
+        raise PictureError(
+            f"{name}: damaged TIFF ({first_line(error)}); fetch the file again"
+        ) from None
     colours = {0: 1, 1: 1, 2: 3, 5: 4}.get(photometric)
     known = raster.dtype in (np.uint16, np.float32)
     if colours is None or not known or channels not in (colours, colours + 1) or channels > 4:

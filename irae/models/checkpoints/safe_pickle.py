@@ -14,7 +14,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from irae.errors import ModelError
+from irae.errors import ModelError, first_line
 
 # The names that the pickle of a state dict needs. PyTorch's own list is longer, and some of its
 # entries set memory aside for a number in the file (bytearray, Tensor).
@@ -123,7 +123,7 @@ def read_pickle(path: Path) -> Any:
         *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError),
         *(ImportError, AssertionError, OverflowError, zipfile.BadZipFile, NotImplementedError),
     ) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = first_line(error)[:120]
         raise ModelError(f"{path}: is not a PyTorch checkpoint ({reason})") from None
     return content
 

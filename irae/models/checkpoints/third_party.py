@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from irae.errors import ModelError
+from irae.errors import ModelError, first_line
 from irae.models.checkpoints.irae_authors import read_authors_state
 from irae.models.checkpoints.safe_build import build_described, misfit
 from irae.models.checkpoints.safe_pickle import read_pickle
@@ -87,7 +87,7 @@ def _layers_of_npz(path: Path) -> list[dict[str, Tensor]]:
         *(OSError, ValueError, TypeError, EOFError, LookupError, SyntaxError, RuntimeError),
         *(zipfile.BadZipFile, zlib.error, struct.error),
     ) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = first_line(error)[:120]
         raise ModelError(f"{path}: cannot be read as arrays of NumPy ({reason})") from None
     count = len(arrays) // 2
     expected = {f"{kind}{index}" for kind in "wb" for index in range(count)}

@@ -18,24 +18,31 @@ from irae.models.networks.base import Baseline
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def _package(module: str, package: str) -> Any:
-    """Import ``module`` of an optional package.
+class _Classical(Baseline):
+    """Base: takes a batch apart into ``H W C`` arrays in [0, 1]; C is 1 or 3.
+
+    ``module`` is where the method is found, in the optional ``package``.
 
     Raises:
-        ModelError: it is not installed.
+        ModelError: the package is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise ModelError(
-            f"package {package} is not installed; install it with: pip install 'irae[peers]'"
-        ) from None
-
-
-class _Classical(Baseline):
-    """Base: takes a batch apart into ``H W C`` arrays in [0, 1]; C is 1 or 3."""
 
     channels = None
+    module = ""
+    package = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._import()
+
+    def _import(self) -> Any:
+        try:
+            return importlib.import_module(self.module)
+        except ImportError:
+            raise ModelError(
+                f"package {self.package} is not installed; "
+                "install it with: pip install 'irae[peers]'"
+            ) from None
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Degraded ``B C H W`` to restored, of the same shape, dtype and device.
@@ -57,47 +64,46 @@ class _Classical(Baseline):
         raise NotImplementedError
 
 
-class BM3D(_Classical):
+class _Denoiser(_Classical):
+    """Base: a method that is told one sigma, as a share of the range; 0 leaves the picture."""
+
+    takes_sigma = True
+
+    def _restore(self, picture: Array, condition: Array) -> Array:
+        sigma = float(condition.mean())
+        return self._denoise(picture, sigma) if sigma else picture
+
+    def _denoise(self, picture: Array, sigma: float) -> Array:
+        raise NotImplementedError
+
+
+class BM3D(_Denoiser):
     """Dabov, Foi, Katkovnik and Egiazarian, "Image denoising by sparse 3-D transform-domain
     collaborative filtering", IEEE TIP 2007; CBM3D (opponent colours) for RGB.
 
     The package ``bm3d`` is its authors' (Mäkinen, Azzari and Foi 2020) and free for research only.
     """
 
-    takes_sigma = True
+    module = package = "bm3d"
 
-    def __init__(self) -> None:
-        super().__init__()
-        _package("bm3d", "bm3d")
-
-    def _restore(self, picture: Array, condition: Array) -> Array:
-        sigma = float(condition.mean())
-        if sigma == 0:
-            return picture
-        bm3d = _package("bm3d", "bm3d")
+    def _denoise(self, picture: Array, sigma: float) -> Array:
+        bm3d = self._import()
         denoise = bm3d.bm3d if picture.shape[2] == 1 else bm3d.bm3d_rgb
         return np.asarray(denoise(np.squeeze(picture), sigma), dtype=np.float32)
 
 
-class NonLocalMeans(_Classical):
+class NonLocalMeans(_Denoiser):
     """Buades, Coll and Morel, "A non-local algorithm for image denoising", CVPR 2005.
 
     scikit-image's fast form (Darbon et al. 2008) with the parameters of its own guide: patches of
     5, a distance of 6, h = 0.8 sigma, and sigma² taken off the distances of patches.
     """
 
-    takes_sigma = True
+    module = "skimage.restoration"
+    package = "scikit-image"
 
-    def __init__(self) -> None:
-        super().__init__()
-        _package("skimage.restoration", "scikit-image")
-
-    def _restore(self, picture: Array, condition: Array) -> Array:
-        sigma = float(condition.mean())
-        if sigma == 0:
-            return picture
-        restoration = _package("skimage.restoration", "scikit-image")
-        denoised = restoration.denoise_nl_means(
+    def _denoise(self, picture: Array, sigma: float) -> Array:
+        denoised = self._import().denoise_nl_means(
             picture,
             patch_size=5,
             patch_distance=6,
@@ -112,21 +118,19 @@ class NonLocalMeans(_Classical):
 class _OpenCVFilling(_Classical):
     """OpenCV's filling with a neighbourhood of 3 pixels; it works in 8 bits."""
 
+    module = "cv2"
+    package = "opencv-python-headless"
     condition_channels = 1
     hole_fill = 0.0
     flag = ""
     radius = 3
-
-    def __init__(self) -> None:
-        super().__init__()
-        _package("cv2", "opencv-python-headless")
 
     def _restore(self, picture: Array, condition: Array) -> Array:
         levels = np.squeeze((picture.clip(0, 1) * 255).round().astype(np.uint8))
         # A picture one pixel high or wide lost that axis as well as a single channel's.
         levels = levels.reshape(picture.shape if picture.shape[2] > 1 else picture.shape[:2])
         hole = (condition > 0.5).astype(np.uint8)
-        cv2 = _package("cv2", "opencv-python-headless")
+        cv2 = self._import()
         filled = cv2.inpaint(levels, hole, self.radius, getattr(cv2, self.flag))
         return np.asarray(filled, dtype=np.float32) / 255
 
