@@ -1,4 +1,4 @@
-"""Draw the figures of docs/model.md with the packaged denoiser.
+"""Draw the figures of docs/how-it-works.md with the packaged denoiser.
 
 The photographs come with scikit-image: Chelsea (CC0, Stefan van der Walt), Eileen Collins (public
 domain, NASA) and a cup of coffee (CC0, Rachel Michetti). None was trained on. Figures say on
