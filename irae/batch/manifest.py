@@ -13,8 +13,9 @@ from irae.batch.jobs import Job, Plan
 from irae.batch.outcome import Outcome
 from irae.batch.output import OutputFolder, is_of_label, manifest_name
 from irae.batch.progress import Console, describe
-from irae.batch.remote import Files, file_sha256
+from irae.batch.remote import Files
 from irae.errors import IraeError, PictureError
+from irae.writing import file_sha256
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import Any
 
 from irae.errors import PictureError, UsageError
 from irae.imaging.io.files import has_picture_suffix
-from irae.writing import file_sha256 as file_sha256  # For the manifest.
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
