@@ -32,7 +32,8 @@ _MARGIN = 8
 # Widest blurs in pixels.
 _SOFTEST, _COARSEST = 1.4, 2.0
 
-# How often clean pictures are made soft before the damage ; else one in seven. Measured on real pairs.
+# How often clean pictures are made soft before the damage; else one in seven. As was best for real
+# pairs.
 _SOFT = {"camera": 3 / 4, "coloured": 1 / 3, "white": 1 / 3, "toned": 1 / 3}
 
 # ITU-R BT.601.
