@@ -1,7 +1,7 @@
-"""The tasks: what can be wrong with a picture, one object for each.
+"""The registry of tasks: one object for each kind of damage that a picture can have.
 
-A task is registered here by one line and described by one file, `irae.tasks.base` says how.
-Nothing here imports PyTorch: the command line asks for names, levels and schemas, and must be fast.
+A task is one file and one line in this registry; `irae.tasks.base` describes what it implements.
+Nothing here imports PyTorch: the command line needs names, levels and schemas, and must be fast.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _MODULES = {
     "photo": "irae.tasks.photo",
 }
 DENOISE, JPEG = "denoise", "jpeg"
-"""What `irae.restoring.inspection` chooses between."""
+"""The two tasks between which `irae.restoring.inspection` chooses."""
 
 _TASKS: dict[str, Task] = {}
 
 
 def task_names() -> tuple[str, ...]:
-    """The names of all tasks, in the order in which they are listed everywhere."""
+    """Return the names of all tasks, in the order in which they are listed everywhere."""
     return tuple(dict.fromkeys((*_MODULES, *_TASKS)))
 
 
 def get_task(name: str) -> Task:
-    """The task called ``name``.
+    """Return the task called ``name``.
 
     Raises:
-        UsageError: there is none; the message lists those there are.
+        UsageError: no such task exists; the message lists those that do.
     """
     if name not in _TASKS:
         if name not in _MODULES:
@@ -45,15 +45,15 @@ def get_task(name: str) -> Task:
 
 
 def all_tasks() -> list[Task]:
-    """Every task, in the order of `task_names`."""
+    """Return every task, in the order of `task_names`."""
     return [get_task(name) for name in task_names()]
 
 
 def register(task: Task) -> None:
-    """Add a task of your own; from then on every command knows it.
+    """Register a task of your own, which every command then accepts.
 
     Raises:
-        UsageError: there is one of that name.
+        UsageError: a task of that name exists already.
     """
     if task.name in task_names():
         raise UsageError(f"task {task.name!r} is registered already; choose another name")
@@ -61,10 +61,10 @@ def register(task: Task) -> None:
 
 
 def unregister(name: str) -> None:
-    """Take back what `register` added.
+    """Remove a task that `register` added.
 
     Raises:
-        KeyError: it did not.
+        KeyError: `register` did not add it.
     """
     if name in _MODULES:
         raise KeyError(name)
@@ -72,5 +72,5 @@ def unregister(name: str) -> None:
 
 
 def filling_task() -> Task:
-    """The first task whose pictures come with a mask of their holes."""
+    """Return the first task whose pictures come with a mask."""
     return next(task for task in all_tasks() if task.needs_mask)

@@ -1,8 +1,8 @@
-"""What a task is, and what one level of its damage is.
+"""The base classes of a task and of one level of its damage.
 
 A new task is a file with a subclass of `Task` and one of `Degradation` (see `irae.tasks.denoise`,
-the shortest), a line in `irae.tasks` and a config. Modules of tasks are imported by the command
-line before PyTorch is: they import what needs it inside their functions.
+the shortest), a line in `irae.tasks` and a config. The command line imports these modules without
+PyTorch, so they import everything that needs it inside their functions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Damaged:
-    """A damaged picture, and what a model is given besides.
+    """A damaged picture and the other inputs of a model.
 
     Attributes:
-        pixels: float32 ``C H W``; unclipped noise passes [0, 1]. Holes are 0 unless stated.
-        mask: bool ``1 H W``, True in the holes; None where there are none to fill.
-        mask_path: the file the mask is from.
-        sigma: the noise level in 8-bit units, where it is known.
+        pixels: float32 ``C H W``; unclipped noise leaves [0, 1]. Masked pixels are 0 by default.
+        mask: bool ``1 H W``, True in the masked region; None where nothing is to be filled.
+        mask_path: the file from which the mask was read.
+        sigma: the noise level in 8-bit units, if known.
     """
 
     pixels: Tensor
@@ -42,13 +42,13 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a network is trained on.
+    """One training batch.
 
     Attributes:
-        clean: ``B 3 H W`` in [0, 1].
-        degraded: the same, damaged.
-        mask: ``B 1 H W``, True in the holes, where there are some to fill.
-        sigma: the noise levels ``B`` in 8-bit units, where they are known.
+        clean: target patches ``B 3 H W`` in [0, 1].
+        degraded: the damaged patches, of the same shape.
+        mask: bool ``B 1 H W``, True in the masked region; None if there is none.
+        sigma: noise levels ``B`` in 8-bit units, if known.
     """
 
     clean: Tensor
@@ -58,8 +58,8 @@ class Batch:
 
 
 DamageBatch = Callable[["Tensor", "Tensor", "BatchRandom"], Batch]
-"""Clean patches ``B 3 H W``, which of them are gray (bool ``B``, in host memory), and the random
-numbers of the batch → what to train on."""
+"""Maps clean patches ``B 3 H W``, a bool ``B`` in host memory that marks the gray ones, and the
+batch's random numbers to a training batch."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class Degradation(ABC):
     All randomness comes from the seeds: a picture gets the same noise pattern at every level.
 
     Attributes:
-        task: name of the task that undoes it.
+        task: name of the task that undoes this damage.
     """
 
     task: ClassVar[str]
 
     @abstractmethod
     def describe(self) -> str:
-        """For a table: one short phrase."""
+        """Return one short phrase for a table."""
 
     @abstractmethod
     def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
@@ -84,60 +84,60 @@ class Degradation(ABC):
 
         Args:
             clean: float32 ``C H W`` in [0, 1], C 1 or 3, or 4 for CMYK.
-            seeds: of all randomness; the last is the picture's place in its set.
+            seeds: seeds of all randomness; the last is the picture's index in its set.
 
         Raises:
             UsageError: the damage does not fit the picture.
-            IraeError: a file that it needs cannot be read.
+            IraeError: a file that the damage needs cannot be read.
         """
 
     def check_published(self) -> None:
-        """Raise UsageError if the published code has no such damage."""
+        """Raise `UsageError` if the published code has no such damage."""
         return
 
     def degrade_as_published(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
-        """As `degrade`, in the manner of the code published with the paper."""
+        """Damage a picture as the code published with the paper does; otherwise as `degrade`."""
         return self.degrade(clean, seeds)
 
     def training(self, patch: int, protocol: str) -> dict[str, Any]:
-        """Keys of the task's config section that train for just this level.
+        """Return the keys of the task's config section that train for this level alone.
 
         Args:
             patch: side of the training patches in pixels.
-            protocol: of the test.
+            protocol: name of the test protocol.
         """
         del patch, protocol
         return {}
 
     def validation(self) -> dict[str, Any]:
-        """Keys of the task's validation section that validate at just this level."""
+        """Return the keys of the task's validation section that validate at this level alone."""
         return {}
 
     @property
     def jpeg_options(self) -> dict[str, Any] | None:
-        """Options of Pillow that give a JPEG file which is this damage and no more; else None."""
+        """Pillow's options for a JPEG file with exactly this damage; None if no file has it."""
         return None
 
 
 class Task(ABC):
-    """One kind of damage, and all that the toolkit must know to undo it.
+    """One kind of damage, and everything that the toolkit needs in order to undo it.
 
     Attributes:
-        name: as typed by users and kept in model files.
-        label: on a button, in the imperative.
-        done: what a restored picture is said to have had done to it.
-        axis: under a plot over the levels.
-        level_option: the word for a level on the command line: ``--sigma``.
-        levels_help: what a level may be, for help texts and errors.
-        default_levels: those measured when nothing is said; empty where there is no default.
-        variants: what else levels may be told, with defaults: ``{"clipped": False}``.
+        name: the name that users type and that model files store.
+        label: the caption of a button, in the imperative.
+        done: the phrase that describes a restored picture.
+        axis: label of the axis in a plot over the levels.
+        level_option: name of the command-line option for a level: ``"sigma"`` for ``--sigma``.
+        levels_help: the values that a level may have, for help texts and errors.
+        default_levels: levels measured if the user names none; empty if there is no default.
+        variants: further parameters of a level, with their defaults: ``{"clipped": False}``.
         section: schema of the config section ``degradation``.
         validation_section: schema of the config section ``data.validation``.
-        gives: what it can tell a network besides the picture: ``"sigma"``, ``"mask"``.
-        needs_mask: the user must say where the holes are.
-        in_host_memory: its damage is done on the CPU, whatever device trains.
-        published_batch: pictures tested at a time by the code published with the paper.
-        measures: what is measured besides PSNR and SSIM: a heading and the decimals that count.
+        gives: inputs it provides besides the picture: ``"sigma"``, ``"mask"``.
+        needs_mask: whether the user must supply a mask.
+        in_host_memory: whether the damage is done on the CPU, whatever device trains.
+        published_batch: number of pictures that the published code tests at a time.
+        measures: scores besides PSNR and SSIM; for each a heading and the number of decimals.
     """
 
     name: ClassVar[str]
@@ -158,14 +158,14 @@ class Task(ABC):
 
     @abstractmethod
     def read_level(self, value: Level, variant: Mapping[str, Any]) -> Degradation:
-        """See `level`; ``variant`` has a value for every key of ``variants``."""
+        """Parse a level; see `level`. ``variant`` has a value for every key of ``variants``."""
 
     def level(self, value: Level, **variant: Any) -> Degradation:
-        """One level of damage, from the command line, a benchmark or Python.
+        """Parse one level of damage from the command line, a benchmark or Python.
 
         Args:
-            value: a number or word; numbers may come as text.
-            variant: of ``variants``.
+            value: a number or a word; a number may be given as text.
+            variant: parameters from ``variants``.
 
         Raises:
             UsageError: there is no such level; the message does not name the option.
@@ -176,10 +176,10 @@ class Task(ABC):
         return self.read_level(value, {**self.variants, **variant})
 
     def levels(self, text: str | None = None, **variant: Any) -> list[Degradation]:
-        """Several levels, parted by commas; the default ones if None.
+        """Parse several levels, separated by commas; None gives the default levels.
 
         Raises:
-            UsageError: one is malformed or out of range, or there is no default.
+            UsageError: a level is malformed or out of range, or there is no default.
         """
         if text is None and not self.default_levels:
             raise UsageError(f"task {self.name} needs {self.levels_help}")
@@ -190,52 +190,52 @@ class Task(ABC):
     def batch_damage(
         self, section: Any, *, seed: int, patch: int, workers: Executor, root: Path
     ) -> DamageBatch:
-        """What damages the batches of a run.
+        """Return the function that damages the training batches of a run.
 
         Args:
-            section: of the run's config.
-            seed: of the run.
+            section: the section ``degradation`` of the run's config.
+            seed: seed of the run.
             patch: side of the patches in pixels.
-            workers: for what is done in host memory.
-            root: of the data.
+            workers: executor for the work done in host memory.
+            root: root folder of the data.
 
         Raises:
-            DataError: files that it needs are missing or unfit.
+            DataError: a file that the damage needs is missing or unsuitable.
         """
 
     @abstractmethod
     def validation_levels(self, section: Any, height: int, width: int) -> dict[str, Degradation]:
-        """Name → damage of the levels that a run of this task is validated at.
+        """Return the levels at which a run of this task is validated, by name.
 
         Args:
-            section: of the run's config.
-            height, width: of the picture in pixels.
+            section: the section ``data.validation`` of the run's config.
+            height, width: size of the picture in pixels.
         """
 
     def validation_pairs(self, section: Any, root: Path) -> list[tuple[str, Tensor, Damaged]]:
-        """Real pictures to validate on besides: level, clean ``3 H W``, damaged.
+        """Return further, real pictures for validation: level, clean ``3 H W``, damaged.
 
         Args:
-            section: of the run's config.
-            root: of the data.
+            section: the section ``data.validation`` of the run's config.
+            root: root folder of the data.
 
         Raises:
-            DataError: one is missing or unfit.
+            DataError: a picture is missing or unsuitable.
         """
         del section, root
         return []
 
     def measure(self, pixels: Tensor, clean: Tensor) -> dict[str, list[float]]:
-        """Scores of ``B C H W`` against the target, by the keys of ``measures``; one a picture."""
+        """Score ``B C H W`` against the target: one number per picture and key of ``measures``."""
         del pixels, clean
         return {}
 
 
 def number(value: Level, low: float, high: float) -> float:
-    """A level that is a number.
+    """Parse a level that is a number.
 
     Raises:
-        UsageError: it is none, or not from ``low`` to ``high``.
+        UsageError: it is not a number, or lies outside [``low``, ``high``].
     """
     try:
         found = float(value)

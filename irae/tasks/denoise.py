@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Noise(Degradation):
-    """White Gaussian noise of ``sigma`` in 8-bit units; ``clipped`` as in a real 8-bit file."""
+    """White Gaussian noise of ``sigma`` in 8-bit units, ``clipped`` and rounded as in a file."""
 
     sigma: float
     clipped: bool = False
@@ -62,7 +62,7 @@ class Noise(Degradation):
 
 
 class DenoiseSection(DegradationSection):
-    """Noise of training pictures. One number is fixed, a pair is a range (blind)."""
+    """Noise of training pictures. One number is a fixed level, a pair is a range (blind)."""
 
     sigma: float | tuple[float, float] = (0.0, 55.0)  # in 8-bit units
     clipped: Share = 0.5  # share of samples whose noise is clipped and rounded as in a file
@@ -120,7 +120,7 @@ def _add_noise(section: DenoiseSection, clean: Tensor, gray: Tensor, random: Bat
     alike = random.where(gray)
     noise.index_copy_(0, alike, noise[alike, :1].expand(-1, 3, -1, -1))
     degraded = noise.mul_((sigma / 255)[:, None, None, None]).add_(clean)
-    # As a file would hold it.
+    # Some samples are clipped and rounded, as noisy pictures in 8-bit files are.
     filed = random.where(random.bernoulli(section.clipped))
     levels = (degraded[filed].clamp_(0, 1) * 255).round_()
     degraded.index_copy_(0, filed, levels.div_(255))

@@ -1,4 +1,4 @@
-"""The task ``inpaint``: holes, whose places are known."""
+"""The task ``inpaint``: holes at known places."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from irae.tasks.masks import MaskMaker
 
 IRREGULAR = "irregular"
-"""The level that stands for the files of a folder of masks."""
+"""The level that stands for a folder of mask files."""
 
-# What the code published with the paper fills its one kind of box with.
+# The value with which the code published with the paper fills its one kind of box.
 _PUBLISHED_FILL = 1.0
 
 
@@ -61,7 +61,7 @@ class Hole(Degradation):
             )
 
     def degrade_as_published(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
-        """A random box, shrunk by up to an eighth and filled with 1; see `protocols.Authors`."""
+        """Cut a random box, shrunk by up to 1/8 and filled with 1; see `protocols.Authors`."""
         from irae.imaging.degrade import apply_mask
         from irae.runtime import generator
 
@@ -71,7 +71,7 @@ class Hole(Degradation):
     def training(self, patch: int, protocol: str) -> dict[str, Any]:
         """See `Degradation.training`."""
         share = self.side / patch
-        # The authors' hole called "center" is a box anywhere, each side moved in by up to 1/8.
+        # The authors' "center" hole is a box anywhere, with each side moved inwards by up to 1/8.
         if protocol == "authors":
             return {"holes": {"box": 1}, "box_side": [0.75 * share, share]}
         return {"holes": {self.place: 1}, "box_side": [share, share]}
@@ -79,7 +79,7 @@ class Hole(Degradation):
 
 @dataclass(frozen=True)
 class Strokes(Degradation):
-    """Brush strokes that the program draws; see `irae.imaging.degrade.irregular_mask`."""
+    """Randomly drawn brush strokes; see `irae.imaging.degrade.irregular_mask`."""
 
     task: ClassVar[str] = "inpaint"
 
@@ -98,7 +98,7 @@ class Strokes(Degradation):
 
 @dataclass(frozen=True)
 class MaskFolder(Degradation):
-    """Mask files (white = hole), sorted; each is scaled to its picture by nearest neighbour."""
+    """Sorted mask files (white = hole), scaled to the size of the picture by nearest neighbour."""
 
     folder: Path
     paths: tuple[Path, ...]
@@ -106,10 +106,10 @@ class MaskFolder(Degradation):
 
     @classmethod
     def open(cls, folder: Path) -> MaskFolder:
-        """All mask files of a folder and below.
+        """Find all mask files in a folder and its subfolders.
 
         Raises:
-            DataError: it is no folder or holds no pictures.
+            DataError: the path is not a folder, or the folder has no pictures.
         """
         from irae.data.folder import find_in_folder
 
@@ -125,7 +125,7 @@ class MaskFolder(Degradation):
         return f"masks {self.folder.name or self.folder}"
 
     def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
-        """See `Degradation.degrade`; the masks are shuffled by the seed and dealt out in turn."""
+        """See `Degradation.degrade`; the masks are shuffled by the seed and used in turn."""
         import torch
 
         from irae.imaging.degrade import apply_mask
@@ -140,7 +140,7 @@ class MaskFolder(Degradation):
         return Damaged(apply_mask(clean, mask), mask, path)
 
     def degrade_as_published(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
-        """A mask is drawn until one has at least 10 and less than 50 % holes."""
+        """Draw masks until one covers at least 10 and less than 50 % of the picture."""
         import torch
 
         from irae.imaging.degrade import apply_mask
@@ -153,7 +153,7 @@ class MaskFolder(Degradation):
             mask = read_mask(path, height=height, width=width, resize=True)
             if 0.1 <= mask.double().mean() < 0.5:
                 return Damaged(apply_mask(clean, mask), mask, path)
-        raise DataError(f"{self.folder} has no mask with 10 to 50 % holes, as the authors' need")
+        raise DataError(f"{self.folder} has no mask with 10 to 50 % holes, which authors needs")
 
     def training(self, patch: int, protocol: str) -> dict[str, Any]:
         """See `Degradation.training`."""
@@ -161,14 +161,14 @@ class MaskFolder(Degradation):
 
 
 class InpaintSection(DegradationSection):
-    """Holes in training pictures."""
+    """Masked regions of training pictures."""
 
     holes: dict[Literal["irregular", "center", "box"], float] = {  # share of each kind
         "irregular": 0.7,
         "center": 0.1,
         "box": 0.2,
     }
-    box_side: tuple[Share, Share] = (0.125, 0.5)  # of center and box, as a share of the patch
+    box_side: tuple[Share, Share] = (0.125, 0.5)  # side of center and box, as a share of the patch
     masks: str | None = None  # a folder of mask files in place of drawn irregular masks
 
     @model_validator(mode="after")
@@ -195,13 +195,13 @@ class Inpaint(Task):
     published_batch = 1
 
     def read_level(self, value: Level, variant: Mapping[str, Any]) -> Degradation:
-        """See `Task.level`; ``irregular`` are the files of the folder ``mask``."""
+        """See `Task.level`; ``irregular`` stands for the files of the folder ``mask``."""
         place, _, side = str(value).partition(":")
         if value == IRREGULAR:
             if variant["mask"] is None:
                 raise UsageError("irregular holes need a folder of masks")
             return MaskFolder.open(variant["mask"])
-        # Nine digits: Python refuses to read numbers of thousands.
+        # At most nine digits: Python refuses to parse numbers of thousands of digits.
         if side.isascii() and side.isdigit() and len(side) <= 9 and int(side) >= 1:
             if place == "center":
                 return Hole("center", int(side))

@@ -32,7 +32,7 @@ Subsampling = Literal["4:2:0", "4:4:4"]
 
 @dataclass(frozen=True)
 class Jpeg(Degradation):
-    """Pillow's JPEG at ``quality`` 1 to 100."""
+    """JPEG compression by Pillow at ``quality`` 1 to 100."""
 
     quality: int
     subsampling: Subsampling = "4:2:0"
@@ -43,7 +43,7 @@ class Jpeg(Degradation):
         return f"quality {self.quality}, {self.subsampling}"
 
     def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
-        """See `Degradation.degrade`; of CMYK, the three colours go as RGB and black as gray."""
+        """See `Degradation.degrade`; CMYK is compressed as an RGB (CMY) and a gray (K) picture."""
         from torch import cat
 
         from irae.imaging.degrade import jpeg_compress
@@ -69,10 +69,10 @@ class Jpeg(Degradation):
 
 
 class JpegSection(DegradationSection):
-    """JPEG damage of training pictures. One number is fixed, a pair is a range (blind)."""
+    """JPEG damage of training pictures. One number is a fixed quality, a pair a range (blind)."""
 
     quality: int | tuple[int, int] = (5, 95)
-    quality_distribution: Literal["uniform", "log"] = "uniform"  # log: as often 5-10 as 10-20
+    quality_distribution: Literal["uniform", "log"] = "uniform"  # log: 5-10 is as likely as 10-20
     subsampling: list[Subsampling] = Field(default=["4:2:0", "4:4:4"], min_length=1)
     aligned: Share = 0.5  # share of samples whose JPEG blocks start at the patch's corner
 
@@ -83,7 +83,7 @@ class JpegSection(DegradationSection):
 
 
 class JpegValidation(ValidationSection):
-    """JPEG damage of validation pictures, 4:2:0."""
+    """JPEG damage of validation pictures, with 4:2:0 subsampling."""
 
     quality: list[int] = Field(default=[10, 20, 40], min_length=1)
 
@@ -127,7 +127,7 @@ class JpegTask(Task):
         return {f"quality {quality}": Jpeg(quality) for quality in section.quality}
 
     def measure(self, pixels: Tensor, clean: Tensor) -> dict[str, list[float]]:
-        """PSNR and PSNR-B of the luma, clipped and not rounded."""
+        """Measure PSNR and PSNR-B of the luma, clipped and not rounded."""
         from irae.imaging.metrics import psnr, psnr_b, rgb_to_y
 
         if pixels.shape[1] == 3:
@@ -146,7 +146,7 @@ def _compress(
     quality = _qualities(section, random)
     kinds = section.subsampling
     subsampling = random.integer(0, len(kinds) - 1)
-    # A picture cropped after compression: its blocks start anywhere.
+    # Shifted samples imitate pictures cropped after compression, whose blocks start anywhere.
     moved = ~random.bernoulli(section.aligned)
     down, right = (random.integer(0, 15) * moved for _ in range(2))
     out = empty_like(clean)

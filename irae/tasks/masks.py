@@ -1,4 +1,4 @@
-"""Holes for a whole batch: strokes cut from a pool of masks, centred and random boxes."""
+"""Random masks for a whole batch: strokes cut from a pool of masks, centred and random boxes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ POOL = 256
 POOL_SIDE = 256
 ATTEMPTS = 100
 
-# Apart from the keys of the other streams of a step.
+# Differs from the keys of the step's other random streams.
 _ATTEMPT_KEY = 3
 
 
 class MaskMaker:
-    """Makes the masks of batches, in host memory: they are small, and must be looked at.
+    """Draws the masks of batches in host memory: they are small, and the CPU must inspect them.
 
-    Irregular masks come from a pool, drawn once by the seed or read from a folder.
+    Irregular masks come from a pool that is drawn once from the seed or read from a folder.
 
     Args:
         config: shares of the kinds of holes, sides of boxes, folder of masks.
-        seed: of the run.
-        side: of the patches in pixels.
+        seed: seed of the run.
+        side: side of the patches in pixels.
 
     Raises:
         DataError: the folder has no usable mask.
@@ -50,7 +50,7 @@ class MaskMaker:
         self._sizes = torch.tensor([mask.shape[1:] for mask in pool])
 
     def draw(self, random: BatchRandom) -> Tensor:
-        """Masks of a batch's rows: bool ``B 1 side side``, True in the holes."""
+        """Draw the masks of a batch's rows: bool ``B 1 side side``, True in the masked region."""
         kinds = self._config.holes
         kind = random.choice(kinds.values())
         low, high = (max(1, round(self._side * share)) for share in self._config.box_side)
@@ -73,18 +73,18 @@ class MaskMaker:
         return (down[:, :, None] & across[:, None, :])[:, None]
 
     def _strokes(self, random: BatchRandom, wanted: Tensor) -> Tensor:
-        """Random crops of the pool, turned, each with a hole and a known pixel."""
+        """Random, randomly rotated crops of the pool, each with masked and known pixels."""
         masks = torch.empty(len(wanted), 1, self._side, self._side, dtype=torch.bool)
         open_ = torch.arange(len(wanted))
         for attempt in range(ATTEMPTS):
-            # A stream for each attempt: which samples need another must not shift the others'.
+            # Each attempt has its own stream, so that a retry does not shift other numbers.
             found = self._crops(random.columns(_ATTEMPT_KEY, attempt), wanted[open_])
             masks[open_] = found
             share = found.float().mean((1, 2, 3))
             open_ = open_[(share == 0) | (share == 1)]
             if not len(open_):
                 return masks
-        # Masks with tiny holes only: a box is a fair stand-in for the crop that was not found.
+        # The pool's holes are too small to hit by chance; a box replaces the missing crop.
         more, side = random.columns(_ATTEMPT_KEY, ATTEMPTS), self._side // 4
         corner = [more.integer(0, self._side - side)[wanted[open_]] for _ in range(2)]
         masks[open_] = self._boxes(torch.full_like(corner[0], side), *corner)
@@ -94,11 +94,11 @@ class MaskMaker:
         which = random.integer(0, len(self._starts) - 1)
         heights, widths = self._sizes[which].unbind(1)
         shorter = torch.minimum(heights, widths)
-        # A crop of at most twice the patch, scaled: strokes of many widths from one pool.
+        # Crops of up to twice the patch are scaled down, which varies the width of the strokes.
         size = random.integer(shorter.clamp(max=self._side), shorter.clamp(max=2 * self._side))
         top, left = random.integer(0, heights - size), random.integer(0, widths - size)
         crops = Crops(which, top, left, random.integer(0, 7)).rows(rows)
-        # The nearest pixel of the crop for every one of the mask.
+        # Scale by nearest neighbour: the crop's index for every pixel of the mask.
         along = torch.arange(self._side) * size[rows, None] // self._side
         index = pixel_index(self._starts[which[rows]], widths[rows], crops, along, along)
         return self._pool.gather(index).permute(0, 3, 1, 2) > 0

@@ -1,4 +1,4 @@
-"""Which network can do which task: what a network takes must be among what the task gives."""
+"""Which networks suit which tasks: a task must provide every input that the network needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from irae.tasks.base import Task
 
 
 def missing_input(task: Task, network: nn.Module) -> str | None:
-    """What a network takes and a task does not give, in words; None if the two fit."""
+    """Name an input that the network needs and the task does not provide; None if there is none."""
     missing = sorted(inputs_besides_picture(network) - task.gives)
     return _WORDS.get(missing[0], missing[0]) if missing else None
 
@@ -21,10 +21,10 @@ _WORDS = {"sigma": "the noise level", "mask": "the mask of the holes"}
 
 
 def task_of(model: LoadedModel) -> Task:
-    """What a model is for: what it was trained for, or the first task that gives what it takes.
+    """Return the task a model was trained for, or the first that provides the inputs it needs.
 
     Raises:
-        UsageError: the model is of a task that is not registered, or of none.
+        UsageError: the model's task is not registered, or no task suits the model.
     """
     if model.task:
         try:
@@ -34,14 +34,14 @@ def task_of(model: LoadedModel) -> Task:
     for task in all_tasks():
         if missing_input(task, model.network) is None:
             return task
-    raise UsageError(f"model {model.name!r} takes what no task gives")
+    raise UsageError(f"model {model.name!r} needs an input that no task provides")
 
 
 def suits(model: LoadedModel, task: Task) -> bool:
-    """Whether a model was trained for a task, or is not trained and is given all that it takes."""
+    """Whether a model was trained for a task, or has no task and gets all its inputs from this."""
     return model.task == task.name if model.task else missing_input(task, model.network) is None
 
 
 def tasks_for(network: nn.Module) -> list[Task]:
-    """The tasks that give all that a network takes."""
+    """Return the tasks that provide every input of a network."""
     return [task for task in all_tasks() if missing_input(task, network) is None]

@@ -1,6 +1,6 @@
-"""The damage of photographs: each patch gets what a camera, phone, scanner or the web may do.
+"""Random damage of photographs, as a camera, a phone, a scanner or the web may cause it.
 
-What the kinds are and how often each happens, `irae.tasks.photo.PhotoSection` says.
+`irae.tasks.photo.PhotoSection` lists the kinds of damage and their probabilities.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from irae.tasks.photo import KINDS, PhotoSection
 # Keys of random streams of a step.
 _NOISE, _PAIRS = 3, 4
 
-# Of the noise that is drawn, what lies around the patch: a blurred border is like the rest.
+# Noise is drawn with a margin in pixels, so that blurring it leaves no different border.
 _MARGIN = 8
 
 # Widest blurs in pixels.
 _SOFTEST, _COARSEST = 1.4, 2.0
 
-# How often clean pictures are made soft before the damage; else one in seven. As was best for real
-# pairs.
+# Probability that a clean picture is softened before the damage, 1/7 for the other kinds. These
+# gave the best results on real pairs.
 _SOFT = {"camera": 3 / 4, "coloured": 1 / 3, "white": 1 / 3, "toned": 1 / 3}
 
-# ITU-R BT.601.
+# Luma weights of ITU-R BT.601.
 _LUMA = (0.299, 0.587, 0.114)
 
 
 class Damage:
-    """Random damage to pictures of one size, a kind for each.
+    """Random damage to pictures of one size, of one kind per picture.
 
     All parameters are drawn for all samples, whatever their kinds, so that one sample's numbers
     do not depend on the others' kinds.
 
     Args:
-        section: of the config.
-        random: columns of ``B`` samples, in host memory.
-        kinds: only these kinds; all if None.
+        section: probabilities and ranges from the config.
+        random: random columns of ``B`` samples, in host memory.
+        kinds: the kinds to choose from.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Damage:
         self.scale = random.uniform(1.2, 2.5).float()
         self.softness = random.uniform(0.4, _SOFTEST).float()
         self._draw_camera(random)
-        # Noise of one strength, whatever its colour.
+        # Parameters of all noise except the camera's.
         low, high = section.sigma
         self.sigma = random.uniform(math.sqrt(low), math.sqrt(high)).square().float() / 255
         self.grain = (random.uniform(-0.7, _COARSEST).clamp(min=0)).float()
@@ -76,7 +76,7 @@ class Damage:
 
     def _draw_camera(self, random: RandomColumns) -> None:
         log_shot = random.uniform(math.log(2e-4), math.log(2e-2))
-        # A normal number from uniform ones, so that columns stay columns.
+        # The sum of uniform numbers is nearly normal, and each number is one column.
         normal = sum((random.uniform(-1, 1) for _ in range(3)), torch.zeros(()).double())
         log_read = 2.18 * log_shot + 1.20 + 0.26 * normal
         self.sensor = Sensor(
@@ -89,7 +89,7 @@ class Damage:
             column=random.integer(0, 1),
             edge_aware=random.bernoulli(0.35),
         )
-        # What the camera's own noise reduction and sharpening leave.
+        # The camera's own noise reduction and sharpening.
         self.chroma_blur = (random.uniform(0.2, 2.0) * random.bernoulli(0.5)).float()
         self.sharpened = (random.uniform(0.3, 1.2) * random.bernoulli(0.25)).float()
 
@@ -113,9 +113,9 @@ class Damage:
         return torch.isin(self.kind, numbers)
 
     def soften(self, clean: Tensor) -> Tensor:
-        """Clean pictures as they are at full size, without texture at the finest scale.
+        """Remove the finest texture from some clean pictures, as in photographs at full size.
 
-        Photographs that were scaled down are sharper than what a lens and a mosaic give.
+        Photographs that were scaled down are sharper than a lens and a mosaic allow.
         """
         out = clean.clone()
         for rows, change in (
@@ -141,7 +141,7 @@ class Damage:
         return gaussian_blur(pictures, sigma, largest=_SOFTEST)
 
     def tone(self, clean: Tensor) -> Tensor:
-        """Black and white, some of it with a tint, where that is the kind."""
+        """Turn samples of the kind ``toned`` into black and white, some with a tint."""
         index = self._is("toned").nonzero()[:, 0]
         if not len(index):
             return clean
@@ -156,7 +156,7 @@ class Damage:
         return out
 
     def spoil(self, clean: Tensor, noise: Tensor) -> Tensor:
-        """Add the noise.
+        """Add the noise of each sample's kind.
 
         Args:
             clean: ``B 3 H W`` in [0, 1].
@@ -182,7 +182,7 @@ class Damage:
         luma = added.mean(1, keepdim=True)
         chroma = gaussian_blur(added - luma, self.chroma_blur[index].to(clean), largest=_COARSEST)
         one = torch.ones(len(index), device=clean.device)
-        # Sharpening makes noise stronger; the picture itself is taken to be as sharp as it is.
+        # Sharpening amplifies the noise; the clean picture counts as sharpened already.
         fine = luma - gaussian_blur(luma, one, largest=1.0)
         amount = self.sharpened[index].to(clean)[:, None, None, None]
         return (clean + luma + amount * fine + chroma).clamp(0, 1)
@@ -205,14 +205,14 @@ class Damage:
         return self._add(clean, noise.expand(-1, 3, -1, -1), index)
 
     def _add(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
-        """Noise of the sample's strength, stronger in shadows where that is its lot."""
+        """Add noise of the sample's sigma; in some samples it is stronger in the shadows."""
         sigma = self.sigma[index].to(clean)[:, None, None, None]
         shadows = self.shadows[index].to(clean)[:, None, None, None]
         weight = 1 + shadows * (0.5 - clean.mean(1, keepdim=True)) * 1.6
         return clean + sigma * weight * _inner(noise)
 
     def save(self, pictures: Tensor, workers: Executor) -> Tensor:
-        """What a file leaves of the pictures: JPEG, or 8 bits, or all of it."""
+        """Simulate saving: JPEG compression, rounding to 8 bits, or no loss at all."""
         rounded = ((pictures.clamp(0, 1) * 255).round() / 255).to(pictures)
         keep = self.rounded.to(pictures.device)[:, None, None, None]
         out = torch.where(keep, rounded, pictures)
@@ -229,7 +229,7 @@ class Damage:
         kind: Subsampling = "4:2:0" if self.subsampled[i] else "4:4:4"
         padded = F.pad(picture[None], (left, 0, top, 0), mode="reflect")[0]
         if self.twice[i]:
-            # Saved before, and cut since: by then its blocks lay elsewhere.
+            # The picture was saved and cropped earlier, when its blocks lay elsewhere.
             padded = jpeg_compress(padded, int(self.earlier[i]), subsampling=kind)
             top, left = top - top // 2, left - left // 2
             padded = padded[:, padded.shape[1] - picture.shape[1] - top :]
@@ -245,13 +245,13 @@ class Mixture:
     """Damages the batches of a run.
 
     Args:
-        section: of the run's config.
+        section: the section ``degradation`` of the run's config.
         patch: side of the patches in pixels.
-        workers: for what is done in host memory.
-        root: of the data; pairs are looked for there and here.
+        workers: executor for the work done in host memory.
+        root: root folder of the data; see `pairs_folder`.
 
     Raises:
-        DataError: the pairs are missing or unfit.
+        DataError: the pairs are missing or unsuitable.
     """
 
     def __init__(self, section: PhotoSection, patch: int, workers: Executor, root: Path) -> None:
@@ -278,7 +278,7 @@ class Mixture:
         return Batch(clean, degraded)
 
     def _put_pairs(self, clean: Tensor, degraded: Tensor, random: RandomColumns) -> None:
-        """Replace some of the patches by real ones, in place."""
+        """Replace some of the patches by real pairs, in place."""
         assert self._pairs is not None
         wanted = random.bernoulli(self._section.pair_share)
         number = random.choice(self._pairs.weights)
@@ -291,20 +291,20 @@ class Mixture:
 
 
 def pairs_folder(name: str, root: Path) -> Path:
-    """Where pairs lie that a config calls ``name``: below the data root, else as it says."""
+    """Resolve a config's folder of pairs: below the data root if it exists there, else as is."""
     return root / name if (root / name).is_dir() else Path(name).expanduser()
 
 
 def damage_picture(clean: Tensor, kind: str | None, seeds: tuple[int, ...]) -> Tensor:
-    """A whole picture damaged as patches of a training are, ``C H W`` in and out.
+    """Damage a whole picture as training patches are damaged, ``C H W`` in and out.
 
     Args:
-        clean: C is 1 or 3; other channels are refused.
-        kind: one of `KINDS`, or None for any.
-        seeds: of all randomness.
+        clean: the picture in [0, 1]; C is 1 or 3.
+        kind: one of `KINDS`, or None for a random kind.
+        seeds: seeds of all randomness.
 
     Raises:
-        UsageError: it has 4 channels.
+        UsageError: the picture has another number of channels.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -312,7 +312,7 @@ def damage_picture(clean: Tensor, kind: str | None, seeds: tuple[int, ...]) -> T
 
     channels, height, width = clean.shape
     if channels not in (1, 3):
-        raise UsageError(f"pictures with {channels} channels are not photographed; use RGB or gray")
+        raise UsageError(f"photo damage does not suit {channels} channels; use RGB or gray")
     random = generator(*seeds)
     section = PhotoSection()
     damage = Damage(section, RandomColumns(random, 1, slice(0, 1)), (kind,) if kind else KINDS)

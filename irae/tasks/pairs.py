@@ -1,8 +1,8 @@
 """Real pairs: a noisy photograph and a clean one of the same scene.
 
-They are files ``NAME_noisy.*`` and ``NAME_clean.*``.
-The clean one is usually the mean of a burst. While it was taken the light drifted, and so the two
-differ by more than noise: `without_drift` gives the clean picture the light of the noisy one.
+They are files ``NAME_noisy.*`` and ``NAME_clean.*``. The clean one is usually the mean of a burst.
+The light drifted during the burst, so the two differ by more than noise: `without_drift` gives the
+clean picture the light of the noisy one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from irae.imaging.io.files import read_picture
 NOISY, CLEAN = "_noisy", "_clean"
 
 DRIFT_SIGMA = 25.0
-"""Width in pixels of the blur by which drift is told from noise."""
+"""Standard deviation in pixels of the blur that separates drift from noise."""
 
-_DRIFT_SCALE = 8  # The blur is taken at an eighth of the size, where it is 64 times as fast.
+_DRIFT_SCALE = 8  # The blur is computed at an eighth of the size, where it is 64 times as fast.
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of one scene."""
+    """The two files of one scene."""
 
     name: str
     noisy: Path
@@ -37,10 +37,10 @@ class Pair:
 
 
 def find_pairs(folder: Path) -> list[Pair]:
-    """The pairs of a folder and below, by their names.
+    """Find the pairs in a folder and its subfolders, sorted by name.
 
     Raises:
-        DataError: there is no such folder, no pair in it, or half of one.
+        DataError: the folder does not exist, has no pairs, or has a pair with a missing half.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give a folder of NAME_noisy.*, NAME_clean.*")
@@ -63,10 +63,10 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 
 def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:
-    """The noisy and the clean picture, float32 ``3 H W`` in [0, 1].
+    """Read the noisy and the clean picture, float32 ``3 H W`` in [0, 1].
 
     Raises:
-        DataError: one cannot be read, or their sizes differ.
+        DataError: one of them cannot be read or is neither gray nor RGB, or their sizes differ.
     """
     found = []
     for path in (pair.noisy, pair.clean):
@@ -87,7 +87,7 @@ def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:
 
 
 def without_drift(noisy: Tensor, clean: Tensor) -> Tensor:
-    """The clean picture in the light of the noisy one: clean + blur(noisy - clean), ``3 H W``."""
+    """Give the clean picture the light of the noisy one: clean + blur(noisy - clean), ``3 H W``."""
     height, width = clean.shape[1:]
     difference = (noisy - clean)[None]
     side = max(1, min(_DRIFT_SCALE, height // 8, width // 8))
@@ -104,12 +104,12 @@ class PairPool:
     """Real pairs in host memory, from which patches are cut.
 
     Args:
-        folder: of the pairs.
-        least: side of the patches in pixels.
-        correct_drift: see `without_drift`.
+        folder: folder of the pairs.
+        least: side of the patches in pixels, hence the least side of a picture.
+        correct_drift: whether to apply `without_drift`.
 
     Raises:
-        DataError: as `find_pairs` and `read_pair`, or one is too small for the patches.
+        DataError: as for `find_pairs` and `read_pair`, or a picture is smaller than a patch.
     """
 
     def __init__(self, folder: Path, least: int, *, correct_drift: bool = True) -> None:
@@ -123,20 +123,21 @@ class PairPool:
                 )
             target = without_drift(noisy, clean) if correct_drift else clean
             self._noisy.append((noisy * 255).round().to(torch.uint8))
-            self._clean.append(target.half())  # Finer than 8 bits, as a mean of many shots is.
-        # A large scene has more to show than a small one.
+            # The mean of a burst is finer than 8 bits.
+            self._clean.append(target.half())
+        # Scenes are chosen in proportion to their size.
         self.weights = [float(noisy[0].numel()) for noisy in self._noisy]
 
     def cut(
         self, number: int, down: float, right: float, symmetry: int, side: int
     ) -> tuple[Tensor, Tensor]:
-        """A noisy and a clean patch, float32 ``3 side side``.
+        """Cut a noisy and a clean patch, float32 ``3 side side``.
 
         Args:
-            number: of the pair.
-            down, right: where the corner lies, as shares of the room there is, in [0, 1).
-            symmetry: 0 to 7, which of the eight symmetries of the square to apply.
-            side: in pixels.
+            number: index of the pair.
+            down, right: position of the corner, as shares in [0, 1) of the possible range.
+            symmetry: which of the eight symmetries of the square to apply, 0 to 7.
+            side: side of the patch in pixels.
         """
         noisy, clean = self._noisy[number], self._clean[number]
         y = int(down * (noisy.shape[1] - side + 1))

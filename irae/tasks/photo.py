@@ -1,9 +1,9 @@
 """The task ``photo``: whatever a camera, a phone, a scanner and the web do to a photograph.
 
-A network trained on white noise does little on real photographs: their noise is weak, neighbours
-and channels share it, and mostly it went through JPEG, so that it looks like texture. This task is
-blind: the network is told nothing. Its training patches are damaged by a mixture
-(`irae.tasks.mixture`) and, best of all, replaced in part by real pairs (`irae.tasks.pairs`).
+A network trained on white noise does little on real photographs: their noise is weak, correlated
+between neighbours and channels, and mostly compressed by JPEG, so that it looks like texture. This
+task is blind: the network gets the picture alone. Its training patches are damaged by a mixture
+(`irae.tasks.mixture`), and some are replaced by real pairs (`irae.tasks.pairs`), which help most.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Kind = Literal["camera", "coloured", "white", "toned", "jpeg", "clean"]
 KINDS: tuple[Kind, ...] = ("camera", "coloured", "white", "toned", "jpeg", "clean")
 
 CAMERA = "camera"
-"""The level that stands for noise of a sensor, developed and saved as cameras do, by chance."""
+"""The level that stands for random sensor noise, developed and saved as cameras do."""
 
 
 @dataclass(frozen=True)
 class NoisyJpeg(Degradation):
-    """White Gaussian noise of ``sigma``, then JPEG 4:2:0 of ``quality``, or 8 bits if None."""
+    """White Gaussian noise of ``sigma``, then JPEG 4:2:0 of ``quality``; rounding only if None."""
 
     sigma: float
     quality: int | None = None
@@ -57,7 +57,7 @@ class NoisyJpeg(Degradation):
 
 @dataclass(frozen=True)
 class Developed(Degradation):
-    """As a camera would have taken the picture: see `irae.imaging.camera`; and saved it."""
+    """The picture as a camera would have taken and saved it; see `irae.imaging.camera`."""
 
     task: ClassVar[str] = "photo"
 
@@ -73,11 +73,11 @@ class Developed(Degradation):
 
 
 class PhotoSection(DegradationSection):
-    """The damage of photographs, by chance for each training patch."""
+    """The damage of photographs, drawn at random for each training patch."""
 
-    # How often each kind happens, relative to the others. camera: sensor noise, demosaiced;
-    # coloured and white: Gaussian noise; toned: black-and-white pictures with grain; jpeg: that
-    # alone; clean: none at all. The first four also go through JPEG, mostly.
+    # Relative probability of each kind. camera: sensor noise, demosaiced; coloured and white:
+    # Gaussian noise; toned: black-and-white pictures with grain; jpeg: JPEG alone; clean: no
+    # damage. The first four are mostly compressed by JPEG as well.
     kinds: dict[Kind, float] = {
         "camera": 0.36,
         "coloured": 0.20,
@@ -86,15 +86,15 @@ class PhotoSection(DegradationSection):
         "jpeg": 0.11,
         "clean": 0.06,
     }
-    sigma: tuple[float, float] = (0.5, 50.0)  # of all noise but the camera's, in 8-bit units
-    quality: tuple[int, int] = (20, 98)  # of JPEG; mostly 75 or more
-    # Clean pictures are made soft, as at full size they are, before the damage: 1 as often as was
-    # found best (three of four of the camera's, a third of the noisy ones), 0 never.
+    sigma: tuple[float, float] = (0.5, 50.0)  # noise except the camera's, in 8-bit units
+    quality: tuple[int, int] = (20, 98)  # JPEG quality; mostly 75 or more
+    # How often clean pictures are softened before the damage, as photographs at full size are
+    # soft: 1 is as often as was measured best (3/4 of the camera's, 1/3 of the noisy), 0 is never.
     soft: Share = 1.0
     drawn: Share = 0.06  # share of the patches that are pages of text and drawings
     pairs: str | None = None  # folder of NAME_noisy.*, NAME_clean.*; below data.root, or a path
-    pair_share: Share = 0.35  # share of the patches that are real pairs, where there are some
-    correct_drift: bool = True  # take out of pairs how the light changed between the two
+    pair_share: Share = 0.35  # share of the patches that are real pairs, if there are any
+    correct_drift: bool = True  # remove the change of light between the pictures of a pair
 
     @model_validator(mode="after")
     def _ranges(self) -> PhotoSection:
@@ -106,12 +106,12 @@ class PhotoSection(DegradationSection):
 
 
 class PhotoValidation(ValidationSection):
-    """What decides which weights are the best: the mean over levels and, as one more, pairs."""
+    """The pictures that decide which weights are best; real pairs count as one more level."""
 
     levels: list[Level] = Field(
         default=["8/95", "15/90", "25/80", "10", "0/90", "0/95"], min_length=1
     )
-    pairs: str | None = None  # folder of real pairs, other scenes than the training's
+    pairs: str | None = None  # folder of real pairs; their scenes must not be the training's
 
     @model_validator(mode="after")
     def _known(self) -> PhotoValidation:

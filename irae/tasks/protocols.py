@@ -1,13 +1,13 @@
 """The two test protocols: how a clean picture is prepared, damaged and compared.
 
-``standard`` is how the field measures; ``authors`` is what the published code of the paper did,
-bugs included, and serves only to stand beside the paper's tables. Numbers of one say nothing about
-numbers of the other.
+``standard`` is how the field measures; ``authors`` does what the published code of the paper did,
+bugs included, and serves only for comparison with the paper's tables. Numbers of the two protocols
+are not comparable.
 
-All randomness is a function of the seed and the picture's place in its set: noise, holes and the
+All randomness is a function of the seed and the picture's index in its set: noise, holes and the
 choice of an irregular mask come from ``generator(seed, index)``, so that a picture gets the same
-noise pattern at every level and whatever else is in the set; the order of the masks of a folder
-comes from ``generator(seed)``.
+noise pattern at every level and whatever else is in the set. The order of a folder's masks comes
+from ``generator(seed)``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from irae.imaging import metrics
 from irae.runtime import generator
 from irae.tasks.base import Damaged, Degradation, Task
 
-# Distinguishes the stream that blurs the grey levels of a clean picture from that of its noise.
+# Separates the random stream that dequantises a clean picture from that of its noise.
 _DEQUANTISE = 1
 
 
@@ -32,9 +32,9 @@ class Protocol(ABC):
     """How a test is carried out.
 
     Attributes:
-        name: what to call it.
+        name: name of the protocol.
         summary: one line for the head of a table.
-        ssim_side: pictures with a shorter side have no SSIM.
+        ssim_side: side in pixels below which a picture has no SSIM.
     """
 
     name: ClassVar[ProtocolName]
@@ -42,17 +42,17 @@ class Protocol(ABC):
     ssim_side: ClassVar[int]
 
     def batch_size(self, task: Task) -> int:
-        """Pictures restored at a time; a last batch of fewer is left out."""
+        """Return how many pictures are restored at a time; a smaller last batch is left out."""
         del task
         return 1
 
     def check(self, degradation: Degradation) -> None:
-        """Raise UsageError if the protocol has no such degradation."""
+        """Raise `UsageError` if the protocol has no such degradation."""
         del degradation
 
     @abstractmethod
     def clean(self, pixels: Tensor, seed: int, index: int) -> Tensor:
-        """The target, float32 ``3 H W`` in [0, 1], of an 8-bit picture (uint8 ``3 H W``)."""
+        """Return the target, float32 ``3 H W`` in [0, 1], of an 8-bit picture (uint8 ``3 H W``)."""
 
     @abstractmethod
     def damage(self, clean: Tensor, degradation: Degradation, seed: int, index: int) -> Damaged:
@@ -60,25 +60,25 @@ class Protocol(ABC):
 
         Raises:
             UsageError: the degradation does not fit the picture.
-            DataError: no mask file is fit.
+            DataError: no mask file is suitable.
             PictureError: a mask file cannot be read.
         """
 
     @abstractmethod
     def psnr(self, a: Tensor, b: Tensor) -> Tensor:
-        """PSNR in dB of ``B 3 H W`` against the target: ``B``."""
+        """Return the PSNR in dB, ``B``, of ``B 3 H W`` against the target."""
 
     @abstractmethod
     def ssim(self, a: Tensor, b: Tensor) -> Tensor:
-        """SSIM of ``B 3 H W``, H and W at least ``ssim_side``, against the target: ``B``."""
+        """Return the SSIM, ``B``, of ``B 3 H W`` against the target; H, W >= ``ssim_side``."""
 
 
 class Standard(Protocol):
-    """How the field measures.
+    """The field's usual protocol.
 
     The target is the 8-bit picture. Noise is not clipped (unless `Noise.clipped`), so the input's
-    PSNR is that of its sigma. Holes are 0. A folder's masks are shuffled by the seed and dealt out
-    in turn.
+    PSNR is that of its sigma. Masked pixels are 0. A folder's masks are shuffled by the seed and
+    used in turn.
     """
 
     name = "standard"
@@ -106,17 +106,17 @@ class Standard(Protocol):
 
 
 class Authors(Protocol):
-    """What the published code did.
+    """The protocol of the code published with the paper.
 
-    The target is floor(x / 8) / 32 + U(0, 1/32): five bits, dequantised. Nothing that knows only
-    the picture can predict the uniform part, so no restorer passes about 40.9 dB. The mean squared
-    error is bounded below by 1e-8, hence PSNR by 80 dB. Batches of 100 whose last is dropped;
-    single pictures for inpainting.
+    The target is floor(x / 8) / 32 + U(0, 1/32): five bits, dequantised. The uniform part cannot be
+    predicted from the picture, so no restorer passes about 40.9 dB. The mean squared error is
+    bounded below by 1e-8, hence PSNR above by 80 dB. Pictures are tested in batches of 100, the
+    incomplete last one is dropped; for inpainting they are tested one by one.
 
-    Its "centre" hole is a random box of 128x128 whose upper and lower side are both moved inwards
-    by a random 0 to 16 pixels, and its left and right side by another, filled with 1. A box of
+    The "centre" hole is a random box of 128x128 filled with 1. Its upper and lower sides are moved
+    inwards by a random 0 to 16 pixels, its left and right sides by another such number. A box of
     another side is shrunk in proportion, by up to an eighth. Irregular masks are drawn until one
-    has at least 10 and less than 50 % holes; they are filled with 0.
+    covers at least 10 and less than 50 % of the picture; they are filled with 0.
 
     Source: ``fetch_dataloader``, ``denoise``, ``random_bbox``, ``bbox2mask``, ``batchPSNR`` and
     ``batchSSIM`` of github.com/Lillian1082/IRAE_pytorch.
@@ -155,7 +155,7 @@ class Authors(Protocol):
 
 
 def dequantise(pixels: Tensor, random: torch.Generator) -> Tensor:
-    """The published code's clean picture: floor(x / 8) / 32 + U(0, 1/32) of 8-bit ``pixels``."""
+    """Return floor(x / 8) / 32 + U(0, 1/32) of 8-bit ``pixels``: the published clean picture."""
     return (pixels // 8).to(torch.float32) / 32 + torch.rand(pixels.shape, generator=random) / 32
 
 
@@ -163,10 +163,10 @@ PROTOCOLS: dict[str, Protocol] = {each.name: each for each in (Standard(), Autho
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol called ``name``.
+    """Return the protocol called ``name``.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no such protocol exists.
     """
     if name not in PROTOCOLS:
         raise UsageError(f"protocol {name!r} is unknown; use {' or '.join(PROTOCOLS)}")

@@ -1,4 +1,4 @@
-"""Schemas of a config that depend on its task: what damages training pictures, and test pictures.
+"""The config sections that depend on the task: damage in training and in validation.
 
 Each task has its own subclasses. Nothing here imports PyTorch.
 """
@@ -14,31 +14,31 @@ Level = int | float | str
 
 
 class Section(BaseModel):
-    """Unknown keys are errors: a misspelt option must not silently keep its default."""
+    """A config section in which an unknown key is an error, so that no typo goes unnoticed."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
 
 class DegradationSection(Section):
-    """What is done to the clean pictures of training."""
+    """The damage done to the clean training pictures."""
 
 
 class ValidationSection(Section):
-    """What decides which weights are the best. Never a test set."""
+    """The pictures that decide which weights are best; they are never a test set."""
 
     source: str | None = None  # a data set or folder; default: some of the training pictures
     images: int = Field(default=32, ge=1)
     crop: int = Field(default=256, ge=16)
-    max_round_trip: float = Field(default=0.5, gt=0)  # in 8-bit units; beyond it, never the best
+    max_round_trip: float = Field(default=0.5, gt=0)  # in 8-bit units; above it, never the best
 
 
 def check_range(
     key: str, value: float | tuple[float, float], low: float, high: float
 ) -> tuple[float, float]:
-    """A number or a rising pair as a pair.
+    """Return a number or a rising pair as a pair.
 
     Raises:
-        ValueError: it leaves [low, high] or falls.
+        ValueError: it leaves [low, high] or the pair falls.
     """
     first, last = value if isinstance(value, tuple) else (value, value)
     if not low <= first <= last <= high:
