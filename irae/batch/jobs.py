@@ -13,7 +13,7 @@ from PIL import Image, JpegImagePlugin
 
 from irae.batch.outcome import Outcome
 from irae.batch.remote import Files, find_urls, local_path
-from irae.errors import IraeError, PictureError, UsageError
+from irae.errors import IraeError, PictureError, UsageError, for_command_line
 from irae.imaging.io.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES
 from irae.imaging.io.files import MASK_MARK, RESTORED_MARK, find_pictures, walk_pictures
 
@@ -112,7 +112,7 @@ def collect_pictures(
         try:
             inside = _expand(name, recursive, files)
         except IraeError as error:
-            failures.append(Outcome(name, error=str(error)))
+            failures.append(Outcome(name, error=for_command_line(str(error))))
             continue
         failures.extend(inside.failures)
         root = inside.root
@@ -147,7 +147,7 @@ def _expand(name: str, recursive: bool, files: Files | None) -> _Inside:
         try:
             paths.append(files.path_for(url))
         except PictureError as error:
-            failures.append(Outcome(url, error=str(error)))
+            failures.append(Outcome(url, error=for_command_line(str(error))))
     root = files.path_for(name) if is_folder else None
     return _Inside(paths, root, urls == [name], failures)
 
@@ -216,7 +216,7 @@ def plan_outputs(
             )
             mask = None if masks is None else find_mask(picture, masks)
         except IraeError as error:
-            plan.failures.append(Outcome(str(picture.path), error=str(error)))
+            plan.failures.append(Outcome(str(picture.path), error=for_command_line(str(error))))
             plan.places[str(picture.path)] = picture.relative
             continue
         taken[target.resolve()] = picture.path
