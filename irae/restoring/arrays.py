@@ -1,4 +1,4 @@
-"""Arrays and tensors from a caller's hands to what a model works on, and back again."""
+"""Conversion of a caller's arrays and tensors to the pixels that a model restores, and back."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from irae.errors import UsageError
 
 _INTEGER_PEAK: dict[Any, int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
-# Unclipped noise of sigma 50 reaches five deviations, that is one, beyond [0, 1]; a picture
-# in 0 to 255 goes far beyond this.
+# Unclipped noise of sigma 50 leaves [0, 1] by five standard deviations, that is by 1; a picture
+# in [0, 255] leaves it by far more.
 _FLOAT_RANGE = (-3.0, 4.0)
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """A caller's image taken apart.
+    """A caller's image as pixels, with the way back to its kind.
 
     Attributes:
         pixels: float32 ``B C H W``, C = 1 or 3.
-        pack: turns the restored pixels (``B C H W``) and the mask (``B 1 H W`` or none) into
-            the caller's kind, dtype and shape; alpha, and with a mask all known values, are the
-            caller's own.
+        pack: converts the restored pixels (``B C H W``) and the mask (``B 1 H W`` or None) to
+            the caller's kind, dtype and shape; alpha, and with a mask all known values, are
+            copied from the caller's image.
     """
 
     pixels: Tensor
@@ -37,11 +37,11 @@ class Unpacked:
 
 
 def unpack_array(image: NDArray[Any]) -> Unpacked:
-    """Take apart an array ``H W`` or ``H W C``, C = 1 to 4 (an even C ends in alpha).
+    """Unpack an array ``H W`` or ``H W C``, C = 1 to 4 (with an even C, the last is alpha).
 
     Raises:
-        UsageError: another shape, a dtype other than uint8, uint16 and floats, or floats out
-            of range.
+        UsageError: the array has another shape, a dtype other than uint8, uint16 and floats, or
+            floats out of range.
     """
     if image.ndim not in (2, 3) or (image.ndim == 3 and not 1 <= image.shape[2] <= 4):
         raise UsageError(f"array of shape {image.shape}: an image is H W, or H W C with C 1 to 4")
@@ -61,7 +61,7 @@ def unpack_array(image: NDArray[Any]) -> Unpacked:
         result = channels_last.copy()
         values = restored[0].movedim(0, 2).clamp(0, 1).cpu().numpy()
         if peak is not None:
-            # Half up, as pictures are written; float64, or 65535 levels would round twice.
+            # Round half up, as for written pictures; in float32, 65535 levels would round twice.
             values = np.floor(values.astype(np.float64) * peak + 0.5)
         if mask is None:
             result[:, :, :colours] = values.astype(image.dtype)
@@ -74,10 +74,10 @@ def unpack_array(image: NDArray[Any]) -> Unpacked:
 
 
 def unpack_tensor(image: Tensor) -> Unpacked:
-    """Take apart a float tensor ``C H W`` or ``B C H W`` in [0, 1] (an even C ends in alpha).
+    """Unpack a float tensor ``C H W`` or ``B C H W`` in [0, 1] (with an even C, the last is alpha).
 
     Raises:
-        UsageError: another shape, a dtype that is not floating, or values out of range.
+        UsageError: the tensor has another shape, another dtype, or values out of range.
     """
     shape = tuple(image.shape)
     if image.ndim not in (3, 4) or not 1 <= shape[-3] <= 4:
@@ -106,13 +106,13 @@ def unpack_tensor(image: Tensor) -> Unpacked:
 
 
 def unpack_mask(mask: object, batch: int, height: int, width: int) -> Tensor:
-    """Turn a caller's mask into bool ``batch 1 H W``, true in the holes.
+    """Convert a caller's mask to bool ``batch 1 H W``, True in the masked region.
 
-    A PIL picture, an array ``H W`` (or ``H W 1``) or a tensor ``H W``, ``1 H W`` or
-    ``B 1 H W``; bool, or white (above half of the range) for a hole.
+    The mask is a PIL picture, an array ``H W`` (or ``H W 1``) or a tensor ``H W``, ``1 H W`` or
+    ``B 1 H W``. Masked pixels are True, or white (above half of the range).
 
     Raises:
-        UsageError: another kind, or a size other than the image's.
+        UsageError: the mask is of another kind, or its size is not the image's.
     """
     if isinstance(mask, Image.Image):
         values = torch.from_numpy(np.array(mask.convert("L"))) > 127
@@ -146,7 +146,7 @@ def _colours(channels: int) -> int:
 
 def _check_range(pixels: Tensor, kind: str) -> None:
     low, high = float(pixels.min()), float(pixels.max())
-    # Written so that NaN fails it too.
+    # Written so that NaN fails too.
     if not (low >= _FLOAT_RANGE[0] and high <= _FLOAT_RANGE[1]):
         raise UsageError(
             f"{kind} of floats from {low:g} to {high:g}: an image lies in [0, 1]; divide by 255?"

@@ -1,4 +1,4 @@
-"""What is wrong with a picture, and what restoring it would do."""
+"""Inspection of a picture: its damage, and the task that restoring it would choose."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from irae.imaging.io.picture import Picture
 from irae.tasks import DENOISE, JPEG
 
 NOISY = 3.0
-"""Sigma from which a picture is denoised. Photographs without noise reach 2.7 by their texture."""
+"""Least sigma at which a picture is denoised; texture alone reaches an estimate of 2.7."""
 
 LOW_QUALITY = 90
-"""JPEG quality up to which the damage is undone."""
+"""Highest JPEG quality at which the damage is undone."""
 
-# In a JPEG, compression has changed the noise, which the denoiser knows as white only. Measured
-# on photographs with noise compressed at qualities 40 to 95: where the noise is still there in
-# the colours (4:4:4), denoising is better by 1 to 2 dB; where chroma was subsampled or the noise
-# is weak, undoing the JPEG is, up to an estimated sigma of some 30.
+# JPEG compression changes the noise, and the denoiser was trained on white noise. Measured on
+# photographs with noise compressed at qualities 40 to 95: where the noise survives in the colours
+# (4:4:4), denoising is better by 1 to 2 dB; where chroma was subsampled or the noise is weak,
+# undoing the JPEG damage is better, up to an estimated sigma of about 30.
 _WHITE_NOISE_IN_JPEG = 8.0
 _ANY_NOISE_IN_JPEG = 30.0
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found out about a picture.
+    """The properties and the damage found in a picture.
 
     Attributes:
-        path: the file.
+        path: path of the picture's file.
         format: Pillow's name of the file format.
-        mode: how the file holds its samples, as in `Layout`.
+        mode: sample format of the file, as in `Layout`.
         depth: bits per channel.
-        width: columns as stored.
-        height: rows as stored.
-        profile: the colour profile's own name; ``unreadable`` if it is damaged; none without.
-        sigma: noise in 8-bit units; none where the picture is too small or of two levels only.
-        colour_sigma: of the noise that the channels do not share; none for gray.
-        jpeg: the quality it was saved at as JPEG, now or earlier; none if it shows no trace.
-        transparent: pixels that are fully transparent.
-        mask: a file ``NAME.mask.SUFFIX`` beside it.
+        width: number of columns as stored.
+        height: number of rows as stored.
+        profile: name in the colour profile; ``unreadable`` if it is damaged; None if absent.
+        sigma: noise level in 8-bit units; None if the picture is too small or has two levels only.
+        colour_sigma: level of the noise that the channels do not share; None for gray.
+        jpeg: quality of the present or an earlier JPEG compression; None if there is no trace.
+        transparent: number of fully transparent pixels.
+        mask: path of a file ``NAME.mask.SUFFIX`` beside the picture, if there is one.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Inspection:
     mask: Path | None = None
 
     def damage(self) -> dict[str, Any]:
-        """What is wrong, as plain JSON: ``sigma``, ``jpeg_quality`` and the like."""
+        """Return the damage as plain JSON: ``sigma``, ``colour_sigma``, ``jpeg`` and so on."""
         jpeg = None if self.jpeg is None else asdict(self.jpeg)
         return {
             "sigma": _rounded(self.sigma),
@@ -74,7 +74,7 @@ class Inspection:
         }
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, and the task with its reason, as plain JSON."""
+        """Return everything, and the chosen task with its reason, as plain JSON."""
         task, reason = choose_task(self)
         about = {
             name: getattr(self, name)
@@ -85,10 +85,10 @@ class Inspection:
         }  # fmt: skip
 
     def as_lines(self) -> list[str]:
-        """What a person wants to read of it; the first line begins with the path."""
+        """Describe the picture in lines for a person; the first begins with the path."""
         facts = [f"{self.width}x{self.height}", f"{self.format} {self.mode}", f"{self.depth} bits"]
         facts.append(f"profile {self.profile}" if self.profile else "no profile")
-        noise = "not to be told" if self.sigma is None else f"sigma about {self.sigma:.1f}"
+        noise = "unknown" if self.sigma is None else f"sigma about {self.sigma:.1f}"
         jpeg = "no trace" if self.jpeg is None else _describe_quality(self.jpeg)
         return [
             f"{self.path}: {', '.join(facts)}",
@@ -100,21 +100,21 @@ class Inspection:
 
 
 def inspect_picture(path: str | Path) -> Inspection:
-    """Look at a picture file.
+    """Inspect a picture file.
 
     Raises:
-        PictureError: it cannot be read.
+        PictureError: the picture cannot be read.
     """
     return inspect_read(Path(path), read_picture(path))
 
 
 def inspect_read(path: Path, picture: Picture) -> Inspection:
-    """As `inspect_picture`, of a picture that is read already; its file is still looked at."""
+    """Inspect a picture that has been read already; its file is still opened for JPEG tables."""
     layout = picture.layout
     visible = None if picture.alpha is None else picture.alpha > 0
-    # Of CMYK the three colours, as they are restored.
+    # Of CMYK only the three colours, which are restored as RGB.
     pixels = picture.pixels[:3]
-    # The dots of a picture in black and white are what it is made of.
+    # In a picture of two levels the dots are the content, not noise.
     sigma = None if layout.depth == 1 else estimate_noise(pixels, visible)
     colour = sigma is not None and pixels.shape[0] == 3
     return Inspection(
@@ -134,12 +134,12 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
 
 
 def choose_task(inspection: Inspection) -> tuple[str | None, str]:
-    """What `irae restore` does to a picture when it is not told.
+    """Choose the task that `irae restore` does if the user names none.
 
-    Holes are not filled without being asked for: most transparent pixels are meant to be so.
+    Holes are filled only on request, because most transparent pixels are meant to be transparent.
 
     Returns:
-        ``denoise``, ``jpeg``, or none where it is left as it is; and why, in one line.
+        ``denoise``, ``jpeg``, or None if nothing is done; and the reason in one line.
     """
     task, why = _choose(inspection)
     holes = _describe_holes(inspection)
@@ -148,7 +148,7 @@ def choose_task(inspection: Inspection) -> tuple[str | None, str]:
 
 
 def explain(inspection: Inspection) -> str:
-    """The choice in one line that begins with the file's name."""
+    """Explain the choice in one line that begins with the file's path."""
     return f"{inspection.path}: {choose_task(inspection)[1]}"
 
 
@@ -157,7 +157,7 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
     if sigma is None and (jpeg is None or jpeg.quality > LOW_QUALITY):
         if inspection.depth == 1:
             return None, "black and white only, left as it is; --task restores it all the same"
-        return None, "too small to tell, left as it is; --task restores it all the same"
+        return None, "too small to judge, left as it is; --task restores it all the same"
     noise = f"noise sigma about {sigma or 0:.0f}"
     if jpeg is None or jpeg.quality > LOW_QUALITY:
         if (sigma or 0) >= NOISY:
@@ -178,7 +178,7 @@ def _noise_is_heavier(inspection: Inspection) -> bool:
 
 
 def _describe_quality(jpeg: JpegQuality) -> str:
-    """Such as ``quality 75 by its pixels, saved again since``."""
+    """Describe the quality, such as ``quality 75 by its pixels, saved again since``."""
     where = "tables" if jpeg.source == "tables" else "pixels, saved again since"
     if jpeg.standard:
         return f"quality {jpeg.quality} by its {where}"
@@ -196,7 +196,7 @@ def _describe_holes(inspection: Inspection) -> str:
 
 
 def _earlier_jpeg(picture: Picture) -> JpegQuality | None:
-    # Traces of 8-bit decoding are in 8-bit pixels only, and in no palette's.
+    # Only 8-bit pixels without a palette show the traces of 8-bit JPEG decoding.
     layout = picture.layout
     if layout.depth != 8 or layout.palette is not None or picture.pixels.shape[0] == 4:
         return None
@@ -214,7 +214,7 @@ def _profile_name(icc: bytes) -> str:
         name = ImageCms.getProfileDescription(profile)
     except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
         return "unreadable"
-    # A stranger's text, which is printed.
+    # The text comes from an untrusted file and is printed.
     printable = "".join(c for c in " ".join(name.split()) if c.isprintable())
     return printable[:80] or "without a name"
 

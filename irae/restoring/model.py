@@ -1,4 +1,4 @@
-"""`Model`: a loaded or new model as the library hands it out."""
+"""`Model`: a loaded or new model, as the library returns it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from irae.tasks.matching import task_of, tasks_for
 
 @dataclass(frozen=True)
 class InputRequirements:
-    """What a model wants to be given.
+    """The inputs that a model requires.
 
     Attributes:
-        channels: of the pictures it was made for: 3, 1 (gray), or None for either.
-        size_multiple: its network's heights and widths are multiples of this; pictures of other
+        channels: number of channels of its pictures: 3, 1 (gray), or None for either.
+        size_multiple: divisor of the height and width of the network's input; pictures of other
             sizes are padded.
-        sigma: it must be told the noise level.
-        mask: it must be told where the holes are.
+        sigma: whether it requires the noise level.
+        mask: whether it requires a mask.
     """
 
     channels: int | None
@@ -35,7 +35,7 @@ class InputRequirements:
 
 
 class Model(LoadedModel):
-    """A model ready to restore; see `irae.models.loaded.LoadedModel` for all it can do.
+    """A model ready to restore; `irae.models.loaded.LoadedModel` has its other methods.
 
     Example:
         >>> import irae
@@ -45,12 +45,12 @@ class Model(LoadedModel):
 
     @classmethod
     def of(cls, loaded: LoadedModel) -> Model:
-        """The same network and spec."""
+        """Wrap a loaded model; the network and the spec are shared."""
         return cls(loaded.network, loaded.spec, loaded.name)
 
     @property
     def task(self) -> str:
-        """What it is for, a name of `irae.tasks`."""
+        """The name of the model's task, one of `irae.tasks`."""
         return self.spec.task or tasks_for(self.network)[0].name
 
     @property
@@ -60,7 +60,7 @@ class Model(LoadedModel):
 
     @property
     def input_requirements(self) -> InputRequirements:
-        """What it wants to be given."""
+        """The inputs that the model requires."""
         return InputRequirements(
             self.channels, self.size_multiple, self.takes_sigma, task_of(self).needs_mask
         )
@@ -71,15 +71,15 @@ class Model(LoadedModel):
         """Restore an image of any kind, or a batch.
 
         Args:
-            image: a batch of tensors ``B C H W`` goes through the network as one, is not clipped
-                and stays on the model's device, see `LoadedModel.restore`. All else is restored
-                as `irae.Restorer` does, with tiles where it is large.
-            mask: the holes, of the same kind.
-            sigma: the noise level in 8-bit units, for models that must be told.
-            options: ``filled``, as `LoadedModel.restore` takes it.
+            image: a batch ``B C H W`` of tensors passes through the network at once, is not
+                clipped and stays on the model's device; see `LoadedModel.restore`. Any other
+                image is restored as by `irae.Restorer`, in tiles if it is large.
+            mask: the masked region, of the same kind as the image.
+            sigma: noise level in 8-bit units, for models that require it.
+            options: ``filled``, as in `LoadedModel.restore`.
 
         Raises:
-            IraeError: as either says.
+            IraeError: as for `LoadedModel.restore` and `irae.Restorer.restore`.
         """
         if isinstance(image, Tensor) and image.ndim == 4:
             return super().restore(image, mask, sigma=sigma, **options)
@@ -103,7 +103,7 @@ def load_model(name: str | Path) -> Model:
     """Load a packaged or classical model by name, a model file, or the best model of a run folder.
 
     Raises:
-        ModelError: no such model, a damaged file, one whose tensors fit no network here, or a
-            classical model whose package is not installed.
+        ModelError: there is no such model, the file is damaged, its tensors fit no network, or
+            the package of a classical model is not installed.
     """
     return Model.of(_load(name))

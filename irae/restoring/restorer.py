@@ -1,4 +1,4 @@
-"""`Restorer`: a loaded model that takes pictures of any kind and size and gives them back."""
+"""`Restorer`: restores pictures of any kind and size with a loaded model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from irae.runtime import select_device
 from irae.tasks.matching import task_of
 
 AUTOMATIC_TILE = 640
-"""Pixels: pictures with more than the square of this are restored in tiles of this side. The
+"""Side in pixels of the tiles in which pictures with more than its square are restored. The
 packaged denoiser then restores 24 megapixels in less than 1.5 GB; at 1024 it took 0.1 GB more."""
 
 ImageT = TypeVar("ImageT", Image.Image, np.ndarray[Any, Any], Tensor)
@@ -59,16 +59,16 @@ class Restorer:
 
         Args:
             model: the name of a packaged model (``denoise``, ``jpeg``, …), a model file, a run
-                folder, or a model that is loaded already, which is copied and left as it is.
-            device: as `RestoreOptions` says, and so are ``precision``, ``tile``, ``overlap``,
+                folder, or a loaded model, which is copied and not changed.
+            device: see `RestoreOptions`, also for ``precision``, ``tile``, ``overlap``,
                 ``sigma``, ``strength`` and ``ensemble``.
-            notify: told in one line when memory ran out and tiles are made smaller; by default
+            notify: called with one line when memory ran out and tiles are made smaller; by default
                 a warning is logged.
-            options: in place of all the keywords before.
+            options: all options at once, in place of the keywords above.
 
         Raises:
             ModelError: the model cannot be loaded.
-            UsageError: a device that is not there, or an option that does not fit the model.
+            UsageError: the device does not exist, or an option does not suit the model.
         """
         self.options = options or RestoreOptions(
             device=device,
@@ -86,12 +86,12 @@ class Restorer:
         self.model.to(chosen, self.options.precision)
         self.model.ensemble = self.options.ensemble
         self.notify = notify or _log.warning
-        # What memory was found to hold; the next picture need not run out of it again.
+        # Remembered, so that the next picture does not run out of memory again.
         self._tile_that_fits: int | None = None
 
     @property
     def task(self) -> str:
-        """What the model is for, a name of `irae.tasks`."""
+        """The name of the model's task, one of `irae.tasks`."""
         return self._task.name
 
     def restore(self, image: ImageT, mask: object = None) -> ImageT:
@@ -100,14 +100,14 @@ class Restorer:
         Args:
             image: a PIL image; an array ``H W`` or ``H W C`` of uint8, uint16 or floats in
                 [0, 1]; or a float tensor ``C H W`` or ``B C H W`` in [0, 1]. C is 1 or 3, or 2
-                or 4 where the last channel is alpha, which is returned untouched. A palette
-                PIL image comes back in the mode that holds the restored colours.
-            mask: for inpainting, and only for it: the holes, as a PIL image, array or tensor of
-                the image's size; true or white is a hole. All else is returned bit-equal.
+                or 4 if the last channel is alpha, which is returned unchanged. A PIL image with a
+                palette is returned in a mode that holds the restored colours.
+            mask: for inpainting only: the masked region (True or white), as a PIL image, array or
+                tensor of the image's size. All other pixels are returned bit-equal.
 
         Raises:
-            UsageError: a kind, shape, dtype, range or mask that does not fit.
-            ModelError: the model gave numbers that are not finite.
+            UsageError: the image's kind, shape, dtype or range, or the mask, is not supported.
+            ModelError: the model returned non-finite numbers.
         """
         if isinstance(image, Image.Image):
             picture = picture_from_pil(image)
@@ -127,7 +127,7 @@ class Restorer:
         batch, _, height, width = unpacked.pixels.shape
         holes = self._unpack_mask(mask, batch, height, width)
         if self.options.strength == 0:
-            # Not by way of float32, which float64 does not survive.
+            # Copied directly: a detour by float32 would round float64.
             return image.copy() if isinstance(image, np.ndarray) else image.detach().clone()
         if batch > 1 and self._fits_at_once(unpacked.pixels):
             restored = self._restore_at_once(unpacked.pixels, holes)
@@ -144,19 +144,19 @@ class Restorer:
         """Restore a picture read by `irae.imaging.io.files`; alpha and layout stay as they are.
 
         Args:
-            picture: any layout.
-            mask: bool ``1 H W``, true in the holes, in the orientation of ``picture.pixels``.
+            picture: a picture of any layout.
+            mask: bool ``1 H W``, True in the masked region, oriented as ``picture.pixels``.
         """
         return picture.with_pixels(self.restore_pixels(picture.pixels, mask))
 
     def restore_pictures(
         self, pictures: Sequence[Picture], masks: Sequence[Tensor | None] | None = None
     ) -> list[Picture]:
-        """As `restore_picture` for several; those of one shape go through the network together.
+        """Restore several pictures; pictures of equal shape pass through the network together.
 
         Args:
-            pictures: any layouts. Together they should be small: one batch is made of them.
-            masks: one for each, as in `restore_picture`; none for none.
+            pictures: pictures of any layout, together small enough for one batch.
+            masks: one mask for each picture, as in `restore_picture`, or None.
         """
         given = list(masks) if masks is not None else [None] * len(pictures)
         shapes = {picture.pixels.shape for picture in pictures}
@@ -174,7 +174,7 @@ class Restorer:
         return self.model.restore(pixels, mask, sigma=self.options.sigma, **options)
 
     def _fits_at_once(self, pixels: Tensor) -> bool:
-        """Whether a batch ``B C H W`` may go through the network together, untiled."""
+        """Whether a batch ``B C H W`` may pass through the network at once, without tiles."""
         batch, channels, height, width = pixels.shape
         return channels in (1, 3) and self._choose_tile(batch * height * width) == 0
 
@@ -186,16 +186,16 @@ class Restorer:
     def restore_pixels(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
         """Restore float32 ``C H W`` in [0, 1]; C is 3 (RGB), 1 (gray) or 4 (CMYK as 1 − ink).
 
-        To a colour network gray is three equal channels, whose results are averaged; of CMYK, the
-        three colours go as RGB and black as gray.
+        A colour network gets gray as three equal channels, and the results are averaged. CMYK is
+        restored as an RGB (CMY) and a gray (K) picture.
 
         Args:
-            pixels: the picture, on any device; results come back there.
-            mask: bool ``1 H W``, true in the holes.
+            pixels: the picture, on any device; the result is on the same device.
+            mask: bool ``1 H W``, True in the masked region.
 
         Returns:
-            ``C H W``, clipped to [0, 1]; with a mask, known values are bit-equal to the input's,
-            and with a strength of 0 all of them.
+            ``C H W``, clipped to [0, 1]; known values (with a mask) and all values (with a strength
+            of 0) are bit-equal to the input's.
         """
         self._check_mask_is_wanted(mask)
         channels = pixels.shape[0]
@@ -209,7 +209,7 @@ class Restorer:
             restored = torch.cat((colours, black))
         else:
             raise UsageError(f"picture with {channels} channels; irae restores 1, 3 or 4 (CMYK)")
-        # In place for what was put together from tiles: a photograph is there often enough.
+        # In place for a result assembled from tiles: a large photograph has copies enough.
         restored = restored.clamp(0, 1) if restored.is_inference() else restored.clamp_(0, 1)
         restored = self._blend(pixels, restored)
         return restored if mask is None else torch.where(mask, restored, pixels)
@@ -223,7 +223,7 @@ class Restorer:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
         restore: RestoreFunction = self._restore
         if mask is not None:
-            # Over the whole picture: what is known about a hole may lie outside the tile.
+            # Over the whole picture, because the surroundings of a hole may lie outside the tile.
             pixels = self.model.fill(pixels[None], mask[None])[0]
             restore = partial(self._restore, filled=True)
         restored, used = restore_within_memory(
