@@ -18,7 +18,9 @@ from irae.models.networks.registry import NETWORKS
 from irae.restoring.model import Model, load_model
 from irae.runtime import select_device, use_device
 from irae.tasks import get_task
+from irae.tasks.base import Degradation, Task
 from irae.tasks.matching import task_of
+from irae.tasks.pairs import open_pairs
 from irae.tasks.protocols import get_protocol
 from irae.training import loop, prepare, run, time_budget
 from irae.training.checkpoint import BEST_MODEL, LAST_MODEL, METRICS_FILE
@@ -140,8 +142,9 @@ def train(
 
 def evaluate(
     model: str | Path | LoadedModel,
-    data: str | Path,
+    data: str | Path | None = None,
     *,
+    pairs: str | Path | None = None,
     task: str | None = None,
     protocol: str = "standard",
     seed: int = 0,
@@ -159,6 +162,8 @@ def evaluate(
     Args:
         model: a name, a file, a run, or a model that is loaded already and stays as it is.
         data: ``celeba``, ``flowers``, ``birds`` (their test part), or a folder of clean pictures.
+        pairs: in place of ``data``, a folder of real pairs ``NAME_noisy.*``, ``NAME_clean.*``; of
+            ``damage`` only ``sigma`` is left then, one number for models that must be told.
         task: what is to be undone; by default what the model is for.
         protocol: ``standard``, or ``authors`` (as published with the paper).
         seed: of noise, holes and masks.
@@ -179,16 +184,17 @@ def evaluate(
     """
     loaded = model.copy() if isinstance(model, LoadedModel) else load_model(model)
     chosen = task_of(loaded) if task is None else get_task(task)
-    levels = damage.pop(chosen.level_option, None)
-    levels = damage.pop("levels", levels)
-    if damage.get("mask") is not None:
-        damage["mask"] = Path(damage["mask"])
-    if levels is None or isinstance(levels, str):
-        degradations = chosen.levels(levels, **damage)
+    if (data is None) == (pairs is None):
+        raise UsageError("give clean pictures as `data`, or real pairs as `pairs`")
+    if pairs is not None:
+        if set(damage) - {"sigma"}:
+            raise UsageError("real pairs take no damage but `sigma`, which a model is told")
+        pictures, real = open_pairs(Path(pairs), chosen.name, damage.get("sigma"))
+        degradations: list[Degradation] = [real]
     else:
-        several = levels if isinstance(levels, Iterable) else [levels]
-        degradations = [chosen.level(level, **damage) for level in several]
-    pictures = open_data(str(data), root=root, split="test", protocol=get_protocol(protocol).name)
+        degradations = _levels(chosen, damage)
+        name = get_protocol(protocol).name
+        pictures = open_data(str(data), root=root, split="test", protocol=name)
     loaded.to(select_device(device), precision)
     loaded.ensemble = ensemble
     return _evaluate(
@@ -201,3 +207,16 @@ def evaluate(
         luma=luma,
         progress=progress,
     )
+
+
+def _levels(task: Task, damage: dict[str, Any]) -> list[Degradation]:
+    """The levels that keywords ask for, by the task's own word or as ``levels``."""
+    said = dict(damage)
+    levels = said.pop(task.level_option, None)
+    levels = said.pop("levels", levels)
+    if said.get("mask") is not None:
+        said["mask"] = Path(said["mask"])
+    if levels is None or isinstance(levels, str):
+        return task.levels(levels, **said)
+    several = levels if isinstance(levels, Iterable) else [levels]
+    return [task.level(level, **said) for level in several]

@@ -20,8 +20,8 @@ _MODULES = {
     "inpaint": "irae.tasks.inpaint",
     "photo": "irae.tasks.photo",
 }
-DENOISE, JPEG = "denoise", "jpeg"
-"""The two tasks between which `irae.restoring.inspection` chooses."""
+DENOISE, JPEG, PHOTO = "denoise", "jpeg", "photo"
+"""Tasks that are meant by name elsewhere: by `irae.restoring.inspection` and ``--photo``."""
 
 _TASKS: dict[str, Task] = {}
 

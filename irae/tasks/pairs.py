@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from irae.data.folder import find_in_folder
-from irae.errors import DataError, PictureError
+from irae.data.folder import PictureSet, find_in_folder
+from irae.errors import DataError, PictureError, UsageError
 from irae.imaging.blur import gaussian_blur
 from irae.imaging.io.files import read_picture
+from irae.imaging.metrics import rgb_to_y
+from irae.tasks.base import Damaged, Degradation
 
 NOISY, CLEAN = "_noisy", "_clean"
 
@@ -84,6 +86,55 @@ def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:
             f"{clean.shape[2]}x{clean.shape[1]}; cut them to the same part"
         )
     return noisy, clean
+
+
+@dataclass(frozen=True)
+class RealPairs(Degradation):
+    """The noisy halves of real pairs, as damage to their clean halves; see `open_pairs`.
+
+    Attributes:
+        task: what the model to be measured is for.
+        folder: of the pairs.
+        noisy: the noisy pictures, in the order of the clean ones.
+        sigma: the noise level in 8-bit units, for models that must be told; None otherwise.
+    """
+
+    task: str  # type: ignore[misc]
+    folder: Path
+    noisy: tuple[Path, ...]
+    sigma: float | None = None
+
+    def describe(self) -> str:
+        """See `Degradation.describe`."""
+        told = "" if self.sigma is None else f", told sigma {self.sigma:g}"
+        return f"pairs {self.folder.name or self.folder}{told}"
+
+    def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
+        """See `Degradation.degrade`; only the place of the picture matters."""
+        path = self.noisy[seeds[-1]]
+        noisy = read_picture(path).pixels
+        noisy = noisy.expand(3, -1, -1) if len(noisy) == 1 else noisy[:3]
+        if noisy.shape[1:] != clean.shape[1:]:
+            raise UsageError(f"{path} and its clean half are of different sizes; cut them alike")
+        if len(clean) == 1:
+            noisy = (rgb_to_y(noisy[None])[0] * 255).round() / 255
+        return Damaged(noisy, sigma=self.sigma)
+
+
+def open_pairs(folder: Path, task: str, sigma: float | None = None) -> tuple[PictureSet, RealPairs]:
+    """Open pairs for measuring: the clean pictures, and the damage that gives the noisy ones.
+
+    Args:
+        folder: of ``NAME_noisy.*`` and ``NAME_clean.*``.
+        task: what the model to be measured is for.
+        sigma: the noise level in 8-bit units, for models that must be told.
+
+    Raises:
+        DataError: as `find_pairs`.
+    """
+    pairs = find_pairs(folder)
+    pictures = PictureSet(folder.resolve().name, [pair.clean for pair in pairs], folder=folder)
+    return pictures, RealPairs(task, folder, tuple(pair.noisy for pair in pairs), sigma)
 
 
 def without_drift(noisy: Tensor, clean: Tensor) -> Tensor:

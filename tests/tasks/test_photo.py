@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import irae
 from irae.config import load_config
 from irae.errors import ConfigError, DataError, UsageError
 from irae.imaging.metrics import psnr
@@ -184,3 +185,20 @@ def test_real_pairs_of_other_scenes_are_validated_on(shared: Path) -> None:
     assert len(pairs) == 24
     before = [float(psnr(d.pixels[None], clean[None])) for _, clean, d in pairs]
     assert 30 < sum(before) / 24 < 36
+
+
+def test_real_pairs_are_measured_for_any_model(tmp_path: Path) -> None:
+    clean = smooth(2, 48, 60)
+    for index, picture in enumerate(clean):
+        noisy = picture + 0.05 * torch.randn(picture.shape, generator=generator(index))
+        write_pair(tmp_path, f"scene{index}", noisy, picture)
+    result = irae.evaluate("denoise", pairs=tmp_path, device="cpu")
+    level = result.levels[0]
+    assert level.degradation.describe() == f"pairs {tmp_path.name}"
+    assert [round(p.input["psnr"] or 0) for p in level.pictures] == [26, 26]
+    assert (level.output["psnr"] or 0) > (level.input["psnr"] or 0) + 3
+    told = irae.evaluate("nlm", pairs=tmp_path, sigma=13, device="cpu")
+    assert told.levels[0].degradation.describe().endswith("told sigma 13")
+    for wrong in ({"data": tmp_path, "pairs": tmp_path}, {}, {"pairs": tmp_path, "quality": 10}):
+        with pytest.raises(UsageError):
+            irae.evaluate("denoise", **wrong)  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ import typer
 
 from irae.cli.options import Inputs, Overwrite, Recursive, known_task
 from irae.errors import UsageError
-from irae.tasks import all_tasks, get_task, task_names
+from irae.tasks import PHOTO, all_tasks, get_task, task_names
+from irae.tasks.photo import CAMERA
 
 if TYPE_CHECKING:
     from irae.tasks.base import Degradation
@@ -34,6 +35,10 @@ def degrade(
     mask: Annotated[
         Path | None, typer.Option(help="Cut out what is white in this picture.")
     ] = None,
+    photo: Annotated[
+        bool,
+        typer.Option("--photo", help="As a camera would have taken it: noise by chance, and JPEG."),
+    ] = False,
     task: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +66,7 @@ def degrade(
     Example: irae degrade photo.png -o noisy.png --sigma 25
     """
     levels = {"--sigma": sigma, "--quality": quality, "--hole": hole, "--task": task}
+    levels["--photo"] = CAMERA if photo else None
     degradation = _chosen(levels, level, mask, subsampling)
 
     from irae.batch.degrade import degrade_file
@@ -110,6 +116,8 @@ def _chosen(
         raise UsageError("--task and --level belong together; give both, or --sigma and the like")
     if option == "--task":
         task, option, value = get_task(str(value)), "--level", level
+    elif option == "--photo":
+        task = get_task(PHOTO)
     else:
         task = next(each for each in all_tasks() if f"--{each.level_option}" == option)
     assert value is not None

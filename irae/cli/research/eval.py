@@ -10,6 +10,7 @@ import typer
 from irae.cli.options import Device, Ensemble, Root, known_task, print_measured
 from irae.errors import UsageError
 from irae.tasks import get_task, task_names
+from irae.tasks.base import number
 
 if TYPE_CHECKING:
     from irae.evaluation.results import Evaluation
@@ -35,8 +36,16 @@ def eval_(
         ),
     ],
     data: Annotated[
-        str, typer.Option("--data", help="celeba, flowers, birds (their test part), or a folder.")
-    ],
+        str | None,
+        typer.Option("--data", help="celeba, flowers, birds (their test part), or a folder."),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs",
+            help="In place of --data: a folder of real pairs, NAME_noisy.* and NAME_clean.*.",
+        ),
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +107,7 @@ def eval_(
     "in" is the damaged picture, "out" the restored one clipped to [0, 1].
     The masks of --mask are sorted, shuffled by the seed, dealt out to the pictures in turn and
     scaled to each by nearest neighbour (authors: drawn until one has 10 to 50 % holes). Models
-    that are told the noise level are told that of --sigma.
+    that are told the noise level are told that of --sigma, which with --pairs is one number.
 
     Example: irae eval --model denoise --data photos/ --sigma 25
     """
@@ -115,6 +124,8 @@ def eval_(
         raise UsageError(f"--max-images is {max_images}; use at least 1")
     if threads is not None and threads < 1:
         raise UsageError(f"--threads is {threads}; use at least 1")
+    if (data is None) == (pairs is None):
+        raise UsageError("give clean pictures with --data, or real pairs with --pairs")
     asked = None if task is None else get_task(task)
     _check_csv(csv, overwrite)
 
@@ -125,6 +136,7 @@ def eval_(
     from irae.models.checkpoints.model_file import load_model
     from irae.runtime import network_dtype, select_device
     from irae.tasks.matching import suits, task_of
+    from irae.tasks.pairs import open_pairs
     from irae.tasks.protocols import get_protocol
 
     network_dtype(precision)
@@ -135,12 +147,18 @@ def eval_(
     if not suits(loaded, chosen):
         raise UsageError(f"model {model!r} is for {task_of(loaded).name}, not for --task {task}")
     for option, value in given.items():
-        if value is not None and _OPTIONS[option] != chosen.name:
+        if pairs is not None and value is not None and option != "--sigma":
+            raise UsageError(f"{option} is for damage that irae makes; drop it or --pairs")
+        if pairs is None and value is not None and _OPTIONS[option] != chosen.name:
             raise UsageError(
                 f"{option} is for {_OPTIONS[option]}; model {model!r} is for {chosen.name}"
             )
-    degradations = _levels(chosen, given, levels)
-    pictures = open_data(data, root=root, split="test", protocol=rules.name)
+    if pairs is not None:
+        pictures, real = open_pairs(pairs, chosen.name, None if sigma is None else _told(sigma))
+        degradations: list[Degradation] = [real]
+    else:
+        degradations = _levels(chosen, given, levels)
+        pictures = open_data(str(data), root=root, split="test", protocol=rules.name)
     if threads is not None:
         torch.set_num_threads(threads)
     loaded.ensemble = ensemble
@@ -174,6 +192,14 @@ def _levels(task: Task, given: dict[str, Any], levels: str | None) -> list[Degra
         raise UsageError(
             f"{option} {text!r}: {error}" if text is not None else str(error)
         ) from None
+
+
+def _told(sigma: str) -> float:
+    """The one noise level that a model is told of real pairs."""
+    try:
+        return number(sigma, 0, 255)
+    except UsageError as error:
+        raise UsageError(f"--sigma {sigma!r}: {error}") from None
 
 
 def _check_csv(path: Path | None, overwrite: bool) -> None:

@@ -203,3 +203,17 @@ def test_nothing_is_overwritten_unasked(irae: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "y.png").exists()
     assert irae(*arguments, "--overwrite").returncode == 0
     assert irae(*arguments).returncode == 3
+
+
+def test_a_camera_takes_the_picture_by_its_seed(irae: Run, tmp_path: Path) -> None:
+    source = _draw(tmp_path / "x.png", (80, 60))
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        done = irae("degrade", source, "-o", tmp_path / f"{name}.png", "--photo", "--seed", seed)
+        assert done.returncode == 0, done.stderr
+    a, b, c = (_pixels(tmp_path / f"{name}.png") for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+    assert not np.array_equal(a, _pixels(source))
+    both = irae("degrade", source, "-o", tmp_path / "d.png", "--photo", "--sigma", 5)
+    assert both.returncode == 2
+    assert "here: --sigma and --photo" in both.stderr

@@ -225,3 +225,22 @@ def test_luma(run: Run) -> None:
     assert scores["psnr"] == scores["psnr_y"]
     assert "8-bit Y" in luma["protocol_summary"]
     assert "8-bit Y" not in colour["protocol_summary"]
+
+
+def test_real_pairs_in_place_of_clean_pictures(run: Run, place: Path) -> None:
+    folder = place / "pairs"
+    folder.mkdir()
+    clean = np.full((40, 50, 3), 90, np.uint8)
+    noisy = clean + np.random.default_rng(0).integers(0, 20, clean.shape, dtype=np.uint8)
+    for name, pixels in (("clean", clean), ("noisy", noisy)):
+        Image.fromarray(pixels).save(folder / f"wall_{name}.png")
+    done = run("--model", "denoise", "--pairs", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "pairs pairs" in done.stdout
+    for words, named in (
+        (["--pairs", str(folder), "--data", str(folder)], "give clean pictures with --data"),
+        (["--pairs", str(folder), "--clipped"], "drop it or --pairs"),
+        (["--pairs", str(folder), "--sigma", "x"], "--sigma 'x'"),
+        ([], "or real pairs with --pairs"),
+    ):
+        assert named in run("--model", "denoise", *words).stderr
