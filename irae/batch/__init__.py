@@ -1,1 +1,1 @@
-"""Folders of pictures: what to do, doing it, and what became of it."""
+"""Batches of picture files: planning the jobs, running them and recording the outcomes."""

@@ -1,4 +1,4 @@
-"""Spoiling picture files in one known way: noise, JPEG, or holes."""
+"""Degrading picture files in one known way: by noise, JPEG or holes."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def degrade_file(
     overwrite: bool = False,
     resize_mask: bool = False,
 ) -> Outcome:
-    """Read, degrade and write one picture; where holes are made, their mask too.
+    """Read, degrade and write one picture, and its mask if holes were made.
 
     Args:
         job: the picture, its target, and its mask if any.
-        degradation: what to do to it; None: cut out what is white in the job's mask.
-        seeds: what noise and boxes are drawn from.
+        degradation: the damage; None cuts out the white part of the job's mask.
+        seeds: seeds of the noise and of random boxes.
         overwrite: whether existing files may be replaced.
         resize_mask: scale a mask file of another size instead of refusing it.
 
     Raises:
-        PictureError: it cannot be read or written, or the mask does not fit.
+        PictureError: the picture cannot be read or written, or the mask does not fit.
         UsageError: the hole does not fit the picture.
     """
     begin = time.perf_counter()
@@ -67,12 +67,12 @@ def degrade_file(
 
 
 def mask_path(target: Path) -> Path:
-    """Where the mask of a picture with a hole is written: ``NAME.mask.png`` beside it."""
+    """Return where the mask of a degraded picture is written: ``NAME.mask.png`` beside it."""
     return target.with_name(f"{target.stem}{MASK_MARK}.png")
 
 
 def _cut_out(picture: Picture, job: Job, overwrite: bool, resize_mask: bool) -> None:
-    """Write the picture with black where the job's mask is white."""
+    """Write the picture, black where the job's mask is white."""
     if job.mask is None:
         raise UsageError(f"{job.source}: no mask for it; give --mask")
     mask = read_mask(
@@ -87,7 +87,7 @@ def _cut_out(picture: Picture, job: Job, overwrite: bool, resize_mask: bool) -> 
 
 
 def _write_with_mask(target: Path, cut: Picture, mask: Tensor, overwrite: bool) -> None:
-    """Write a picture and, upright as masks are drawn and read, its mask; both or neither."""
+    """Write a picture and its mask (upright, as masks are read), both or neither."""
     upright = to_upright(mask.float(), cut.orientation)
     write_picture(mask_path(target), Picture(upright, None, Layout(mode="L")), overwrite=overwrite)
     try:
@@ -100,7 +100,7 @@ def _write_with_mask(target: Path, cut: Picture, mask: Tensor, overwrite: bool) 
 def _write_compressed(
     target: Path, picture: Picture, jpeg: dict[str, Any], overwrite: bool
 ) -> None:
-    """Write a JPEG file of the very bytes of the encoder, so that it is damaged but once."""
+    """Write a JPEG file in one compression, so that the picture is damaged only once."""
     if picture.alpha is not None:
         raise PictureError(f"{target}: JPEG cannot hold the transparency of the picture; use .png")
     if target.exists() and not overwrite:

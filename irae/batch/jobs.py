@@ -1,4 +1,4 @@
-"""Which pictures a command takes, where each result goes and which mask belongs to it."""
+"""Planning a batch: the pictures that a command takes, their outputs and their masks."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from irae.imaging.io.files import MASK_MARK, RESTORED_MARK, find_pictures, walk_
 
 @dataclass(frozen=True)
 class Found:
-    """A picture that was found, and the subfolder it had below the input that named it."""
+    """A picture that was found, and its subfolder below the input that named it."""
 
     path: Path
     subfolder: Path = Path()
 
     @property
     def relative(self) -> str:
-        """Its place below that input, the same on every machine."""
+        """Path relative to that input, the same on every machine."""
         return (self.subfolder / self.path.name).as_posix()
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to work on: where it comes from, where the result goes, its mask if any.
+    """One picture to work on: its source, its target and its mask if any.
 
     Attributes:
-        source: the picture's file.
-        target: where the result goes.
-        mask: the mask's file.
-        task: what to undo in this very picture; none: what is asked for of all, or chosen.
-        relative: the target below the output folder, where there is one.
-        stamp: what `Files.stamp` said of the source when it was listed.
-        replaces: the target may be there already.
+        source: path of the picture.
+        target: path of the result.
+        mask: path of the mask.
+        task: the task for this picture; None stands for the batch's task or a chosen one.
+        relative: the target relative to the output folder, if there is one.
+        stamp: `Files.stamp` of the source when it was listed.
+        replaces: whether an existing target may be replaced.
     """
 
     source: Path
@@ -56,10 +56,10 @@ class Job:
 
 @dataclass
 class Plan:
-    """The jobs of a command, the inputs that dropped out, and remarks for the user.
+    """The jobs of a command, the inputs that failed already, and notes for the user.
 
-    ``done`` is what an earlier run did. ``places`` has `Found.relative` of each picture among
-    ``failures``, by its path.
+    ``done`` has the outcomes of an earlier run. ``places`` maps the path of each picture among
+    ``failures`` to its `Found.relative`.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -69,9 +69,9 @@ class Plan:
     places: dict[str, str] = field(default_factory=dict)
 
     def part(self, number: int, count: int) -> Plan:
-        """One of ``count`` parts that have no picture in common, whoever makes them.
+        """Return one of ``count`` disjoint parts, which are the same on every machine.
 
-        What is no single picture, such as an input that is missing, is in every part.
+        A failure that is not about one picture, such as a missing input, is in every part.
         """
 
         def belongs(relative: str | None) -> bool:
@@ -95,16 +95,19 @@ def collect_pictures(
     skip_folder: Path | None = None,
     files: Files | None = None,
 ) -> tuple[list[Found], list[Outcome]]:
-    """Expand files, globs, folders and URLs of such to pictures; each is taken once.
+    """Expand files, globs, folders and URLs of these to pictures, each taken once.
 
     Args:
-        inputs: what the user named.
-        recursive: go into subfolders of folders.
-        skip_marks: a picture ``NAME.MARK.SUFFIX`` out of a folder or glob is left out. A file
-            that is named outright is always taken.
-        skip_folder: pictures below this folder are left out (where results of an earlier run
-            lie), unless the folder itself is the input.
-        files: gives paths to URLs; without it there are none.
+        inputs: paths, globs, folders and URLs from the user.
+        recursive: also search the subfolders of folders.
+        skip_marks: marks of pictures ``NAME.MARK.SUFFIX`` to leave out of folders and globs. A
+            file that is named explicitly is always taken.
+        skip_folder: folder with the results of an earlier run, whose pictures are left out unless
+            it is an input itself.
+        files: assigns paths to URLs; without it, URLs are not recognised.
+
+    Returns:
+        The pictures, and the inputs that failed.
     """
     found: dict[Path, Found] = {}
     failures = []
@@ -127,7 +130,7 @@ def collect_pictures(
 
 
 class _Inside(NamedTuple):
-    """What an input names: pictures, the folder they are in if it is one, names at fault."""
+    """The pictures of one input, its path if it is a folder, and the names that failed."""
 
     paths: list[Path]
     root: Path | None
@@ -162,7 +165,7 @@ def is_picture_name(path: Path) -> bool:
     """Whether ``-o`` names a picture rather than a folder.
 
     Raises:
-        UsageError: the suffix is that of a picture format which cannot be written.
+        UsageError: the suffix belongs to a picture format that cannot be written.
     """
     if path.is_dir():
         return False
@@ -185,19 +188,19 @@ def plan_outputs(
     masks: Path | None = None,
     keeps_manifest: bool = False,
 ) -> Plan:
-    """Give each picture its output, and its mask when there are masks.
+    """Assign an output to each picture, and a mask if there are masks.
 
     Args:
         found: the pictures (see `collect_pictures`).
-        out: a picture name (for one picture only), a folder (created when needed), or none:
-            then ``NAME.MARK.SUFFIX`` beside the source.
-        mark: what the default name is marked with.
+        out: a picture name (for one picture only), a folder (created when needed), or None for
+            ``NAME.MARK.SUFFIX`` beside the source.
+        mark: mark in the default name.
         overwrite: whether an existing output may be replaced.
-        exact: pixels must come out as computed: pictures in lossy formats become PNG (TIFF when
+        exact: keep pixels exactly as computed: pictures in lossy formats become PNG (TIFF if
             they are CMYK), unless ``out`` names a lossy file.
         masks: a mask for all pictures, or a folder with a mask of each picture's name.
-        keeps_manifest: ``out`` is a folder whose manifest tells which outputs may be replaced;
-            they are not looked at.
+        keeps_manifest: whether ``out`` is a folder whose manifest decides which outputs may be
+            replaced; existing outputs are not checked here.
 
     Raises:
         UsageError: ``out`` names one picture but there are several.
@@ -238,14 +241,14 @@ def _target(picture: Found, out: Path | None, single: bool, mark: str, exact: bo
 
 
 def _lossless_suffix(source: Path) -> str:
-    """The suffix of a format that gives back exactly what the source's format can hold."""
+    """Return the suffix of a lossless format for everything that the source's format can hold."""
     if source.suffix.lower() not in LOSSY_SUFFIXES:
         return source.suffix
     try:
         with JpegImagePlugin.JpegImageFile(source) as image:
             return ".tif" if image.mode == "CMYK" else ".png"
     except (OSError, SyntaxError, ValueError):
-        return ".png"  # Not a JPEG, so RGB; and if it is no picture, reading it will say so.
+        return ".png"  # Not a JPEG, hence RGB; a file that is no picture fails when it is read.
 
 
 def _check_target(
@@ -285,12 +288,12 @@ def _exactness_notes(source: Path, target: Path) -> list[str]:
 
 
 def find_mask(picture: Found, masks: Path) -> Path:
-    """The mask of a picture: ``masks`` itself, or ``NAME.mask.SUFFIX`` or ``NAME.SUFFIX`` in it.
+    """Find a picture's mask: ``masks``, or ``NAME.mask.SUFFIX`` or ``NAME.SUFFIX`` in that folder.
 
-    In a folder of masks the picture's own subfolder is looked through first.
+    In a folder of masks, the picture's own subfolder is searched first.
 
     Raises:
-        PictureError: there is none, or more than one.
+        PictureError: there is no mask, or more than one.
     """
     if not masks.is_dir():
         return masks

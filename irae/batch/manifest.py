@@ -1,4 +1,4 @@
-"""The manifest of an output folder: what was made of what, so that a batch can be resumed."""
+"""The manifest of an output folder: a record of every result, so that a batch can be resumed."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from irae.writing import file_sha256
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the manifest: what became of one picture.
+    """A line of the manifest: the outcome for one picture.
 
     Attributes:
-        input: the source, seen from the output folder (``../scans/a.png``), or its URL.
-        output: the result, below the output folder.
-        sha256: the source's checksum.
-        output_sha256: the result's.
-        mask_sha256: the mask's, where there was one.
-        task: what was undone; none: the picture was left as it was.
-        model: the name of the model.
-        weights: the checksum of its weights.
-        options: what else the result depends on.
-        damage: what was found wrong with the source.
-        seconds: spent on it.
-        width: of the result, pixels.
-        height: of the result, pixels.
+        input: path of the source relative to the output folder (``../scans/a.png``), or its URL.
+        output: path of the result relative to the output folder.
+        sha256: checksum of the source.
+        output_sha256: checksum of the result.
+        mask_sha256: checksum of the mask, if there was one.
+        task: the task that was done; None if the picture was left as it was.
+        model: name of the model.
+        weights: checksum of the model's weights.
+        options: the other options on which the result depends.
+        damage: the damage found in the source.
+        seconds: time spent on the picture.
+        width: width of the result in pixels.
+        height: height of the result in pixels.
         error: why there is no result.
-        stamp: size and time of the source, to spare reading it again.
-        output_stamp: the same of the result.
-        time: when it was entered, seconds since 1970.
+        stamp: size and time of the source; while they are equal it is not read again.
+        output_stamp: size and time of the result.
+        time: time of the entry, in seconds since 1970.
     """
 
     input: str
@@ -61,7 +61,7 @@ class Entry:
     time: float | None = None
 
     def as_line(self) -> str:
-        """JSON without a line break."""
+        """Return the entry as JSON without a line break."""
         return json.dumps(asdict(self))
 
 
@@ -69,7 +69,7 @@ _FIELDS = frozenset(one.name for one in fields(Entry))
 
 
 def parse_entry(line: str) -> Entry | None:
-    """The entry of a line; none for a line cut short, or of anything else."""
+    """Parse the entry of a line; None if the line is truncated or not an entry."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -82,21 +82,21 @@ def parse_entry(line: str) -> Entry | None:
 
 
 class Manifest:
-    """Tells what is left to be done in an output folder, and enters what was done.
+    """Finds the work left to do in an output folder, and records each outcome.
 
-    A result is entered first and then moved to its place, so that one which is in its place has
-    always been entered. An entry describes a file only if the file has the entry's checksum: what
-    a killed process had entered and not yet moved, or replaced, is simply done again.
+    A result is entered first and moved to its place afterwards, so every result in place has an
+    entry. An entry is valid only for a file with the entry's checksum: a result that a killed
+    process entered but did not move, or that was replaced later, is made again.
 
-    Use it as a context. All manifests of the folder are read, the one of its own label is
-    written.
+    Use it as a context manager. It reads all manifests of the folder and writes the one of its
+    own label.
 
     Args:
         folder: the output folder.
-        files: where the sources are.
-        options: what results depend on besides the source and the weights, as plain JSON.
-        weights_of: the checksum of the weights for a task.
-        label: of a part of the work, ``2-of-3``; empty for all of it.
+        files: access to the sources.
+        options: plain JSON of the options on which results depend.
+        weights_of: returns the checksum of the weights for a task.
+        label: label of a part of the work, such as ``2-of-3``; empty for all of it.
     """
 
     def __init__(
@@ -150,9 +150,9 @@ class Manifest:
             self._own.extend(entries)
             cut = len(lines) - len(entries)
             if cut:
-                said = "line that is" if cut == 1 else "lines that are"
+                said = "line is" if cut == 1 else "lines are"
                 Console.note(
-                    f"{self._folder.name(name)}: {cut} {said} no entry, or cut short; dropped"
+                    f"{self._folder.name(name)}: {cut} {said} cut short or invalid; dropped"
                 )
             self._torn = self._torn or cut > 0 or not text.endswith("\n")
         if self._torn:
@@ -163,11 +163,11 @@ class Manifest:
         self._folder.rewrite("".join(f"{entry.as_line()}\n" for entry in kept))
 
     def remaining(self, plan: Plan, *, overwrite: bool = False) -> Plan:
-        """The plan without what is done already, which is in its ``done`` instead.
+        """Split off the jobs that an earlier run has done; they are in the plan's ``done``.
 
         Args:
-            plan: its jobs have ``relative`` set. Whether targets exist has not been looked at.
-            overwrite: do again what was made with other options, or what is not in the manifest.
+            plan: a plan whose jobs have ``relative`` set; existing targets are checked here.
+            overwrite: replace results of other options and files that are not in the manifest.
         """
         left = Plan(failures=list(plan.failures), notes=list(plan.notes))
         for job in plan.jobs:
@@ -196,10 +196,10 @@ class Manifest:
         )
 
     def _examine(self, job: Job, overwrite: bool) -> Job | Entry:
-        """The job if it is to be done, or the entry that says that it was.
+        """Return the job if it has to be done, else the entry of its result.
 
         Raises:
-            PictureError: the source is gone, or the result may not be replaced unasked.
+            PictureError: the source is missing, or the result may not be replaced.
         """
         stamp = self._files.stamp(job.source)
         if stamp is None:
@@ -236,7 +236,7 @@ class Manifest:
         )
 
     def _standing_entry(self, relative: str) -> Entry | None:
-        """The entry that describes the file that is there now."""
+        """Return the entry that describes the file which is there now."""
         entries = [one for one in self._entries.get(relative, []) if one.error is None]
         if not entries:
             return None
@@ -251,7 +251,7 @@ class Manifest:
         return None
 
     def _is_source(self, entry: Entry, job: Job) -> bool:
-        """Whether an entry is of the job's picture and mask as they are now."""
+        """Whether an entry was made from the job's present picture and mask."""
         mask = None if job.mask is None else file_sha256(job.mask)
         if entry.mask_sha256 != mask:
             return False
@@ -273,8 +273,8 @@ class Manifest:
         """Enter a result and move it to its place.
 
         Raises:
-            PictureError: there is such a file meanwhile, or the folder cannot be written to.
-            OSError: as the disk reports it.
+            PictureError: the target exists by now, or the folder cannot be written to.
+            OSError: the disk reports an error.
         """
         made = outcome.made
         if made is None:
@@ -307,7 +307,7 @@ class Manifest:
         return replace(outcome, output=self._folder.name(job.relative))
 
     def enter_failure(self, job: Job, outcome: Outcome) -> None:
-        """Enter that a picture failed; where even that fails, the user is told once."""
+        """Enter that a picture failed; if that fails too, one note is printed for the batch."""
         entry = Entry(
             input=self._folder.refer(job.source),
             output=job.relative,
@@ -321,7 +321,7 @@ class Manifest:
         except (PictureError, OSError) as error:
             if not self._told:
                 name = self._folder.name(manifest_name(self._label))
-                Console.note(f"{name}: failures cannot be entered there ({error})")
+                Console.note(f"{name}: failures cannot be recorded there ({error})")
             self._told = True
             return
         for other in self._entries[entry.output]:
@@ -334,7 +334,7 @@ class Manifest:
         self._entries.setdefault(entry.output, []).append(entry)
 
     def _supersede(self, entry: Entry) -> None:
-        """From now on this entry alone describes its output."""
+        """Mark all other entries of the same output as superseded."""
         for other in self._entries[entry.output]:
             if other is not entry:
                 self._superseded.add(id(other))

@@ -1,4 +1,4 @@
-"""The models of a batch: one per task, each loaded when the first picture needs it."""
+"""The model pool of a batch: one model per task, loaded when a picture first needs it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from irae.tasks import filling_task, task_names
 
 @dataclass(frozen=True)
 class TaskDecision:
-    """What is to be done to one picture.
+    """The task chosen for one picture.
 
     Attributes:
-        task: what to undo; none: nothing, its pixels stay as they are.
-        damage: what was found wrong with it, as plain JSON; none where nobody looked.
-        why: one line for the user, where the task was not asked for or the mask may disappoint.
+        task: name of the task; None leaves the pixels as they are.
+        damage: the damage found, as plain JSON; None if the picture was not inspected.
+        why: one line for the user if the task was chosen automatically or the mask looks wrong.
     """
 
     task: str | None
@@ -33,11 +33,11 @@ class TaskDecision:
 
 
 class ModelPool:
-    """Finds the restorer of a task, and the task of a picture.
+    """Finds the restorer for a task, and the task for a picture.
 
     Args:
-        options: what the user asked for.
-        notify: told in one line when memory ran out and tiles are made smaller.
+        options: the user's options.
+        notify: called with one line when memory ran out and tiles are made smaller.
     """
 
     def __init__(
@@ -49,11 +49,12 @@ class ModelPool:
         self._checksums: dict[str, str] = {}
 
     def restorer_for(self, task: str) -> Restorer:
-        """The restorer of a task; with a model asked for, that model's, whatever the task.
+        """Return the restorer for a task; if the user named a model, it serves every task.
 
         Raises:
             ModelError: the model cannot be loaded.
-            UsageError: it does not do the task that was asked for, or an option does not fit it.
+            UsageError: the model is for another task than the user's, or an option does not suit
+                it.
         """
         name = self.options.model or task
         if name not in self._loaded:
@@ -61,22 +62,22 @@ class ModelPool:
         return self._loaded[name]
 
     def default_task(self, *, masked: bool) -> str:
-        """The task whose model shows whether the options fit, before a picture is looked at."""
+        """Return a task whose model can check the options before any picture is read."""
         return filling_task().name if masked else task_names()[0]
 
     def weights_of(self, task: str) -> str:
-        """The checksum of the network and the weights that do a task."""
+        """Return the checksum of the network and the weights for a task."""
         restorer = self.restorer_for(task)
         if task not in self._checksums:
             self._checksums[task] = weights_checksum(restorer.model)
         return self._checksums[task]
 
     def choose(self, job: Job, picture: Picture) -> TaskDecision:
-        """What is to be done to a picture: what was asked for, or else what it needs.
+        """Choose the task for a picture: the one in the options, or else by inspection.
 
         Args:
-            job: the picture's; its file must be there.
-            picture: what was read of it.
+            job: the picture's job; the source file must exist.
+            picture: the picture as read.
         """
         task = job.task or self.options.task
         if job.mask is not None:
@@ -92,6 +93,6 @@ class ModelPool:
         if self.options.grow_mask or not has_soft_edges(mask):
             return None
         return (
-            f"{source}: its mask has soft edges, of which what is more black than white stays;"
+            f"{source}: its mask has soft edges, and pixels below half of white are not filled;"
             " --grow-mask 2 makes the holes larger"
         )

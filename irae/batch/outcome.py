@@ -1,4 +1,4 @@
-"""What became of a picture."""
+"""The outcome of one picture of a batch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StagedResult:
-    """A result that is not in its place yet, and what the manifest is to say of it.
+    """A result that is staged but not yet in its place, with its data for the manifest.
 
     Attributes:
-        stamp: of the source.
-        sha256: of the source.
-        mask_sha256: of the mask, if any.
-        staged: what the output folder called it (`OutputFolder.deliver`).
-        output_stamp: of the result.
-        output_sha256: of the result.
+        stamp: stamp of the source.
+        sha256: checksum of the source.
+        mask_sha256: checksum of the mask, if any.
+        staged: where the result is staged, as returned by `OutputFolder.deliver`.
+        output_stamp: stamp of the result.
+        output_sha256: checksum of the result.
     """
 
     stamp: str | None
@@ -30,9 +30,9 @@ class StagedResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one input; ``output`` is none and ``error`` set when it failed.
+    """The outcome for one input; if it failed, ``output`` is None and ``error`` is set.
 
-    ``skipped``: an earlier run had done it. ``why``: one line on why this task was chosen.
+    ``skipped`` marks a result of an earlier run. ``why`` explains in one line the chosen task.
     """
 
     input: str
@@ -54,7 +54,7 @@ class Outcome:
         return "failed" if self.error is not None else "skipped" if self.skipped else "done"
 
     def with_names(self, display_name: Callable[[str], str]) -> Outcome:
-        """With every name and message passed through ``display_name``."""
+        """Return a copy with every name and message passed through ``display_name``."""
         return replace(
             self,
             input=display_name(self.input),
@@ -64,7 +64,7 @@ class Outcome:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """A plain dict; ``error``, ``why`` and checksums only when there are such."""
+        """Return a plain dict; ``error``, ``why`` and checksums only if there are any."""
         row = {"status": self.status, **asdict(self)}
         del row["skipped"], row["made"]
         if self.made is not None:

@@ -1,4 +1,4 @@
-"""The folder that a batch writes to, here or at a URL: results enter it whole or not at all."""
+"""The output folder of a batch, local or at a URL: results appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,58 +15,58 @@ from irae.errors import PictureError, UsageError
 from irae.writing import file_sha256, write_atomically
 
 MANIFEST = "irae-manifest"
-"""What the names of all manifests begin with."""
+"""The beginning of the names of all manifests."""
 
 STAGING = ".irae-staging"
-"""Where results lie until they are entered in the manifest."""
+"""The folder of staged results, which are not yet entered in the manifest."""
 
 
 class OutputFolder(Protocol):
-    """What a batch needs of the folder it writes to.
+    """The interface of a folder that a batch writes to.
 
-    A result is made in a staging folder of its own (`stage`), together with whatever belongs
-    beside it, brought to where the folder is (`deliver`), and moved to its place (`commit`).
-    The first two happen wherever pictures are restored, all else in one process.
+    A result and the files beside it are written to a staging folder of their own (`stage`),
+    brought to the machine of the output folder (`deliver`), and moved to their place (`commit`).
+    The processes that restore pictures call the first two, one process calls all others.
     """
 
     def name(self, relative: str) -> str:
-        """What the user calls a file of the folder."""
+        """Return the user's name for a file of the folder."""
 
     def refer(self, source: Path) -> str:
-        """How the manifest calls an input."""
+        """Return the manifest's name for an input."""
 
     def stage(self, relative: str) -> Path:
-        """A path on this machine, alone in its folder, to make the file of that name at."""
+        """Return a local path at which to write the file; it is alone in a new folder."""
 
     def deliver(self, staged: Path) -> str:
-        """Bring what was staged to the folder; returns what `commit` is to be given."""
+        """Bring a staged result to the output folder; return the name that `commit` takes."""
 
     def commit(self, staged: str, relative: str, *, replace: bool) -> None:
-        """Move what was delivered to its place."""
+        """Move a delivered result to its place."""
 
     def discard(self, staged: str) -> None:
-        """Delete what was delivered."""
+        """Delete a delivered result."""
 
     def exists(self, relative: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
 
     def stamp(self, relative: str) -> str | None:
-        """What changes when the file changes, as far as that can be told without reading it."""
+        """Return a text that changes with the file, as far as the file need not be read."""
 
     def staged_stamp(self, staged: Path) -> str | None:
-        """The stamp that a staged file will have in its place."""
+        """Return the stamp that a staged file will have in its place."""
 
     def sha256(self, relative: str) -> str | None:
-        """The checksum of a file's bytes; none where reading it back would be too dear."""
+        """Return the checksum of a file; None if reading the file would take too long."""
 
     def open(self, label: str) -> None:
         """Claim the folder for the one process that works under this label."""
 
     def close(self) -> None:
-        """Let go of the folder and delete what is left in the staging folder."""
+        """Release the folder and delete what is left in the staging folder."""
 
     def manifests(self) -> dict[str, str]:
-        """The text of every manifest in the folder, by name."""
+        """Return the text of every manifest in the folder, by name."""
 
     def append(self, line: str) -> None:
         """Add a line to the label's manifest, whole or not at all."""
@@ -75,27 +75,27 @@ class OutputFolder(Protocol):
         """Replace the label's manifest."""
 
     def scattered(self) -> bool:
-        """Whether the label's manifest is in pieces, which `rewrite` puts together."""
+        """Whether the label's manifest has several pieces, which `rewrite` would merge."""
 
 
 def manifest_name(label: str) -> str:
-    """The file of a label: ``irae-manifest.jsonl``, ``irae-manifest.2-of-3.jsonl``."""
+    """Return a label's file name: ``irae-manifest.jsonl`` or ``irae-manifest.2-of-3.jsonl``."""
     return f"{MANIFEST}{f'.{label}' if label else ''}.jsonl"
 
 
 def is_of_label(name: str, label: str) -> bool:
-    """Whether a manifest is the label's, or one of the objects that `RemoteFolder` makes."""
+    """Whether a manifest is the label's, or a piece of it that `RemoteFolder` wrote."""
     own = manifest_name(label)
     return name == own or name.startswith(f"{own.removesuffix('jsonl')}line-")
 
 
 def open_folder(out: str, files: Files) -> OutputFolder:
-    """The output folder of a path or a URL."""
+    """Return the output folder at a path or a URL."""
     return RemoteFolder(out.rstrip("/"), files) if is_url(out) else LocalFolder(Path(out), files)
 
 
 class LocalFolder:
-    """A folder of this machine, or one that several machines share; see `OutputFolder`."""
+    """A folder on this machine or on a shared file system; see `OutputFolder`."""
 
     def __init__(self, root: Path, files: Files) -> None:
         self.root = root
@@ -106,11 +106,11 @@ class LocalFolder:
         self._manifest = root / manifest_name("")
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is claimed stays with the process that claimed it.
+        # The claim stays with the process that made it.
         return {**self.__dict__, "_log": None, "_lock": None}
 
     def absolute(self) -> LocalFolder:
-        """The same folder for a process with another working directory."""
+        """Return the same folder for a process with another working directory."""
         other = copy.copy(self)
         other.root, other._staging = self.root.absolute(), self._staging.absolute()
         other._manifest = self._manifest.absolute()
@@ -142,7 +142,7 @@ class LocalFolder:
         if not replace and os.path.lexists(target):
             raise PictureError(f"{target}: exists already; use --overwrite to replace it")
         target.parent.mkdir(parents=True, exist_ok=True)
-        # What belongs beside the picture first: when the picture is there, all is.
+        # The picture is moved last: once it is in place, the files beside it are too.
         for path in sorted(Path(staged).iterdir(), key=lambda path: path.name == target.name):
             os.replace(path, target.with_name(path.name))
         Path(staged).rmdir()
@@ -171,7 +171,7 @@ class LocalFolder:
                 shutil.rmtree(leftover)
 
     def _claim(self) -> None:
-        """Lock a file in the staging folder; the lock of a killed process is gone with it."""
+        """Lock a file in the staging folder; the system drops the lock of a killed process."""
         path = self._staging / "lock"
         while True:
             self._staging.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ class LocalFolder:
                     f"{self.root}: another irae is writing there; wait for it, or share the work"
                     " with --shard i/n"
                 ) from None
-            # Whoever let go of it a moment ago has deleted the file that is locked here.
+            # A process that closed just now may have deleted the file that is locked here.
             if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
                 self._lock = lock
                 return
@@ -238,10 +238,10 @@ class LocalFolder:
 class RemoteFolder:
     """A folder at a URL; see `OutputFolder`.
 
-    Objects cannot be added to, so each line of the manifest is an object of its own, which
-    `rewrite` gathers in one. Results are uploaded to a staging folder and moved from there. An
-    output counts as intact while it has the size that it was written with: reading all of them
-    back is too dear. Nothing keeps two processes of one label apart.
+    Nothing can be appended to an object, so each line of the manifest is an object of its own, and
+    `rewrite` merges them into one. Results are uploaded to a staging folder and moved from there.
+    An output counts as intact while its size is unchanged, because reading all outputs back would
+    take too long. Nothing prevents two processes from using the same label.
     """
 
     def __init__(self, url: str, files: Files) -> None:
@@ -286,7 +286,7 @@ class RemoteFolder:
         with store_errors(target, "written"):
             file_system.makedirs(place, exist_ok=True)
             names = [Path(path).name for path in file_system.find(source)]
-            # What belongs beside the picture first: when the picture is there, all is.
+            # The picture is moved last: once it is in place, the files beside it are too.
             for file in sorted(names, key=lambda file: file == name):
                 file_system.mv(f"{source}/{file}", f"{place}/{file}")
         self.discard(staged)
@@ -319,7 +319,7 @@ class RemoteFolder:
         self.discard(self._staging)
 
     def _find(self) -> dict[str, str]:
-        """The manifests' names and their places in the file system."""
+        """Return the manifests' names and their paths in the file system."""
         file_system, path = open_url(self.url)
         with store_errors(self.url, "listed"):
             file_system.invalidate_cache()

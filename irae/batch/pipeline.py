@@ -1,4 +1,4 @@
-"""Reading, restoring and writing at once, with pictures of one size restored together."""
+"""Reading, restoring and writing in parallel; pictures of one size are restored together."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from irae.writing import file_sha256
 
 @dataclass(frozen=True)
 class _Read:
-    """A picture with all that is known of it.
+    """A picture as read, with everything that restoring and writing it needs.
 
     Attributes:
-        picture: what its file holds.
-        mask: of its holes.
-        decision: what is to be done to it.
-        original: its file, if it is to stay as it is.
-        staged: what the manifest is to say of its source.
-        seconds: that reading took.
+        picture: the decoded picture.
+        mask: bool ``1 H W``, True in the masked region, if there is one.
+        decision: the task chosen for it.
+        original: the bytes of its file if no pixel is to change.
+        staged: the source's data for the manifest.
+        seconds: time that reading took.
     """
 
     picture: Picture
@@ -48,14 +48,14 @@ class _Read:
 
 
 class Pipeline:
-    """Reads, restores and writes the pictures of a batch, each while others are worked on.
+    """Reads, restores and writes the pictures of a batch in parallel.
 
     Args:
-        pool: what finds the task of each picture, and what restores it.
-        jobs: the pictures, their targets, their masks if there are holes.
-        files: where the pictures are.
-        folder: the output folder: results are staged there, for a manifest to commit. None: each
-            is written to its target.
+        pool: finds the task and the restorer for each picture.
+        jobs: the pictures with their targets and masks.
+        files: access to the pictures.
+        folder: the output folder, where results are staged until a manifest commits them. With
+            None each result is written to its target.
         overwrite: whether an existing target may be replaced.
         resize_mask: scale a mask of another size instead of refusing it.
     """
@@ -75,12 +75,12 @@ class Pipeline:
         self._overwrite, self._resize_mask = overwrite, resize_mask
 
     def outcomes(self) -> Generator[Future[Outcome]]:
-        """What becomes of each job, in their order.
+        """Yield the outcome of each job, in order.
 
-        One thread reads the next pictures and one writes the last ones, while the thread that
-        asks for outcomes restores. The result of a future raises what went wrong with its picture:
-        PictureError if it cannot be read or written or its mask does not fit, ModelError if the
-        model gave numbers that are not finite.
+        One thread reads the next pictures and one writes the last ones, while the calling thread
+        restores. ``result()`` of a future raises the error of its picture: `PictureError` if the
+        picture cannot be read or written or its mask does not fit, `ModelError` if the model
+        returned non-finite numbers.
         """
         ahead = ReadAhead(self._jobs, self._read, self._files)
         writer = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -90,7 +90,7 @@ class Pipeline:
                 full = not group
                 written += self._restore(group, writer)
                 # The next group is restored while the last picture of this one is written, unless
-                # memory is full until that is done.
+                # memory is full until that picture is released.
                 while len(written) > (0 if full else 1):
                     pixels, outcome = written.popleft()
                     yield outcome
@@ -124,7 +124,7 @@ class Pipeline:
         return _Read(picture, mask, decision, original, staged, time.perf_counter() - begin)
 
     def _original(self, job: Job, decision: TaskDecision) -> bytes | None:
-        """The file itself, where no pixel changes: writing it again would harm a JPEG."""
+        """Return the file's bytes if no pixel changes: compressing a JPEG again would harm it."""
         changes = decision.task is not None and self._pool.options.strength > 0
         if changes or job.source.suffix.lower() != job.target.suffix.lower():
             return None
@@ -133,9 +133,13 @@ class Pipeline:
     def _restore(
         self, group: list[Reading[_Read]], writer: ThreadPoolExecutor
     ) -> list[tuple[int, Future[Outcome]]]:
-        """Restore pictures of one size and hand them to the writer: their pixels and outcomes.
+        """Restore pictures of one size and submit them for writing.
 
-        The group is emptied: a picture in it would stay in memory until its result is written.
+        The group is emptied, because a picture in it would stay in memory until its result is
+        written.
+
+        Returns:
+            The number of pixels and the outcome of each picture.
         """
         jobs, pixels = [reading.job for reading in group], [reading.pixels for reading in group]
         read: dict[int, _Read] = {}
@@ -158,7 +162,7 @@ class Pipeline:
         read: dict[int, _Read],
         writer: ThreadPoolExecutor,
     ) -> dict[int, Future[Outcome]]:
-        """Restore pictures for one task; one by one where that fails together."""
+        """Restore the pictures of one task together, or one by one if that fails."""
         try:
             return self._restore_together(task, jobs, read, writer)
         except (IraeError, MemoryError, RuntimeError) as error:
@@ -184,7 +188,7 @@ class Pipeline:
         seconds = (time.perf_counter() - begin) / max(1, len(read))
         outcomes = {}
         for place, picture in zip(list(read), pictures, strict=True):
-            # Let go of what was read before the result is written: a photograph is large.
+            # Release the picture as read before the result is written: a photograph is large.
             one = read.pop(place)
             rest = (one.decision, one.original, one.staged, one.seconds + seconds)
             del one
@@ -228,7 +232,7 @@ class Pipeline:
         original: bytes | None,
         overwrite: bool,
     ) -> None:
-        """Write a result, and whatever belongs beside it."""
+        """Write a result, and its sidecar if there is to be one."""
         if not self._pool.options.undoable:
             write_picture(path, picture, overwrite=overwrite, encoded=original)
             return
@@ -238,7 +242,7 @@ class Pipeline:
             with self._files.fetched(job.source):
                 write_sidecar(job.source, path)
         except BaseException:
-            # Without it the result is not what was asked for.
+            # A result without its sidecar cannot be undone, as the options demand.
             path.unlink(missing_ok=True)
             raise
 
@@ -259,13 +263,13 @@ class Pipeline:
         except BaseException as error:
             shutil.rmtree(staged.parent, ignore_errors=True)
             if isinstance(error, IraeError):
-                # The user knows nothing of where results are staged.
+                # The message must name the user's target, not the staged path.
                 raise type(error)(str(error).replace(str(staged), str(job.target))) from error
             raise
 
 
 def _source_of(job: Job) -> StagedResult:
-    """What the manifest is to say of a source, before there is a result."""
+    """Collect the source's data for the manifest; there is no result yet."""
     mask = None if job.mask is None else file_sha256(job.mask)
     return StagedResult(stamp=job.stamp, sha256=file_sha256(job.source), mask_sha256=mask)
 

@@ -1,4 +1,4 @@
-"""Working through a list of picture files: one bad file never stops the rest."""
+"""Running the jobs of a batch and reporting on them: one bad file never stops the rest."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from irae.imaging.tiling import is_out_of_memory
 
 
 class Console:
-    """Says things on stderr, one line each, without tearing a progress bar apart."""
+    """Prints single lines on stderr without breaking a progress bar."""
 
     @staticmethod
     def error(message: str) -> None:
-        """An input that failed."""
+        """Report an input that failed."""
         tqdm.write(f"irae: error: {_one_line(for_command_line(message))}", file=sys.stderr)
 
     @staticmethod
     def note(message: str) -> None:
-        """Something the user should know."""
+        """Print something that the user should know."""
         tqdm.write(f"irae: note: {_one_line(for_command_line(message))}", file=sys.stderr)
 
 
@@ -40,13 +40,13 @@ def run_jobs(
     finished: Callable[[Outcome], None],
     title: str,
 ) -> list[Outcome]:
-    """Do all jobs of a plan, whatever fails; what failed is said on stderr.
+    """Do all jobs of a plan even if some fail; failures are reported on stderr.
 
     Args:
         plan: the jobs; its failures and notes are reported too.
-        work: does one job, given its place in the list; what it raises concerns that job alone.
-        finished: called after each job that went well.
-        title: what the progress bar is called.
+        work: does one job, given its index in the list; an error fails that job alone.
+        finished: called after each job that succeeded.
+        title: title of the progress bar.
 
     Returns:
         One outcome per failure of the plan, then one per job.
@@ -67,14 +67,14 @@ def follow(
     title: str,
     display_name: Callable[[str], str] = str,
 ) -> list[Outcome]:
-    """Show a batch on its way: notes, failures and a progress bar on stderr.
+    """Report the progress of a batch on stderr: notes, failures and a progress bar.
 
     Args:
-        plan: what is worked on; its failures and what was done earlier are reported too.
-        outcomes: of the plan's jobs, as they come.
+        plan: the plan of the batch; its failures and earlier outcomes are reported too.
+        outcomes: outcomes of the plan's jobs, as they become available.
         tell: called with every outcome.
-        title: what the progress bar is called.
-        display_name: what turns names and messages into what the user calls things.
+        title: title of the progress bar.
+        display_name: replaces scratch paths in names and messages by the user's URLs.
 
     Returns:
         One outcome per failure of the plan, per job that was done earlier, and per job.
@@ -94,7 +94,7 @@ def follow(
 
     for outcome in (*plan.failures, *plan.done):
         report(outcome)
-    # None: no bar where stderr is not a terminal.
+    # With None, tqdm shows no bar if stderr is not a terminal.
     hidden = None if len(plan.jobs) > 1 else True
     total = len(plan.jobs)
     with tqdm(total=total, desc=title, unit="picture", file=sys.stderr, disable=hidden) as bar:
@@ -105,7 +105,7 @@ def follow(
 
 
 def attempt(jobs: Iterable[Job], work: Callable[[int, Job], Outcome]) -> Iterator[Outcome]:
-    """Do jobs one after the other; what ``work`` raises concerns that job alone."""
+    """Do jobs one after the other; an error of ``work`` fails that job alone."""
     for index, job in enumerate(jobs):
         yield settle(job, partial(work, index, job))
 
@@ -113,9 +113,9 @@ def attempt(jobs: Iterable[Job], work: Callable[[int, Job], Outcome]) -> Iterato
 def settled(
     jobs: Iterable[Job], outcomes: Generator[Future[Outcome]]
 ) -> Generator[tuple[Job, Outcome]]:
-    """Jobs with what became of them, which is a failure where a future raises what is theirs.
+    """Pair each job with its outcome, which is a failure if the future raises.
 
-    Closing it closes ``outcomes``.
+    Closing this generator closes ``outcomes``.
     """
     try:
         for job in jobs:
@@ -125,18 +125,18 @@ def settled(
 
 
 def settle(job: Job, work: Callable[[], Outcome]) -> Outcome:
-    """The outcome of some work on a job, which is a failure if it raises what a user can cause."""
+    """Do some work on a job; an error that a user can cause becomes a failed outcome."""
     try:
         return work()
     except (IraeError, OSError, MemoryError, RuntimeError) as error:
-        # A RuntimeError is torch's way to say that memory ran out, or a fault of ours.
+        # PyTorch raises RuntimeError when memory runs out; any other one is a bug.
         if isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise
         return Outcome(str(job.source), error=describe(error, job))
 
 
 def describe(error: Exception, job: Job) -> str:
-    """One line that names the file: the error's own when it does, else the source before it."""
+    """Describe an error in one line that names the file; the source is added if no file is."""
     read = [job.source, *([job.mask] if job.mask else [])]
     if isinstance(error, OSError) and error.strerror:
         if error.filename in [str(path) for path in read]:

@@ -27,18 +27,18 @@ from irae.errors import UsageError
 from irae.restoring.options import RestoreOptions
 
 CORES = 4
-"""CPU cores of an actor where there are no GPUs; fewer where a machine has fewer."""
+"""CPU cores per actor without GPUs; fewer if a machine has fewer."""
 
 BLOCK = 8
-"""Most pictures handed to an actor at once, and done again when it is killed."""
+"""Largest number of pictures sent to an actor at once; they are done again if it is killed."""
 
 ROUNDS = 3
-"""How often in a row pictures may come back undone, every one of them, before they are failures."""
+"""Number of rounds in a row without any outcome after which the remaining pictures fail."""
 
 
 @dataclass(frozen=True)
 class _Share:
-    """What every actor is given, and how many there are."""
+    """The number of actors and the resources of each."""
 
     actors: int
     cores: int
@@ -47,7 +47,7 @@ class _Share:
 
 @dataclass(frozen=True)
 class _Work:
-    """What every actor is told, in absolute paths."""
+    """The input of every actor, in absolute paths."""
 
     jobs: Sequence[Job]
     settings: RestoreOptions
@@ -64,7 +64,7 @@ class _Work:
         folder: OutputFolder,
         resize_mask: bool,
     ) -> _Work:
-        """As a process with another working directory is to be told it."""
+        """Make all paths absolute, for processes with another working directory."""
         model = settings.model
         if model is not None and Path(model).exists():
             settings = replace(settings, model=str(Path(model).absolute()))
@@ -75,7 +75,7 @@ class _Work:
 
 @dataclass
 class _Report:
-    """What an actor says of the jobs it was handed; ``fault`` is the program's own."""
+    """An actor's report on its jobs; ``fault`` is the traceback of a bug, if one occurred."""
 
     numbers: list[int] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -84,7 +84,7 @@ class _Report:
 
 
 class _Worker:
-    """An actor: restores the jobs whose numbers it is handed, and stages the results."""
+    """An actor: restores the jobs with the given numbers, and stages the results."""
 
     def __init__(self, work: _Work, cores: int) -> None:
         torch.set_num_threads(cores)
@@ -98,7 +98,7 @@ class _Worker:
         try:
             report.outcomes = self._restore([self._work.jobs[number] for number in numbers])
         except Exception:
-            # Raised again in the driver. Here Ray would take it for a worker that was lost.
+            # The driver raises it again. If it were raised here, Ray would assume a lost worker.
             report.fault = traceback.format_exc()
         report.notes, self._notes[:] = list(self._notes), []
         report.numbers = numbers
@@ -125,23 +125,23 @@ def restore_on_ray(
     resize_mask: bool = False,
     address: str | None = None,
 ) -> Iterator[Iterator[tuple[Job, Outcome]]]:
-    """Restore jobs on a cluster; what becomes of them is to be taken within the context.
+    """Restore jobs on a cluster; the outcomes must be consumed within the context.
 
-    Pictures of an actor, or a machine, that is lost are handed out again; those that are lost
-    each time, as one is that no worker has the memory for, are failures in the end. Sources,
-    masks, the model and the output folder must be reachable from all machines under the same
-    names, where irae is installed too. Whoever can reach a Ray cluster can run programs on it.
+    Pictures of a lost actor or machine are sent out again. Those that are lost each time, for
+    example because no worker has enough memory, fail in the end. irae must be installed on all
+    machines, and the sources, masks, model and output folder must be reachable under the same
+    names. Anyone who can reach a Ray cluster can run programs on it.
 
     Args:
         jobs: the pictures.
-        settings: what the user asked for.
-        files: where the sources are.
+        settings: the user's options.
+        files: access to the sources.
         folder: where results are staged; this process commits them.
         resize_mask: scale masks of another size.
-        address: of a cluster that is running; none starts one on this machine.
+        address: address of a running cluster; None starts one on this machine.
 
     Yields:
-        The jobs with their outcomes, each once, in the order in which they are done.
+        The jobs with their outcomes, each once, in the order of completion.
 
     Raises:
         UsageError: Ray is not installed, or no cluster answers.
@@ -159,8 +159,8 @@ def restore_on_ray(
 
 
 def _import_ray() -> Any:
-    # It tells its makers about its use otherwise, draws bars of its own, and warns of what an
-    # actor's restart may lack, which is kept here as long as the actors are.
+    # By default Ray reports its use to its makers, draws progress bars of its own, and warns
+    # about objects that a restarted actor may lack, which live as long as the actors here.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -176,7 +176,7 @@ def _check_reachable(jobs: Sequence[Job], files: Files, folder: OutputFolder) ->
     places = [files.name(job.source) for job in jobs[:1]] + [folder.name("")]
     for place in places:
         if place.startswith("memory://"):
-            raise UsageError(f"{place}: lies in this process alone; --engine ray cannot reach it")
+            raise UsageError(f"{place}: lies in this process alone; Ray's workers cannot reach it")
 
 
 def _connect(ray: Any, address: str | None) -> None:
@@ -191,7 +191,7 @@ def _connect(ray: Any, address: str | None) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(
-            f"--address {address or 'local'}: no Ray cluster to be used there ({reason});"
+            f"--address {address or 'local'}: no usable Ray cluster there ({reason});"
             " start one with 'ray start --head', or drop --address"
         ) from None
 
@@ -199,24 +199,24 @@ def _connect(ray: Any, address: str | None) -> None:
 def _run(ray: Any, jobs: Sequence[Job], work: _Work) -> Iterator[tuple[Job, Outcome]]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    # An actor that is lost takes its blocks along; they are handed out again below. Ray would
-    # have them wait for the actor to come back, which it never does where its machine is lost.
+    # The blocks of a lost actor are sent out again below. Ray would let them wait for the actor
+    # to restart, which never happens if its machine is lost.
     context.max_errored_blocks = -1
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     left, fruitless, reason = dict(enumerate(jobs)), 0, ""
     while left and fruitless < ROUNDS:
         before = len(left)
         share = _divide(ray, work.settings)
-        # One by one, once all came back: only those that kill a worker then come back again.
+        # After a round without outcomes, one by one: then only those that kill a worker remain.
         size = 1 if fruitless else max(1, min(BLOCK, before // (4 * share.actors)))
         try:
             yield from _take(_hand_out(ray, list(left), work, share, size), left, work.folder)
         except ray.exceptions.RayActorError as error:
-            # It died before it was given anything.
+            # The actor died before it got any jobs.
             reason = f" ({str(error).strip().splitlines()[-1].strip()})"
         fruitless = fruitless + 1 if len(left) == before else 0
         if left:
-            Console.note(f"Ray lost workers; {len(left)} pictures are handed out again")
+            Console.note(f"Ray lost workers; {len(left)} pictures are sent out again")
     for job in left.values():
         lost = f"{ROUNDS} Ray workers were lost over it{reason}"
         error_line = f"{job.source}: {lost}; restore it without --engine ray"
@@ -224,14 +224,14 @@ def _run(ray: Any, jobs: Sequence[Job], work: _Work) -> Iterator[tuple[Job, Outc
 
 
 def _hand_out(ray: Any, numbers: list[int], work: _Work, share: _Share, size: int) -> Any:
-    """A data set of the reports on some jobs, made as it is read.
+    """Return a lazy data set of the reports on some jobs.
 
     Args:
-        ray: the module.
-        numbers: of the jobs.
-        work: what there is to do.
-        share: how many actors do it.
-        size: jobs handed to one of them at once.
+        ray: the module `ray`.
+        numbers: numbers of the jobs to do.
+        work: all jobs and their options.
+        share: number of actors and their resources.
+        size: number of jobs sent to an actor at once.
     """
     options: dict[str, Any] = {"num_gpus": 1} if share.gpu else {"num_cpus": share.cores}
     if "ray_remote_args_fn" in inspect.signature(ray.data.Dataset.map_batches).parameters:
@@ -257,7 +257,7 @@ def _without_restarts() -> dict[str, int]:
 
 
 def _take(done: Any, left: dict[int, Job], folder: OutputFolder) -> Iterator[tuple[Job, Outcome]]:
-    """The outcomes of a round, as they come; their jobs are no longer left."""
+    """Yield the outcomes of a round as they arrive, and remove their jobs from ``left``."""
     for row in done.iter_rows():
         report = pickle.loads(row["report"])
         for note in report.notes:
@@ -269,19 +269,19 @@ def _take(done: Any, left: dict[int, Job], folder: OutputFolder) -> Iterator[tup
                 job = left.pop(number)
                 yield job, _as_named(outcome, job)
             elif outcome.made is not None:
-                # Done again, after the machine that held the first report was lost.
+                # A duplicate: the job was done again after the first report's machine was lost.
                 folder.discard(outcome.made.staged)
 
 
 def _divide(ray: Any, settings: RestoreOptions) -> _Share:
-    """How the cluster is shared out."""
+    """Divide the cluster's resources between actors."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = int(sum(node.get("GPU", 0) for node in resources))
     if gpus and settings.device != "cpu":
         return _Share(gpus, 1, gpu=True)
     cores = [int(node.get("CPU", 0)) for node in resources if node.get("CPU", 0) >= 1]
     if not cores:
-        raise UsageError("the Ray cluster has no CPU core to spare; give it some (--num-cpus)")
+        raise UsageError("the Ray cluster has no free CPU core; give it some (--num-cpus)")
     group = min(CORES, *cores)
     return _Share(sum(count // group for count in cores), group, gpu=False)
 
@@ -292,7 +292,7 @@ def _absolute(job: Job) -> Job:
 
 
 def _as_named(outcome: Outcome, job: Job) -> Outcome:
-    """With the names that the user gave, which the actors had as absolute paths."""
+    """Replace the actors' absolute paths by the names that the user gave."""
     named = {str(path.absolute()): str(path) for path in (job.source, job.target, job.mask) if path}
 
     def display_name(text: str) -> str:

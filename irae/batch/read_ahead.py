@@ -1,4 +1,4 @@
-"""Reading the next pictures of a batch while others are restored, as far as memory allows."""
+"""Reading the next pictures of a batch while others are restored, within a limit of memory."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from irae.batch.remote import Files
 from irae.imaging.io.files import picture_size
 
 AHEAD_PIXELS = 16_000_000
-"""Pixels of all pictures in memory at once; a larger picture is there alone."""
+"""Largest number of pixels in memory at once; a larger picture is held alone."""
 
 AHEAD_PICTURES = 64
-"""Most pictures read and not yet restored."""
+"""Largest number of pictures read and not yet restored."""
 
 AHEAD_FETCHES = 16
-"""Most pictures fetched from URLs and not yet read; four at a time are fetched."""
+"""Largest number of pictures fetched from URLs and not yet read; four are fetched at a time."""
 
 GROUP_PIXELS = 512 * 512
-"""Pixels of the pictures restored together. Small ones gain by it; a large one fills the
-processor by itself."""
+"""Largest number of pixels restored together. Batches speed up small pictures; a large one keeps
+the processor busy by itself."""
 
 ReadT = TypeVar("ReadT")
 
 
 @dataclass(frozen=True)
 class Reading(Generic[ReadT]):
-    """A picture on its way into memory.
+    """A picture that is being read.
 
     Attributes:
-        job: of the picture.
-        size: its width and height in pixels, (0, 0) if its file does not say.
-        result: what reading it gives.
+        job: the picture's job.
+        size: width and height in pixels, (0, 0) if its file does not state them.
+        result: future of the picture as read.
     """
 
     job: Job
@@ -44,17 +44,17 @@ class Reading(Generic[ReadT]):
 
     @property
     def pixels(self) -> int:
-        """What it takes of the memory that pictures share."""
+        """Number of pixels, by which the use of memory is counted."""
         return self.size[0] * self.size[1]
 
 
 class ReadAhead(Generic[ReadT]):
-    """Reads pictures in a thread of its own, and fetches those at URLs in four more.
+    """Reads pictures in a separate thread, and fetches those at URLs in four more.
 
     Args:
-        jobs: the pictures, in the order in which they are wanted.
-        read: reads one.
-        files: where they are.
+        jobs: the pictures, in the order in which they are needed.
+        read: reads one picture.
+        files: access to the pictures.
     """
 
     def __init__(self, jobs: Sequence[Job], read: Callable[[Job], ReadT], files: Files) -> None:
@@ -64,18 +64,18 @@ class ReadAhead(Generic[ReadT]):
         self._fetches: dict[int, Future[None]] = {}
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
         self._fetcher = ThreadPoolExecutor(4, thread_name_prefix="fetch")
-        self._size: tuple[int, int] | None = None  # Of the first that is not read.
+        self._size: tuple[int, int] | None = None  # Size of the first unread picture.
         self.held = 0
 
     def close(self) -> None:
-        """Read nothing more."""
+        """Stop reading."""
         self._fetcher.shutdown(cancel_futures=True)
         self._reader.shutdown(cancel_futures=True)
 
     def groups(self) -> Iterator[list[Reading[ReadT]]]:
-        """Neighbours of one size that may be restored together, in the order of the jobs.
+        """Yield groups of consecutive pictures of one size, to be restored together.
 
-        A list is empty where memory is full: more can be read once something is released.
+        A list is empty if memory is full: more can be read once a picture is released.
         """
         while self._unread or self._ahead:
             self._fill()
@@ -114,5 +114,5 @@ class ReadAhead(Generic[ReadT]):
 
     def _size_of(self, job: Job) -> tuple[int, int]:
         if id(job) in self._fetches:
-            wait([self._fetches.pop(id(job))])  # What went wrong is told when it is read.
+            wait([self._fetches.pop(id(job))])  # An error is raised again when it is read.
         return picture_size(job.source)

@@ -1,4 +1,4 @@
-"""Pictures on this machine and at URLs, taken alike: the latter are fetched when they are read."""
+"""Uniform access to pictures on this machine and at URLs, which are fetched when they are read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from irae.imaging.io.files import has_picture_suffix
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
-# What tells one version of an object from the next, the most telling first.
+# Metadata that differ between two versions of an object, the most reliable first.
 _VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")
 
 
@@ -28,10 +28,10 @@ def is_url(name: str) -> bool:
 
 
 def open_url(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the URL's path in it.
+    """Return the fsspec file system of a URL, and the URL's path in it.
 
     Raises:
-        UsageError: its driver is not installed, it is unknown, or it cannot be set up.
+        UsageError: the file system is unknown, lacks its driver, or cannot be set up.
     """
     try:
         from fsspec.core import url_to_fs
@@ -50,10 +50,10 @@ def open_url(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def store_errors(url: str, what: str) -> Iterator[None]:
-    """Whatever goes wrong with a store is a `PictureError` that names the URL.
+    """Convert every error of a store to a `PictureError` that names the URL.
 
-    Each driver raises errors of its own, which have nothing in common; nothing but calls of a
-    driver should be done within.
+    The errors of different drivers have no common class, so all exceptions are converted; only
+    calls of a driver belong in this context.
     """
     try:
         yield
@@ -67,7 +67,7 @@ def store_errors(url: str, what: str) -> Iterator[None]:
 
 
 def local_path(name: str) -> Path | None:
-    """A path, also if it is written as ``file://``; none for a URL of another machine."""
+    """Return the path of a name, also of a ``file://`` URL; None for any other URL."""
     if not is_url(name):
         return Path(name)
     file_system, path = open_url(name)
@@ -77,7 +77,7 @@ def local_path(name: str) -> Path | None:
 
 
 def file_stamp(path: Path) -> str | None:
-    """Size and time of last change of a file; none when it is not there."""
+    """Return a file's size and time of modification as text; None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -86,20 +86,20 @@ def file_stamp(path: Path) -> str | None:
 
 
 def object_stamp(information: dict[str, Any]) -> str:
-    """As `file_stamp`, from what a store says about an object."""
+    """Return a stamp as `file_stamp` does, from a store's metadata of an object."""
     version = next((str(information[key]) for key in _VERSIONS if information.get(key)), "")
     return f"{information.get('size')} {version}"
 
 
 def find_urls(url: str, *, recursive: bool) -> tuple[list[str], bool]:
-    """The URLs of the pictures at a URL: a picture, a folder or a pattern.
+    """Find the pictures at a URL, which is a picture, a folder or a pattern.
 
     Returns:
-        The URLs, sorted, and whether it is a folder.
+        The pictures' URLs, sorted, and whether the URL is a folder.
 
     Raises:
-        PictureError: there is nothing there, or it cannot be listed.
-        UsageError: as `open_url`.
+        PictureError: there are no pictures at the URL, or it cannot be listed.
+        UsageError: as for `open_url`.
     """
     file_system, path = open_url(url)
     folder = False
@@ -121,20 +121,20 @@ def find_urls(url: str, *, recursive: bool) -> tuple[list[str], bool]:
 
 @dataclass(frozen=True)
 class Files:
-    """Gives every URL a path on this machine, where its picture lies while it is worked on.
+    """Assigns each URL a local path, to which its picture is fetched while it is processed.
 
-    ``s3://bucket/a.png`` is ``SCRATCH/s3/bucket/a.png``; other paths stand for themselves. It can
-    be sent to another process, of another machine too.
+    ``s3://bucket/a.png`` is ``SCRATCH/s3/bucket/a.png``; other paths stand for themselves.
+    Instances can be sent to another process, also on another machine.
 
     Attributes:
-        scratch: a folder that `remove` deletes.
+        scratch: the scratch folder, which `remove` deletes.
     """
 
     scratch: Path
 
     @classmethod
     def create(cls) -> Files:
-        """With a scratch folder of its own, which is made when it is needed."""
+        """Create an instance with a new scratch folder, which is made when it is needed."""
         return cls(Path(tempfile.gettempdir()) / f"irae-{secrets.token_hex(8)}")
 
     def make(self) -> None:
@@ -142,14 +142,14 @@ class Files:
         self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def remove(self) -> None:
-        """Delete what was fetched."""
+        """Delete all fetched files."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def path_for(self, url: str) -> Path:
-        """Where the picture at a URL is fetched to.
+        """Return the path to which the picture at a URL is fetched.
 
         Raises:
-            PictureError: the name would lead out of the scratch folder.
+            PictureError: the path would lie outside the scratch folder.
         """
         protocol, _, rest = url.partition("://")
         parts = PurePosixPath(rest.lstrip("/"))
@@ -158,25 +158,25 @@ class Files:
         return self.scratch / protocol / parts
 
     def url_of(self, path: Path) -> str | None:
-        """The URL a path stands for, if any."""
+        """Return the URL for which a path stands, if any."""
         if not path.is_relative_to(self.scratch):
             return None
         protocol, *parts = path.relative_to(self.scratch).parts
         return f"{protocol}://{'/'.join(parts)}"
 
     def display_name(self, text: str) -> str:
-        """A message with URLs in it instead of the paths that stand for them."""
+        """Replace the paths in a message by the URLs for which they stand."""
         return re.sub(re.escape(str(self.scratch)) + r"/([^/\s]+)/", r"\1://", text)
 
     def name(self, path: Path) -> str:
-        """What the user calls a path."""
+        """Return the user's name for a path."""
         return self.url_of(path) or str(path)
 
     def stamp(self, path: Path) -> str | None:
-        """Size and version of what a path stands for; none when it is not there.
+        """Return the size and version of a path's file or object; None if it does not exist.
 
         Raises:
-            PictureError: its store cannot be reached.
+            PictureError: the store cannot be reached.
         """
         url = self.url_of(path)
         if url is None:
@@ -191,10 +191,10 @@ class Files:
 
     @contextmanager
     def fetched(self, path: Path) -> Iterator[Path]:
-        """The file is there within this context; what was fetched for it is deleted after it.
+        """Make the file available within this context; a fetched copy is deleted afterwards.
 
         Raises:
-            PictureError: it cannot be fetched.
+            PictureError: the file cannot be fetched.
         """
         self.fetch(path)
         try:
@@ -204,10 +204,10 @@ class Files:
                 path.unlink(missing_ok=True)
 
     def fetch(self, path: Path) -> None:
-        """Fetch what a path stands for, unless it is there.
+        """Fetch the object for which a path stands, unless the path exists.
 
         Raises:
-            PictureError: it cannot be fetched.
+            PictureError: the object cannot be fetched.
         """
         url = self.url_of(path)
         if url is None or path.exists():

@@ -1,4 +1,4 @@
-"""A whole batch: from what the user named to what became of it."""
+"""A whole batch: from the user's request to the summary of its outcomes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from irae.imaging.io.files import MASK_MARK, RESTORED_MARK
 
 @dataclass(frozen=True)
 class Request:
-    """Which pictures are to be restored, and where to.
+    """The pictures to restore, and where their results go.
 
     Attributes:
-        inputs: pictures, folders, glob patterns, and URLs of such.
-        out: a picture's name, a folder or the URL of a folder; none: beside each input.
-        mask: for holes, a mask for all pictures or a folder of masks.
-        recursive: go into subfolders.
-        overwrite: replace what exists.
+        inputs: pictures, folders, glob patterns, and URLs of these.
+        out: a picture's name, a folder or the URL of a folder; None writes beside each input.
+        mask: for inpainting, a mask for all pictures or a folder of masks.
+        recursive: also search subfolders.
+        overwrite: replace existing files.
         resize_mask: scale masks of another size.
-        part: ``(2, 3)`` for the second of three parts; none for everything.
+        part: ``(2, 3)`` for the second of three parts; None for everything.
         engine: ``local`` for this process, ``ray`` for the workers of a Ray cluster.
-        address: of a cluster that is running; none starts one on this machine.
+        address: address of a running Ray cluster; None starts one on this machine.
     """
 
     inputs: tuple[str, ...]
@@ -51,29 +51,29 @@ class Request:
 
 
 def parse_part(text: str) -> tuple[int, int]:
-    """The numbers of ``2/3``, the second of three parts.
+    """Parse ``2/3``, the second of three parts, into its two numbers.
 
     Raises:
-        UsageError: it is not of this form, or there is no such part.
+        UsageError: the text is not of this form, or there is no such part.
     """
     number, _, count = text.partition("/")
-    # Nine digits: Python refuses to read numbers of thousands.
+    # At most nine digits: Python refuses to parse numbers of thousands of digits.
     plain = all(one.isascii() and one.isdecimal() and len(one) <= 9 for one in (number, count))
     if not plain or not 1 <= int(number) <= int(count):
-        raise UsageError(f"--shard {text!r} is no part; use i/n with i from 1 to n, as 1/4")
+        raise UsageError(f"--shard {text!r} is malformed; use i/n with i from 1 to n, as 1/4")
     return int(number), int(count)
 
 
 def restore_files(request: Request, pool: ModelPool, tell: Callable[[Outcome], None]) -> Summary:
-    """Restore all pictures of a request, whatever fails.
+    """Restore all pictures of a request; a picture that fails does not stop the others.
 
     Args:
-        request: what is to be restored.
-        pool: with what.
-        tell: called with what became of each input, as it becomes known.
+        request: the pictures and where their results go.
+        pool: the models and the options of restoring.
+        tell: called with the outcome of each input as soon as it is known.
 
     Raises:
-        UsageError: options that do not fit together; nothing was done then.
+        UsageError: the options conflict; nothing was done.
         OSError: the output folder cannot be written to.
     """
     begin = time.perf_counter()
@@ -111,7 +111,7 @@ def _restore(
 
 
 def _find_output(request: Request, files: Files) -> tuple[Path | None, OutputFolder | None]:
-    """The path that stands for the output, and the folder if it is one."""
+    """Return the path that stands for the output, and the output folder if it is one."""
     if request.out is None:
         if any(local_path(name) is None for name in request.inputs):
             raise UsageError("pictures at a URL need -o, a folder or the URL of one")
@@ -155,7 +155,7 @@ def _start(
     folder: OutputFolder | None,
     jobs: Sequence[Job],
 ) -> Iterator[Iterator[tuple[Job, Outcome]]]:
-    """The engine at work: what became of the jobs, as they come, to be committed."""
+    """Start the engine; yields the jobs' outcomes as they arrive, still to be committed."""
     if request.engine == "local":
         pipeline = Pipeline(
             pool,
@@ -184,7 +184,7 @@ def _start(
 
 
 def _commit(results: Iterator[tuple[Job, Outcome]], manifest: Manifest | None) -> Iterator[Outcome]:
-    """Bring results to their places, with a line in the manifest for each and each failure."""
+    """Move results to their places, and enter each result and each failure in the manifest."""
     for job, outcome in results:
         if manifest is not None:
             if outcome.error is None:

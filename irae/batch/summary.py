@@ -1,4 +1,4 @@
-"""What a batch came to, in numbers."""
+"""The summary of a batch: counts and speed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from irae.batch.outcome import Outcome
 
 @dataclass(frozen=True)
 class Summary:
-    """How many pictures ended how.
+    """The number of pictures by outcome, and the time taken.
 
     Attributes:
-        done: restored now.
-        skipped: done by an earlier run.
-        failed: without a result.
-        pixels: of those restored now.
-        seconds: from beginning to end.
-        failures: the inputs that failed.
+        done: number of pictures restored now.
+        skipped: number of pictures done by an earlier run.
+        failed: number of inputs without a result.
+        pixels: number of pixels restored now.
+        seconds: time from beginning to end.
+        failures: names of the inputs that failed.
     """
 
     done: int
@@ -31,7 +31,7 @@ class Summary:
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome], seconds: float) -> Summary:
-        """Count what became of each input."""
+        """Count the outcomes."""
         done = [outcome for outcome in outcomes if outcome.status == "done"]
         failures = tuple(one.input for one in outcomes if one.status == "failed")
         return cls(
@@ -45,11 +45,11 @@ class Summary:
 
     @property
     def pixels_per_second(self) -> float:
-        """Speed of the batch as a whole, reading and writing included."""
+        """Speed of the whole batch, including reading and writing."""
         return self.pixels / self.seconds if self.seconds > 0 else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         rounded = {
             "seconds": round(self.seconds, 3),
             "pixels_per_second": round(self.pixels_per_second),
@@ -57,7 +57,7 @@ class Summary:
         return {**asdict(self), "failures": list(self.failures), **rounded}
 
     def as_table(self) -> list[str]:
-        """Lines for the user, with the inputs that failed at the end."""
+        """Return lines for the user; the inputs that failed come last."""
         counts = {"done": self.done, "done earlier": self.skipped, "failed": self.failed}
         width = max(len(f"{count:,}") for count in counts.values())
         speed = f"{self.pixels_per_second / 1e6:.3g} megapixels per second"
