@@ -318,7 +318,7 @@ def walk_pictures(
     Args:
         folder: where to look.
         recursive: look into its folders too; those that cannot be read are passed over.
-        hidden: also what begins with a dot, files and folders.
+        hidden: also what begins with a dot, files and folders, but for ``._NAME``.
         follow_links: look into linked folders too, once into each.
 
     Raises:
@@ -326,7 +326,8 @@ def walk_pictures(
     """
 
     def shown(name: str) -> bool:
-        return hidden or not name.startswith(".")
+        # ``._photo.jpg`` is what macOS leaves beside a picture; it is no picture.
+        return not name.startswith("._" if hidden else ".")
 
     seen: set[str] = set()
     on_error = None if recursive else _raise

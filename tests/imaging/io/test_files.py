@@ -851,3 +851,14 @@ def test_shared_photographs_round_trip(tmp_path: Path) -> None:
         _same(_through(picture, ".png", tmp_path), picture)
         with Image.open(io.BytesIO(path.read_bytes())) as image:
             assert (image.height, image.width) == (picture.height, picture.width)
+
+
+def test_what_macos_leaves_is_no_picture_and_a_linked_picture_is_one(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7")
+    inside = tmp_path / "scans"
+    inside.mkdir()
+    (inside / "._b.png").write_bytes(b"\0\5\x16\7")
+    (inside / "b.png").symlink_to(tmp_path / "a.png")
+    found = files.find_pictures([tmp_path], recursive=True)
+    assert [path.name for path in found] == ["a.png", "b.png"]
