@@ -1,1 +1,1 @@
-"""The training loop, its checkpoints, and the batches it is fed."""
+"""The training loop, its checkpoints and its batches."""

@@ -1,4 +1,4 @@
-"""Whether the activations of a training step fit the device, or are better recomputed."""
+"""The memory that activations of a training step take, which decides if they are recomputed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from irae.runtime import device_memory
 
-# Of the device's memory; the rest is for weights, the pictures, workspaces and other programs.
+# Share of the device's memory; the rest is for weights, pictures, workspaces and other programs.
 SHARE = 0.5
 
 
 def activation_bytes(network: nn.Module, x: Tensor, condition: Tensor | None) -> int:
-    """Bytes that plain autograd keeps for the backward pass of ``network(x, condition)``.
+    """Measure the bytes that autograd keeps for the backward pass of ``network(x, condition)``.
 
-    Counted from what autograd saves, each storage once; weights are not counted.
+    Every storage that autograd saves is counted once; weights are not counted.
     """
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, int] = {}
-    alive: list[Tensor] = []  # A storage that was freed could come back at the same address.
+    alive: list[Tensor] = []  # Kept alive, since the address of a freed storage could be reused.
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -38,12 +38,12 @@ def activation_bytes(network: nn.Module, x: Tensor, condition: Tensor | None) ->
 
 
 def fits(network: nn.Module, x: Tensor, condition: Tensor | None, batch: int) -> bool:
-    """Whether a plain training step on ``batch`` samples like the one of ``x`` fits its device.
+    """Whether the activations of ``batch`` samples like ``x`` fit the device's memory.
 
     Args:
-        network: in the precision it is trained in, not yet reversible.
+        network: the network in its training precision, not yet reversible.
         x: one sample, ``1 C H W``.
-        condition: of that sample.
-        batch: samples of a step in this process.
+        condition: the network's condition for that sample.
+        batch: number of samples per step in this process.
     """
     return batch * activation_bytes(network, x, condition) <= SHARE * device_memory(x.device)

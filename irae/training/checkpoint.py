@@ -1,4 +1,4 @@
-"""The state of a run on disk: enough to go on exactly, written so that a kill cannot harm it."""
+"""Checkpoints: the state of a run on disk, complete for exact resumption and written atomically."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _is_optimizer(value: object) -> bool:
     )
 
 
-# What each part must be for the rest of the run to rely on it.
+# Checks of each part, so that the rest of the code can rely on its type.
 _RIGHT: dict[str, Callable[[Any], bool]] = {
     "step": lambda value: type(value) is int and value >= 0,
     "seconds": _is_number,
@@ -57,17 +57,17 @@ STATE_KEYS = tuple(_RIGHT)
 
 
 def save_state(run: Path, state: dict[str, Any]) -> None:
-    """Write the run's state: one file, renamed into place, so it is whole at any moment."""
+    """Write the run's state to one file, renamed into place so that it is always complete."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(run / STATE_FILE, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def load_state(run: Path) -> dict[str, Any]:
-    """Read what `save_state` wrote.
+    """Read the state that `save_state` wrote.
 
     Raises:
-        TrainingError: the folder holds no run, or one whose files lie elsewhere.
+        TrainingError: the folder holds no run, or has links to files elsewhere.
         ModelError: the file is damaged.
     """
     path = run / STATE_FILE
@@ -85,7 +85,7 @@ def load_state(run: Path) -> dict[str, Any]:
 
 
 def _check_links(run: Path) -> None:
-    """Refuse links out of the folder: a stranger's run would have files written elsewhere."""
+    """Refuse links out of the folder, through which an untrusted run could write elsewhere."""
     home = run.resolve()
     for place in (run, run / "samples"):
         for entry in place.iterdir() if place.is_dir() else ():
@@ -94,7 +94,7 @@ def _check_links(run: Path) -> None:
 
 
 def truncate_metrics(run: Path, step: int) -> None:
-    """Drop the lines of ``metrics.jsonl`` after ``step``, and one cut short by a kill.
+    """Drop the lines of ``metrics.jsonl`` after ``step``, and an incomplete last line.
 
     A resumed run repeats those steps and writes the lines again.
     """

@@ -1,6 +1,6 @@
-"""Hidden units that never fire: capacity that is computed and lost, which no score shows.
+"""Detection and restart of dead hidden units, which waste capacity without any score showing it.
 
-A ReLU whose input is negative everywhere passes no gradient, so its unit stays as it is for good.
+A ReLU whose input is negative everywhere passes no gradient, so its unit cannot recover.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from irae.runtime import generator
 
 Firing = dict[str, Tensor]
-"""Layer → bool per channel, whether the unit was positive anywhere."""
+"""Maps a layer's name to a bool per channel: whether the unit was positive anywhere."""
 
 _RECTIFIERS = {
     torch.ops.aten.relu,
@@ -33,7 +33,7 @@ _RECTIFIERS = {
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes which channels of every rectifier's input are positive anywhere."""
+    """Records which channels of every rectifier's input are positive anywhere."""
 
     def __init__(self, names: dict[nn.Module, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -66,13 +66,13 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def watch_units(network: nn.Module) -> Iterator[Firing]:
-    """Collect which hidden units of a network fire while it is run inside the ``with``.
+    """Record which hidden units of a network fire while it runs inside this context.
 
-    Units of ReLU, leaky ReLU and PReLU are seen; a unit of the latter two counts as firing where
-    it is positive. Fused and folded forms of a network are not seen through: run the network.
+    Units of ReLU, leaky ReLU and PReLU are recorded; the latter two fire if they are positive.
+    Fused and folded forms of a network hide their units, so run the network itself.
 
     Yields:
-        A dictionary that is filled on the way.
+        A dictionary that is filled while the network runs.
     """
     watch = _Watch({module: name for name, module in network.named_modules()})
     handles = [
@@ -88,7 +88,7 @@ def watch_units(network: nn.Module) -> Iterator[Firing]:
 
 
 def either(parts: list[Firing]) -> Firing:
-    """Units that fire in any of several parts of the same pictures."""
+    """Merge records: a unit fires if it fires in any of them."""
     merged: Firing = {}
     for part in parts:
         for layer, fires in part.items():
@@ -97,17 +97,17 @@ def either(parts: list[Firing]) -> Firing:
 
 
 def restart(networks: list[nn.Module], firing: Firing, *keys: int) -> int:
-    """Start dead units anew, in several networks alike; what the networks compute stays.
+    """Restart dead units equally in several networks, without changing the networks' output.
 
-    Layers do so that have a method ``restart(dead, generator)``; others are left.
+    Only layers with a method ``restart(dead, generator)`` are changed.
 
     Args:
-        networks: of one architecture, such as the trained one and its average.
-        firing: of `watch_units`.
-        keys: new weights are a function of these alone, see `irae.runtime.generator`.
+        networks: networks of one architecture, such as the trained one and its average.
+        firing: the record of `watch_units`.
+        keys: keys of the random numbers for the new weights, see `irae.runtime.generator`.
 
     Returns:
-        How many units of each network were started anew.
+        The number of units restarted in each network.
     """
     count = 0
     for number, (layer, fires) in enumerate(firing.items()):

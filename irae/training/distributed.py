@@ -1,10 +1,10 @@
-"""Several processes that train one run, as ``torchrun`` starts them, and how they agree.
+"""Data-parallel training in several processes that ``torchrun`` starts.
 
 Every process computes its slice of the batch and the gradients are summed: the networks here are
 a few megabytes, so one all-reduce after the backward pass costs less than the hooks of
-``DistributedDataParallel``, and it works alike with compiled networks and reversible flows.
+``DistributedDataParallel``, and it also works with compiled networks and reversible flows.
 
-Control (stop, errors, who writes) goes over gloo in host memory and never waits for a GPU.
+Control messages (stop, errors, results) use gloo in host memory and never wait for a GPU.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ T = TypeVar("T")
 
 
 class PeerLostError(TrainingError):
-    """Another process ended in the middle of a step; what it had to say, it has said itself."""
+    """Another process ended in the middle of a step; it has printed its own error."""
 
 
 class Ranks:
-    """This process among those of a run.
+    """This process's rank among the processes of a run, and their communication.
 
     Attributes:
-        rank: its number, from 0; 0 is the one that writes and talks.
-        count: how many there are.
+        rank: number of this process, from 0; process 0 writes files and messages.
+        count: number of processes.
     """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
@@ -41,14 +41,14 @@ class Ranks:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes and talks."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:
-        """This process's slice of a batch of ``batch`` samples.
+        """Return this process's slice of a batch of ``batch`` samples.
 
         Raises:
-            UsageError: the batch cannot be dealt out evenly.
+            UsageError: the batch cannot be divided evenly.
         """
         if batch % self.count:
             raise UsageError(
@@ -68,7 +68,7 @@ class Ranks:
         _unflatten(flat, tensors)
 
     def from_main(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite the tensors, all on one device, with those of the main process."""
+        """Overwrite the tensors, all on one device, by those of the main process."""
         if self.count == 1:
             return
         with _lost_peers():
@@ -79,16 +79,16 @@ class Ranks:
                 tensor.detach().copy_(sent)
 
     def any(self, wanted: bool) -> bool:
-        """Whether any process wants it; all get the same answer, at the same place."""
+        """Whether ``wanted`` is true in any process; all get the same answer."""
         if self.count == 1:
             return wanted
         return self._lowest(0 if wanted else 1) == 0
 
     def together(self, action: Callable[[], T]) -> T:
-        """Do something on every process; if it fails on any, none goes on.
+        """Run ``action`` in every process; if it fails in any, all processes stop.
 
-        The first process that failed raises its own error and so tells it; the others leave
-        without a word. ``action`` must not itself wait for other processes.
+        The first process that failed raises its own error, and the others exit silently.
+        ``action`` must not itself wait for other processes.
 
         Raises:
             SystemExit: ``action`` failed in another process.
@@ -109,17 +109,17 @@ class Ranks:
         return result[0]
 
     def on_main(self, action: Callable[[], T]) -> T:
-        """Do something on the main process only, and give its result to all.
+        """Run ``action`` in the main process only, and return its result in all.
 
         Raises:
-            SystemExit: it failed there.
+            SystemExit: ``action`` failed in the main process.
         """
         result = self.together(lambda: action() if self.main else None)
         found: T = self.gather(result)[0]
         return found
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes in the order of their ranks; any that can be pickled."""
+        """Gather a picklable value from every process, in the order of their ranks."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -142,9 +142,9 @@ def _lost_peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # A collective fails when another process is gone; everything else was checked before.
+        # Other causes were ruled out before, so a failed collective means a lost process.
         raise PeerLostError(
-            "another process of this run is gone, see its own message; --resume goes on from the "
+            "another process of this run is gone, see its own message; --resume continues from the "
             f"last checkpoint ({str(error).splitlines()[0][:80]})"
         ) from None
 
@@ -155,10 +155,10 @@ def _unflatten(flat: Tensor, tensors: list[Tensor]) -> None:
 
 
 def local_device(name: str) -> str:
-    """The name of the device of this process: under ``torchrun``, CUDA device ``LOCAL_RANK``.
+    """Return the device name for this process: under ``torchrun``, CUDA device ``LOCAL_RANK``.
 
     Raises:
-        UsageError: several processes were given one numbered device.
+        UsageError: several processes would share one numbered device.
     """
     if _count() == 1:
         return name
@@ -175,10 +175,10 @@ def _count() -> int:
 
 @contextmanager
 def processes() -> Iterator[Ranks]:
-    """Join the processes that ``torchrun`` started, for as long as the context lasts.
+    """Join the processes that ``torchrun`` started while the context lasts.
 
-    Without ``torchrun`` this process is alone and nothing is set up. CUDA tensors travel by NCCL,
-    all others by gloo.
+    Without ``torchrun`` this process is alone and nothing is set up. CUDA tensors are sent by
+    NCCL, all others by gloo.
     """
     if _count() == 1:
         yield ALONE
@@ -193,10 +193,10 @@ def processes() -> Iterator[Ranks]:
         if ranks.main:
             sys.stderr.write(f"irae: error: {error}\n")
         sys.stderr.flush()
-        # NCCL kernels that wait for the lost process would hold up an orderly exit for ever.
+        # NCCL kernels that wait for the lost process would block an orderly exit for ever.
         os._exit(error.exit_code)
     except (IraeError, SystemExit):
-        # All processes end here together. After any other error some may still wait for this one,
-        # and only its end tells them.
+        # All processes reach this point together. After any other error some may still wait for
+        # this process, and notice only when it exits.
         dist.destroy_process_group()
         raise

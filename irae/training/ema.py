@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights: what is validated, kept and packaged."""
+"""An exponential moving average of the weights, which is validated, saved and packaged."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class EMA:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Move towards ``network`` after optimisation step ``step`` (from 1)."""
+        """Move the average towards ``network`` after optimisation step ``step`` (from 1)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         shadow = [p.data for p in self.network.parameters()]
         torch._foreach_lerp_(shadow, [p.data for p in network.parameters()], weight)
-        # Running statistics are averages already.
+        # Buffers are copied: running statistics are averages already.
         for kept, current in zip(self.network.buffers(), network.buffers(), strict=True):
             kept.copy_(current)

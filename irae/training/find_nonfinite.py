@@ -1,4 +1,4 @@
-"""Where a run went wrong: the layer or parameter whose numbers are not finite."""
+"""Diagnosis of a failed step: the layer or parameter that first became non-finite."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from irae.training.step import TrainStep, network_inputs
 
 
 def diagnose(train_step: TrainStep, batch: Batch) -> str | None:
-    """What is not finite in a step on this process's rows of a batch, and in which layer it began.
+    """Describe what is not finite in a step, and the layer where it began; None if all is finite.
 
-    None if nothing is. Repeats the step as written, whether or not it is compiled, and leaves its
-    gradients behind.
+    The step is repeated on this process's rows of a batch, without compilation. Its gradients stay.
     """
     network = train_step.network
     with torch.compiler.set_stance("force_eager"):
@@ -37,7 +36,7 @@ def diagnose(train_step: TrainStep, batch: Batch) -> str | None:
 
 
 def first_bad_layer(network: nn.Module, x: Tensor, condition: Tensor | None) -> str:
-    """Name of the layer whose output is the first not to be finite, for an input ``B C H W``."""
+    """Name the first layer whose output is not finite for an input ``B C H W``."""
     found: list[str] = []
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
@@ -57,7 +56,7 @@ def first_bad_layer(network: nn.Module, x: Tensor, condition: Tensor | None) -> 
 
 
 def first_bad_gradient(network: nn.Module) -> str:
-    """Name of the first parameter whose gradient is not finite."""
+    """Name the first parameter whose gradient is not finite."""
     for name, parameter in network.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             return name

@@ -1,4 +1,4 @@
-"""The training loop, to be read from top to bottom."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from irae.training.step import learning_rate
 from irae.training.validation import Score
 
 DEAD_SHARE = 0.05
-"""Of a layer's hidden units, how many may never fire before a warning names it."""
+"""Share of dead hidden units above which a warning names the layer."""
 
 ESTIMATE_AFTER = 60.0
-"""Seconds of training after which its length is told."""
+"""Seconds of training after which the remaining time is printed."""
 
-# On a GPU, steps between two looks at whether all went well: each look waits for the device.
+# On a GPU, number of steps between two checks for non-finite numbers: each waits for the device.
 CHECK_EVERY = 10
 
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying in the middle of a step."""
+    """Collect SIGINT and SIGTERM, so that they do not end the process in the middle of a step."""
     received: list[int] = []
     old = {
         number: signal.signal(number, lambda n, _: received.append(n))
@@ -47,7 +47,7 @@ def _stop_requests() -> Iterator[list[int]]:
 
 
 def duration(seconds: float) -> str:
-    """Such as ``45 s``, ``12 min`` or ``3 h 20 min``."""
+    """Format a time such as ``45 s``, ``12 min`` or ``3 h 20 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
 
 
 class _Log:
-    """What a run tells, in its first process: a bar, ``metrics.jsonl`` and TensorBoard."""
+    """Logs a run in its main process: to a progress bar, ``metrics.jsonl`` and TensorBoard."""
 
     def __init__(self, run: Run, stack: ExitStack, estimate: bool = False) -> None:
         self._run, self._estimate = run, estimate
@@ -74,7 +74,7 @@ class _Log:
         self._waited = self._worked = 0.0
 
     def step(self, waited: float, spent: float) -> None:
-        """Count one step: seconds it waited for its batch, and took in all."""
+        """Count one step: the seconds that it waited for its batch, and its total seconds."""
         self._waited, self._worked = self._waited + waited, self._worked + spent
         self._bar.update()
         run = self._run
@@ -83,15 +83,15 @@ class _Log:
             self._say(f"about {duration(left)} to go, at this speed")
 
     def begun(self) -> None:
-        """Say what pictures were found."""
+        """Print which pictures were found."""
         self._say(self._run.collection.describe())
 
     def training(self, loss: Tensor, error: Tensor) -> None:
         """Record the loss and the mean squared error of the step just taken."""
         section, step = self._run.config.training, self._run.step
         start = time.perf_counter()
-        values = torch.stack([loss, error]).tolist()  # Waits for the device, which is part of...
-        worked = max(self._worked + time.perf_counter() - start, 1e-9)  # ...the steps' time.
+        values = torch.stack([loss, error]).tolist()  # Waits for the device, so this is...
+        worked = max(self._worked + time.perf_counter() - start, 1e-9)  # ...time of the steps.
         quality = -10 * math.log10(max(values[1], 1e-12))
         speed = section.batch * (step - self._since) / worked
         waiting = self._waited / worked
@@ -111,7 +111,7 @@ class _Log:
         )
 
     def validation(self, score: Score) -> None:
-        """Record a validation, and say it."""
+        """Record a validation and print it."""
         self._record(
             {
                 "validation_psnr": score.mean,
@@ -150,16 +150,16 @@ def train(
     max_minutes: float | None = None,
     estimate: bool = True,
 ) -> None:
-    """Train until the schedule ends, a limit is reached, or Ctrl-C; always leaves a checkpoint.
+    """Train until the schedule ends, a limit is reached, or Ctrl-C, and save a checkpoint.
 
-    All processes of the run call this; a limit or a signal that reaches one stops all of them at
-    the same step.
+    All processes of the run call this. A limit or a signal that reaches one of them stops all of
+    them at the same step.
 
     Args:
-        run: from `begin` or `resume`.
-        max_steps: stop when the run has taken this many steps in all.
-        max_minutes: stop after this time of this call.
-        estimate: after the first minute, say how long the schedule will take.
+        run: the run from `begin` or `resume`.
+        max_steps: total number of steps of the run at which to stop.
+        max_minutes: number of minutes of this call after which to stop.
+        estimate: print the remaining time of the schedule after the first minute.
 
     Raises:
         TrainingError: a loss or gradient is not finite, or another process is gone.
@@ -199,10 +199,10 @@ def train(
 
 
 def validate(run: Run) -> None:
-    """Validate a run where it stands, outside its schedule, and record it.
+    """Validate a run at its current step, outside its schedule, and record the score.
 
     Raises:
-        TrainingError: as `Run.validate`.
+        TrainingError: as for `Run.validate`.
     """
     with ExitStack() as stack:
         diary = run.ranks.together(lambda: _Log(run, stack))

@@ -1,4 +1,4 @@
-"""The Muon optimiser: updates of convolutions are orthogonalised; the rest is trained by AdamW."""
+"""The Muon optimiser: orthogonalised updates for convolutions, AdamW for all else."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 _MOMENTUM = 0.95
-# Of the quintic whose iteration sends singular values in (0, 1] to about 1 (Jordan et al. 2024).
+# Coefficients of the quintic whose iteration maps singular values in (0, 1] to about 1 (Jordan et
+# al. 2024).
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
-# Root mean square of an update at a rate of 1, about that of AdamW's (Liu et al. 2025,
-# arXiv 2502.16982, section 2.2), so that rates found for the one do for the other.
+# Root mean square of an update at a learning rate of 1, about that of AdamW (Liu et al. 2025,
+# arXiv 2502.16982, section 2.2), so that a rate tuned for one suits the other.
 _RMS = 0.2
 
 
 class Muon(Optimizer):
     """Muon (Jordan et al. 2024) for the weights of convolutions, AdamW for all else.
 
-    A convolution's weight, ``out in kh kw``, is taken as a matrix ``out (in kh kw)``. Its update is
-    the orthogonal matrix nearest to a running mean of its gradient: all directions are learned at
-    one pace, those too that a few strong ones drown in the gradient. Depthwise convolutions, whose
-    filters have nothing to do with each other, biases and matrices of 1×1 mixings are AdamW's.
+    A convolution's weight, ``out in kh kw``, is treated as a matrix ``out (in kh kw)``. Its update
+    is the orthogonal matrix nearest to a running mean of its gradient, so all directions are
+    learned at one pace, also those that are weak in the gradient. AdamW updates biases, invertible
+    1×1 convolutions, and depthwise convolutions, whose filters are independent of each other.
 
     Args:
-        network: what is trained.
-        lr: the rate of both.
-        betas: of AdamW.
-        weight_decay: decoupled, of both.
-        bias_pace: what the rate of convolutions' biases is multiplied by. AdamW moves each by the
-            whole rate at every step, however small its gradient, which can silence hidden units.
+        network: the network to train.
+        lr: learning rate of both.
+        betas: decay rates of AdamW's moments.
+        weight_decay: decoupled weight decay of both.
+        bias_pace: factor on the learning rate of convolutions' biases. AdamW moves a bias by the
+            whole rate at every step, however small its gradient, which can kill hidden units.
 
     Attributes:
-        found_inf: 1.0, a scalar on the device, for a `step` that must change no weight.
+        found_inf: a scalar on the device; at 1.0 a `step` changes no weight.
     """
 
     found_inf: Tensor
@@ -79,10 +80,10 @@ class Muon(Optimizer):
         """Update every parameter that has a gradient.
 
         Raises:
-            ValueError: a closure is given; a loss is not computed again.
+            ValueError: a closure is given.
         """
         if closure is not None:
-            raise ValueError("Muon takes no closure")
+            raise ValueError("Muon does not support a closure")
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if group["orthogonal"]:
@@ -95,7 +96,7 @@ class Muon(Optimizer):
         for parameter in parameters:
             shapes.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
         keep = 1.0 - self.found_inf
-        # Matrices of one shape together: hundreds of small products would take longer than large.
+        # Matrices of one shape are stacked: hundreds of small products would take longer.
         for (rows, columns), same in shapes.items():
             means = []
             for parameter in same:
@@ -105,7 +106,7 @@ class Muon(Optimizer):
                     state["momentum"] = torch.zeros_like(parameter)
                 gradient = parameter.grad.nan_to_num(0.0, 0.0, 0.0)
                 mean = state["momentum"].lerp_(gradient, (1 - _MOMENTUM) * keep)
-                # Nesterov's: a look ahead by the newest gradient.
+                # Nesterov momentum.
                 means.append(gradient.lerp(mean, _MOMENTUM).reshape(rows, columns))
             updates = orthogonalised(torch.stack(means))
             updates *= -group["lr"] * _RMS * math.sqrt(max(rows, columns)) * keep
@@ -142,10 +143,10 @@ class Muon(Optimizer):
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """The orthogonal matrices near ``N R C``: singular vectors kept, values brought to 0.7 to 1.2.
+    """Orthogonalise matrices ``N R C``: singular vectors stay, singular values become 0.7 to 1.2.
 
-    By five Newton–Schulz iterations (Jordan et al. 2024), which are matrix products alone. A matrix
-    of zeros stays one.
+    Uses five Newton–Schulz iterations (Jordan et al. 2024), which need matrix products only. A
+    matrix of zeros stays zero.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x: Tensor = matrices.mT if tall else matrices

@@ -1,4 +1,4 @@
-"""What is settled before a run exists: pictures, first weights, folder, and what auto means."""
+"""Preparation of a run: its pictures, first weights and folder, and the values of ``auto``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from irae.training.distributed import Ranks
 
 
 def new_folder(config: str | Path | dict[str, Any]) -> Path:
-    """A folder for a new run below ``runs``, named after its config and the time."""
+    """Name a folder for a new run below ``runs`` after its config and the time."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     stem = str(config.get("task", "run")) if isinstance(config, dict) else Path(config).stem
     return Path("runs") / f"{stem}-{stamp}"
@@ -39,15 +39,15 @@ def prepare(
     *,
     own_network: bool = False,
 ) -> RunConfig:
-    """A config with the pictures and the weights that a caller names.
+    """Return a config with the pictures and the weights that a caller names.
 
     Args:
-        config: as loaded.
-        data: names of data sets or folders to train on; none: those of the config, or what lies
+        config: the config as loaded.
+        data: names of data sets or folders to train on; if empty, those of the config, or all
             below the data root.
-        validation: one such to choose the best weights by.
-        start: a packaged name, model file or run whose weights training starts from.
-        own_network: the config's network stays; otherwise ``start`` brings its own.
+        validation: name of a data set or a folder for choosing the best weights.
+        start: packaged model, model file or run for a warm start.
+        own_network: keep the config's network instead of taking that of ``start``.
 
     Raises:
         UsageError: there are no pictures.
@@ -65,11 +65,11 @@ def prepare(
 
 
 def config_of(run: Path, overrides: list[str]) -> RunConfig:
-    """The config of a run with some of its keys changed.
+    """Load the config of a run and override some of its keys.
 
     Raises:
         UsageError: the folder holds no run.
-        ConfigError: a key that there is not.
+        ConfigError: a key does not exist.
     """
     path = run / CONFIG_FILE
     if not path.is_file():
@@ -78,12 +78,12 @@ def config_of(run: Path, overrides: list[str]) -> RunConfig:
 
 
 def build(config: RunConfig) -> nn.Module:
-    """The network of a config with the weights it starts from, on the CPU.
+    """Build the network of a config with its random initial weights, on the CPU.
 
     Raises:
         ModelError: there is no such network or option.
     """
-    # Layers draw their start from the global generator; a fork keeps the caller's untouched.
+    # Layers initialise from the global generator; forking it keeps the caller's state unchanged.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
@@ -91,20 +91,20 @@ def build(config: RunConfig) -> nn.Module:
 
 
 def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
-    """A config in which nothing depends on the machine or the version any more.
+    """Return a config that no longer depends on the machine or the version.
 
-    ``training.precision`` and ``training.reversible`` are what ``auto`` comes to here, and the
-    options of the network's preset are written out: a preset may change with a version, a run does
-    not. All processes of the run call this, and get what the first one decides.
+    The values ``auto`` of ``training.precision`` and ``training.reversible`` are replaced, and the
+    options of the network's preset are written out, since a preset may change with a version. All
+    processes of the run call this, and get the decision of the main process.
 
     Args:
-        config: as loaded.
-        device: where to train.
+        config: the config as loaded.
+        device: the training device.
         ranks: the processes that train together.
 
     Raises:
         ModelError: there is no such network, preset or option.
-        UsageError: a precision that the device does not have.
+        UsageError: the device does not support the precision.
     """
 
     def decide() -> RunConfig:
@@ -122,7 +122,7 @@ def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
 
 
 def _fills_memory(config: RunConfig, device: torch.device, ranks: Ranks) -> bool:
-    """Whether kept activations would take too much of the device's memory."""
+    """Whether keeping the activations would take too much of the device's memory."""
     network = build(config)
     if not can_recompute(network):
         return False

@@ -1,4 +1,4 @@
-"""A run: everything that a checkpoint holds, how it advances and how it is kept."""
+"""A training run: its state, its steps, its validation and its checkpoints."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from irae.writing import remove_leftovers, write_atomically
 class Run:
     """One training run in one folder.
 
-    Its processes hold the same weights at every step; the first alone writes. Methods are called
-    by all of them together.
+    All processes hold the same weights at every step, and only the main process writes. All of
+    them must call each method together.
 
     Args:
-        config: from `irae.training.prepare.resolve`, which leaves nothing open.
-        folder: where the run lives; made if absent.
-        device: where to train.
-        state: what `load_state` gave, to go on from; None to begin.
+        config: config from `irae.training.prepare.resolve`.
+        folder: folder of the run; made if absent.
+        device: the training device.
+        state: state from `load_state` to resume from; None for a new run.
         ranks: the processes that train together.
 
     Raises:
@@ -80,7 +80,7 @@ class Run:
         self.ema = EMA(self.network, self.config.training.ema)
         self.train_step = TrainStep(self.network, self.config.training, ranks)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
-        self.score: Score | None = None  # The last one of this process.
+        self.score: Score | None = None  # The latest validation of this process.
         if state is not None:
             ranks.together(lambda: self._restore(state))
 
@@ -92,8 +92,8 @@ class Run:
         missing = missing_input(get_task(config.task), self.network)
         if missing is not None:
             raise TrainingError(
-                f"model.network {config.model.network!r} takes {missing}, which task "
-                f"{config.task!r} does not give; choose another network"
+                f"model.network {config.model.network!r} needs {missing}, which task "
+                f"{config.task!r} does not provide; choose another network"
             )
         self.network.to(self.device).to(memory_format=torch.channels_last)
         multiple = int(getattr(self.network, "size_multiple", 1))
@@ -116,11 +116,11 @@ class Run:
             return
         initialise = getattr(self.network, "initialise", None)
         if initialise is not None and self.ranks.main:
-            # From the whole batch, as if one process trained; the others are sent the result.
+            # Uses the whole batch, as a single process would; the others receive the result.
             initialise(*network_inputs(self.network, self.batches.batch(0, whole=True)))
 
     def state(self) -> dict[str, Any]:
-        """Everything that the rest of the run depends on; the number of processes is no part."""
+        """Return the complete state of the run, which is the same for any number of processes."""
         return {
             "step": self.step,
             "seconds": self.seconds,
@@ -145,7 +145,7 @@ class Run:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
     def describe(self) -> str:
-        """Where the run stands and how to use it, in one line."""
+        """Describe the state of the run and how to use its model, in one line."""
         best = "no validation yet"
         if self.best > -math.inf:
             best = f"best validation {self.best:.3f} dB"
@@ -155,15 +155,15 @@ class Run:
         return f"{line}; irae restore FILE --model {shlex.quote(str(self.folder))}"
 
     def advance(self) -> None:
-        """Take note of an update that the optimisation has made."""
+        """Count an optimisation step and update the average of the weights."""
         self.step += 1
         self.ema.update(self.network, self.step)
 
     def check(self) -> None:
-        """Make sure that every step so far was finite; waits for the device.
+        """Check that every step so far was finite; waits for the device.
 
         Raises:
-            TrainingError: one was not; names it and the layer where that began.
+            TrainingError: a step was not; the message names it and the layer where it began.
         """
         bad = self.train_step.first_bad_step()
         if bad is None:
@@ -185,7 +185,7 @@ class Run:
 
         Raises:
             TrainingError: a step was not finite.
-            OSError: as the disk reports it.
+            OSError: the disk reports an error.
         """
         self.check()
         self.ranks.on_main(self._write)
@@ -206,14 +206,14 @@ class Run:
         return ModelSpec(self.spec.network, self.spec.options, self.spec.task, card)
 
     def validate(self) -> Score:
-        """Score the averaged weights; keep them as ``best`` if they are.
+        """Score the averaged weights, and save them as ``best`` if the score is.
 
         Raises:
             TrainingError: a step was not finite.
             ModelError: an output is not finite.
         """
         self.check()
-        # Running statistics are of each process's own rows; those of the first are what is saved.
+        # Running statistics differ between processes; those of the main process are saved.
         self.ranks.from_main(self.ema.network.buffers())
         model = LoadedModel(self.ema.network, self._described(), "average")
         model.to(self.device, self.config.training.precision)
@@ -239,10 +239,10 @@ class Run:
 
 
 def check_new(folder: Path, ranks: Ranks = ALONE) -> None:
-    """Make sure that no run is in a folder.
+    """Check that a folder holds no run.
 
     Raises:
-        TrainingError: there is one.
+        TrainingError: the folder holds a run.
     """
 
     def check() -> None:
@@ -277,16 +277,16 @@ def begin(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks = 
 def resume(
     folder: Path, device: torch.device, config: RunConfig | None = None, ranks: Ranks = ALONE
 ) -> Run:
-    """Go on with a run where its last checkpoint left it, with any number of processes.
+    """Resume a run from its last checkpoint, with any number of processes.
 
     Args:
-        folder: the run; only the first process reads it.
-        device: where to train.
-        config: in place of the run's own (to train longer, say).
+        folder: folder of the run; only the main process reads it.
+        device: the training device.
+        config: config in place of the run's own, for example to train longer.
         ranks: the processes that train together.
 
     Raises:
-        TrainingError: the folder holds no run, or one of another task.
+        TrainingError: the folder holds no run, or a run of another task.
         ModelError: the state is damaged.
     """
 

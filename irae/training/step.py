@@ -30,7 +30,7 @@ _LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": torch.abs,
     "l2": torch.square,
     # The logarithm of each sample's mean square (Chen et al. 2022, arXiv 2204.04676): a large hole,
-    # whose content nobody can know, must not drown the small ones of the same batch.
+    # whose content is unpredictable, must not dominate the small ones of the same batch.
     "psnr": torch.square,
     # Charbonnier et al. 1994, as in Lai et al. 2017 (epsilon 1e-3).
     "charbonnier": lambda error: torch.sqrt(error * error + 1e-6),
@@ -38,7 +38,10 @@ _LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def learning_rate(step: int, section: TrainingSection) -> float:
-    """Linear warm-up, then the schedule; a function of the step alone, so nothing to resume."""
+    """Return the learning rate of a step (from 0): a linear warm-up, then the schedule.
+
+    It depends on the step alone, so a resumed run needs no state for it.
+    """
     if step < section.warmup:
         return section.learning_rate * (step + 1) / section.warmup
     if section.schedule == "step":
@@ -50,7 +53,7 @@ def learning_rate(step: int, section: TrainingSection) -> float:
 
 
 def network_inputs(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """What ``network(x, condition)`` is called with for a batch."""
+    """Return ``x`` and ``condition`` of a batch, the arguments of the network."""
     condition = condition_for(network, mask=batch.mask, sigma=batch.sigma, filled=batch.degraded)
     if condition is not None:
         condition = repeat_for_channels(network, condition, batch.degraded.shape[1])
@@ -71,15 +74,15 @@ def _compiler_faults() -> Iterator[None]:
 
 
 class TrainStep:
-    """The optimiser of a network and what surrounds a step of it.
+    """The optimiser of a network, with the loss and the guards of a step.
 
-    Nothing in a step waits for the device. A step whose loss or gradient is not finite changes no
-    weight, and neither does any step after it, until `first_bad_step` is asked and tells: so the
-    weights are still those that the bad step was computed with.
+    Nothing in a step waits for the device. From the first step whose loss or gradient is not
+    finite, no step changes a weight. `first_bad_step` reports it, and the weights are then still
+    those with which that step was computed.
 
     Args:
-        network: what is trained, on its device.
-        section: of the config, with ``precision`` and ``reversible`` resolved.
+        network: the network to train, on its device.
+        section: the section ``training``, with ``precision`` and ``reversible`` resolved.
         ranks: the processes that share each batch.
     """
 
@@ -97,7 +100,7 @@ class TrainStep:
             if section.optimizer == "muon"
             else AdamW(self._parameters, **options, fused=True)
         )
-        # The first step that was not finite, 0 for none.
+        # Number of the first step that was not finite; 0 if there is none.
         self._bad_step = torch.zeros((), device=self._device)
         self._forward: Callable[..., Tensor] = network
         if section.compile:
@@ -105,20 +108,20 @@ class TrainStep:
 
     def _compile(self, *, reversible: bool) -> None:
         if not reversible:
-            # Beside the network, not in its place: names in its state stay as they are.
+            # The network itself stays, because compilation would change the names in its state.
             self._forward = torch.compile(self.network)
             return
-        # The backward pass that recomputes cannot be traced; the networks inside couplings can.
+        # The recomputing backward pass cannot be traced, but the couplings' subnets can.
         for part in self.network.modules():
             if isinstance(part, CouplingNetwork):
                 part.compile()
 
     def step(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
-        """One update from this process's rows of a batch.
+        """Make one update from this process's rows of a batch.
 
         Args:
-            batch: those rows.
-            number: of the step, from 1.
+            batch: this process's rows.
+            number: number of the step, from 1.
 
         Returns:
             The loss and the mean squared error of the whole batch before the update, two scalars
@@ -136,15 +139,15 @@ class TrainStep:
         good = torch.isfinite(norm) & torch.isfinite(loss)
         self._bad_step = torch.where((self._bad_step == 0) & ~good, float(number), self._bad_step)
         nn.utils.clip_grads_with_norm_(self._parameters, self._section.clip_norm, norm)
-        # The fused optimiser's own means, made for loss scaling, to leave out a step on the device.
+        # Fused optimisers skip a step on the device if this is set; it is made for loss scaling.
         self.optimizer.found_inf = (self._bad_step > 0).float()  # type: ignore[attr-defined]
         self.optimizer.step()
         return loss, error
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """This process's share of the batch's loss, and of its mean squared error (no gradient).
+        """Return this process's share of the batch's loss and mean squared error (no gradient).
 
-        Summed over the processes, both are those of the whole batch.
+        Their sums over the processes are those of the whole batch.
         """
         network, section = self.network, self._section
         inputs = network_inputs(network, batch)
@@ -158,21 +161,21 @@ class TrainStep:
         if middle is not None:
             early, _ = self._compare(middle, batch)
             loss = loss + section.middle_weight * (early - loss)
-        # What a network's paper asks for besides (InvDN's small picture).
+        # An additional loss from the network's paper (InvDN's low-resolution picture).
         guidance = getattr(network, "guidance_loss", None)
         if guidance is not None:
             loss = loss + guidance(inputs[0], batch.clean) / self._ranks.count
         return loss, mse
 
     def _compare(self, restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of a restored batch and its mean squared error, this process's shares."""
+        """Return this process's share of a restored batch's loss and mean squared error."""
         section = self._section
         restored = from_network_channels(self.network, restored.float(), batch.clean.shape[1])
         mse = F.mse_loss(restored.detach().clamp(0, 1), batch.clean) / self._ranks.count
         error = _LOSSES[section.loss](restored - batch.clean)
         weight = torch.ones_like(error[:, :1])
-        # Only the holes are looked at in the end: known pixels are put back. A little weight on
-        # them keeps the network near the identity there, and so well conditioned.
+        # Only the masked region counts: known pixels are put back in the end. A small weight on
+        # them keeps the network near the identity there, and thus well conditioned.
         if batch.mask is not None:
             weight = torch.where(batch.mask, 1.0, section.known_weight)
         if section.loss == "psnr":
@@ -187,7 +190,7 @@ class TrainStep:
         return (error * weight).sum() / (total * error.shape[1]), mse
 
     def first_bad_step(self) -> int | None:
-        """The step, from 1, whose loss or gradient was not finite; None if there is none.
+        """Return the first step, from 1, whose loss or gradient was not finite, or None.
 
         Waits for the device.
         """

@@ -1,4 +1,4 @@
-"""Training for a given time: a schedule whose end comes where the clock is, over any restarts."""
+"""Training for a given time: the schedule is fitted to the budget, over any restarts."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from irae.training.loop import train, validate
 from irae.training.run import Run, begin, resume
 
 STRETCH = 120.0
-"""Seconds between two checkpoints at most, whatever the speed."""
+"""Largest number of seconds between two checkpoints, whatever the speed."""
 
-# A schedule needs its number of steps, and a budget in minutes does not say it. At these shares of
-# the budget it is reckoned anew from the speed so far: falling rates come where the clock is, on
-# any machine and after any pause.
+# A schedule needs a number of steps, but the budget is in minutes. At these shares of the budget
+# the number is estimated again from the speed so far, so that the learning rate ends with the
+# budget on any machine and after any pause.
 _RECKONINGS = (0.05, 0.2, 0.5, 0.8, 1.0)
 
-# A schedule may end a little before the clock; a run that was trained so far is not begun again.
+# A schedule may end a little before the budget; a run at this share of it counts as finished.
 _USED_UP = 0.95
 
 
 class Stopped(Exception):  # noqa: N818
-    """The user or the clock wants to stop; what was computed is kept."""
+    """The user or the deadline stopped the training; its checkpoint is kept."""
 
 
 def begin_or_resume(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks) -> Run:
-    """Go on with the run in ``folder`` under this config, or begin it there."""
+    """Resume the run in ``folder`` under this config, or begin it there."""
     if ranks.on_main(lambda: (folder / STATE_FILE).exists()):
         return resume(folder, device, config, ranks)
     return begin(config, folder, device, ranks)
@@ -42,12 +42,12 @@ def train_steps(run: Run, deadline: float = math.inf) -> None:
     """Train to the end of the run's schedule.
 
     Args:
-        run: from `begin_or_resume`; every process of its ranks calls this.
-        deadline: of `time.monotonic`, at which to stop.
+        run: the run from `begin_or_resume`; every process of its ranks calls this.
+        deadline: time at which to stop, by `time.monotonic`.
 
     Raises:
         Stopped: the deadline is reached, or a signal arrived.
-        IraeError: as the training says.
+        IraeError: the training failed.
     """
     _advance(run, math.inf, deadline)
 
@@ -61,23 +61,23 @@ def train_minutes(
     ranks: Ranks = ALONE,
     deadline: float = math.inf,
 ) -> Run:
-    """Train until a budget of time is used up, going on from what ``folder`` holds.
+    """Train until a budget of time is used up, resuming the run in ``folder`` if there is one.
 
-    The budget counts training steps only (waiting for pictures included), over all starts
-    together; not validation and checkpoints. The number of steps of ``config`` is replaced by the
-    number that fits the budget, so that the learning rate ends where the time does.
+    The budget counts the time of training steps (with waiting for pictures) over all starts, but
+    not validation and checkpoints. The number of steps of ``config`` is replaced by the number
+    that fits the budget, so that the learning rate ends with it.
 
     Args:
-        config: of the run.
-        folder: of the run.
-        device: where to train.
-        minutes: the budget.
+        config: config of the run.
+        folder: folder of the run.
+        device: the training device.
+        minutes: the budget in minutes.
         ranks: the processes that train together; all of them call this.
-        deadline: of `time.monotonic`, at which to stop.
+        deadline: time at which to stop, by `time.monotonic`.
 
     Raises:
         Stopped: the deadline is reached, or a signal arrived.
-        IraeError: as the training says; or not one step fits into the budget.
+        IraeError: the training failed, or not one step fits into the budget.
     """
     budget = 60 * minutes
     run = begin_or_resume(config, folder, device, ranks)
@@ -92,18 +92,18 @@ def train_minutes(
             changed = config.model_copy(deep=True)
             changed.training.steps = run.step + left
             run = resume(folder, device, changed, ranks)
-        # A run whose end is not known yet has no last step to validate.
+        # The last step is validated only once the schedule's end has been estimated.
         _advance(run, until, deadline)
     if run.step == 0:
         raise TrainingError(f"not one step fits into a budget of {minutes:g} minutes; raise it")
     if run.step < run.config.training.steps:
-        # The clock was faster than reckoned. What the last, gentlest steps gained counts, too.
+        # Time ran out before the schedule's last step, whose validation is made up for here.
         validate(run)
     return run
 
 
 def _seconds(run: Run) -> float:
-    """Those of the main process, so that all decide alike."""
+    """Return the main process's seconds of training, so that all processes decide alike."""
     return float(run.ranks.gather(run.seconds)[0])
 
 
@@ -115,7 +115,7 @@ def _advance(run: Run, until: float, deadline: float) -> None:
         train(run, max_minutes=length / 60, estimate=False)
         now = time.monotonic()
         interrupted = run.step < run.config.training.steps and now < start + length
-        # What is left may be too short for a step.
+        # The rest of the time may be too short for a step.
         idle = run.step == step and until - seconds < 1
         if run.ranks.any(interrupted or now >= deadline):
             if run.step < run.config.training.steps and _seconds(run) < until:

@@ -1,4 +1,4 @@
-"""Validation: what decides which weights are the best, on pictures that are never reported."""
+"""Validation, which chooses the best weights on pictures whose scores are never reported."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ class _Case:
     damaged: Damaged
 
     def inputs(self) -> tuple[Tensor, Tensor | None]:
-        """The damaged picture and its mask as batches of one."""
+        """Return the damaged picture and its mask as batches of one."""
         mask = self.damaged.mask
         return self.damaged.pixels[None], None if mask is None else mask[None]
 
     def restored(self, model: LoadedModel) -> Tensor:
-        """What a model makes of it, ``3 H W`` in host memory, not clipped."""
+        """Restore the picture: ``3 H W`` in host memory, not clipped."""
         return model.restore(*self.inputs(), sigma=self.damaged.sigma)[0].cpu()
 
 
 @dataclass(frozen=True)
 class Score:
-    """One validation.
+    """The score of one validation.
 
     Attributes:
-        levels: level → (PSNR of the input, PSNR of the output) in dB, means over the pictures.
+        levels: mean PSNR in dB of the input and of the output, by level.
         round_trip: largest error of degraded → restored → degraded in float32, in 8-bit units.
-        firing: of the network's layers, which hidden units were positive on any of the pictures.
+        firing: hidden units of each layer that were positive on any of the pictures.
     """
 
     levels: dict[str, tuple[float, float]]
@@ -52,17 +52,17 @@ class Score:
 
     @property
     def mean(self) -> float:
-        """Mean output PSNR over the levels, in dB: the number that ranks checkpoints."""
+        """Mean output PSNR over the levels in dB, by which checkpoints are ranked."""
         return sum(output for _, output in self.levels.values()) / len(self.levels)
 
     @property
     def dead(self) -> float:
-        """Share of the hidden units that never fired."""
+        """Share of hidden units that never fired."""
         units = sum(len(fires) for fires in self.firing.values())
         return sum(int((~fires).sum()) for fires in self.firing.values()) / max(1, units)
 
     def mostly_dead(self, limit: float) -> dict[str, float]:
-        """Layers of which a larger share than ``limit`` never fired, and that share."""
+        """Return the share of dead units of each layer in which it exceeds ``limit``."""
         shares = {name: float((~fires).float().mean()) for name, fires in self.firing.items()}
         return {name: share for name, share in shares.items() if share > limit}
 
@@ -71,8 +71,8 @@ class Validation:
     """A fixed set of degraded pictures; its randomness does not depend on the run's seed.
 
     Args:
-        config: of the run.
-        collection: its pictures; found by the config if None.
+        config: config of the run.
+        collection: pictures of the run; opened from the config if None.
 
     Raises:
         DataError: a picture cannot be read.
@@ -91,15 +91,15 @@ class Validation:
         self._cases += [_Case(*pair) for pair in pairs]
 
     def samples(self, count: int) -> list[_Case]:
-        """The first ``count`` cases, for pictures to look at."""
+        """Return the first ``count`` cases, which are saved as sample pictures."""
         return self._cases[:count]
 
     def score(self, model: LoadedModel, ranks: Ranks = ALONE) -> Score:
-        """Validate, leaving the model's precision as it was.
+        """Validate a model; its precision is the same afterwards.
 
         Args:
-            model: the same in every process.
-            ranks: the processes, among which the pictures are dealt out.
+            model: the model, with equal weights in every process.
+            ranks: the processes, among which the pictures are divided.
 
         Raises:
             ModelError: an output is not finite.
@@ -108,7 +108,7 @@ class Validation:
         measured = ranks.together(lambda: {i: self._measure(model, i) for i in mine})
         firing = ranks.together(lambda: self.firing(model, mine))
         trips = ranks.together(lambda: self._round_trips(model, ranks)) if model.invertible else []
-        # Summed in the order of the cases, so that the score does not depend on who had which.
+        # Summed in the order of the cases, so that the score does not depend on their division.
         found = {i: pair for part in ranks.gather(measured) for i, pair in part.items()}
         pairs: dict[str, list[tuple[float, float]]] = {}
         for i, case in enumerate(self._cases):
@@ -127,7 +127,7 @@ class Validation:
         return before, float(psnr(restored[None], case.clean[None]))
 
     def firing(self, model: LoadedModel, numbers: range | None = None) -> Firing:
-        """Which hidden units of a model's network fire on the cases of these numbers, or on all."""
+        """Record which hidden units fire on the cases with these numbers; on all if None."""
         with watch_units(model.network) as firing:
             for case in self._cases if numbers is None else (self._cases[i] for i in numbers):
                 model.run_network(*case.inputs(), sigma=case.damaged.sigma)
@@ -141,7 +141,7 @@ class Validation:
         for case in few[ranks.rank :: ranks.count]:
             given, _, recovered = model.round_trip(*case.inputs())
             error = float((given - recovered).abs().max()) * 255
-            # Not a number compares with nothing; infinity is beyond every limit.
+            # NaN fails every comparison, whereas infinity exceeds every limit.
             errors.append(error if math.isfinite(error) else math.inf)
         model.to(model.device, precision)
         return errors
@@ -149,7 +149,7 @@ class Validation:
 
 def _centre(picture: Tensor, side: int) -> Tensor:
     height, width = picture.shape[1:]
-    # Multiples of 8 keep the JPEG grid of a lightly compressed original where it was.
+    # Multiples of 8 keep the JPEG grid of a lightly compressed original in place.
     top = max(0, (height - side) // 2) // 8 * 8
     left = max(0, (width - side) // 2) // 8 * 8
     return picture[:, top : top + side, left : left + side]
@@ -162,5 +162,5 @@ def _cases(config: RunConfig, clean: Tensor, index: int) -> list[_Case]:
 
 
 def side_by_side(model: LoadedModel, case: _Case) -> Tensor:
-    """Clean, degraded and restored in a row, ``3 H 3W`` in [0, 1]."""
+    """Return clean, degraded and restored picture in a row, ``3 H 3W`` in [0, 1]."""
     return torch.cat([case.clean, case.damaged.pixels, case.restored(model)], 2).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Training that goes on from the weights of another network, by their names and shapes."""
+"""Warm start: training that starts from the weights of another network."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from torch import nn
 
 
 def start_from(network: nn.Module, source: nn.Module) -> None:
-    """Give ``network`` the weights of ``source``.
+    """Copy the weights of ``source`` to ``network`` by their names.
 
-    Every tensor of the source must have its place. What the network has besides keeps its own
-    start: couplings added at the end of a lifted network begin as the identity, say.
+    The network must have every tensor of the source, in the same shape. Its other tensors keep
+    their initial values: for example, couplings added to a lifted network start as the identity.
 
     Args:
-        network: newly built; its weights are replaced.
-        source: trained; it is not changed.
+        network: a newly built network, whose weights are replaced.
+        source: a trained network, which is not changed.
 
     Raises:
-        ValueError: a tensor has no place; names the first.
+        ValueError: a tensor does not fit; the message names the first.
     """
     ours, theirs = network.state_dict(), source.state_dict()
     for name, value in theirs.items():

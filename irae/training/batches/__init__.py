@@ -1,1 +1,1 @@
-"""From the pictures of a run to its batches."""
+"""The pictures of a run and the batches made from them."""

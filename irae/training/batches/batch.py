@@ -1,8 +1,8 @@
 """Batches: random crops of cached pictures, augmented and degraded, a whole batch at a time.
 
-Every sample is a function of (seed, step, its index in the batch) alone: its random parameters are
-rows of one table per step. A resumed run therefore sees the same patches as one that was never
-stopped, and several processes together see the batch that one would, without any sampler state.
+Every sample depends on the seed, the step and its index in the batch alone: its random parameters
+are rows of one table per step. A resumed run therefore sees the same patches as an uninterrupted
+one, and several processes together the same batch as a single one, without any sampler state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from irae.tasks.batch_random import BatchRandom
 from irae.training.batches.collection import Collection, open_collection
 from irae.training.batches.picture_cache import PictureCache
 
-# Key of a random stream of a step; `irae.tasks.batch_random` has the first two.
+# Key of a random stream of a step; `irae.tasks.batch_random` has the keys 0 and 1.
 _LEVELS = 2
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -38,13 +38,13 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class BatchMaker:
     """Makes the batch of any step of a run.
 
-    Everything is done on ``device``, but for tasks whose damage is done in host memory.
+    Patches are cut and damaged on ``device``, except for tasks that damage in host memory.
 
     Args:
-        config: of the run.
-        device: where batches are wanted; the CPU by default.
+        config: config of the run.
+        device: device of the batches; the CPU by default.
         rows: the slice of the batch that this process trains on; all of it by default.
-        collection: the pictures; found by the config if None.
+        collection: the pictures; opened from the config if None.
 
     Raises:
         DataError: a source of pictures or masks is missing or empty.
@@ -60,9 +60,9 @@ class BatchMaker:
         self._config, self._device = config, device or torch.device("cpu")
         self._size = config.training.batch
         self._rows = rows or slice(0, self._size)
-        self._lock = Lock()  # The cache is filled as batches are made, of which one runs ahead.
+        self._lock = Lock()  # Making a batch fills the cache, and one is prefetched in a thread.
         task = get_task(config.task)
-        # Patches that are damaged on the CPU are better cut there.
+        # Patches that are damaged on the CPU are also cut there.
         self._cutting = torch.device("cpu") if task.in_host_memory else self._device
         self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures")
         collection = collection or open_collection(config.data)
@@ -79,11 +79,11 @@ class BatchMaker:
         )
 
     def batch(self, step: int, *, whole: bool = False) -> Batch:
-        """The batch of optimisation step ``step`` in channels-last order.
+        """Make the batch of optimisation step ``step`` in channels-last order.
 
         Args:
-            step: from 0.
-            whole: all of it, not only this process's rows.
+            step: the step, from 0.
+            whole: make the whole batch, not only this process's rows.
 
         Raises:
             DataError: a picture cannot be read or is too small.
@@ -102,7 +102,7 @@ class BatchMaker:
         return replace(batch, clean=upload(batch.clean, self._device), degraded=degraded)
 
     def _clean(self, random: BatchRandom) -> tuple[Tensor, Tensor]:
-        """Clean patches ``B 3 patch patch``, and on the host which of them are gray."""
+        """Cut clean patches ``B 3 patch patch``; a bool ``B`` on the host marks the gray ones."""
         cache, augment, patch = self._cache, self._config.data.augment, self._config.data.patch
         which = random.choice(self._weights)
         numbers = cache.numbers(which, random.integer(0, cache.counts[which] - 1))
@@ -141,8 +141,8 @@ class BatchMaker:
         return out
 
     def prefetched(self, first: int) -> Iterator[Batch]:
-        """Batches from step ``first`` on, the next one made while this one is trained on."""
-        # A new thread's current GPU is the first; pinned memory would be tied to that.
+        """Yield batches from step ``first`` on; a thread makes the next one in advance."""
+        # In a new thread the current GPU is the first, and pinned memory would be tied to it.
         pool = ThreadPoolExecutor(1, "batches", use_device, (self._device,))
         with pool:
             step = first
@@ -161,12 +161,12 @@ def _per_sample(x: Tensor) -> Tensor:
 
 
 def _where(wanted: Tensor, device: torch.device) -> Tensor:
-    """Numbers, on ``device``, of the samples that ``wanted`` (on the host) marks."""
+    """Return the indices, on ``device``, of the samples that ``wanted`` (on the host) marks."""
     return upload(wanted.nonzero()[:, 0], device)
 
 
 def _to_gray(clean: Tensor, wanted: Tensor) -> None:
-    """Make the samples that ``wanted`` (on the host) marks gray, in place."""
+    """Convert the samples that ``wanted`` (on the host) marks to gray, in place."""
     rows = _where(wanted, clean.device)
     red, green, blue = clean[rows].chunk(3, 1)
     luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue

@@ -1,4 +1,4 @@
-"""The pictures of a run: those it learns from, those kept apart to choose by, those left out."""
+"""The pictures of a run, split into training and validation pictures and unusable ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from irae.errors import DataError, UsageError
 from irae.imaging.io.decode import DECODER_FAULTS
 
 KEPT_SHARE, KEPT_LEAST, KEPT_MOST = 0.05, 4, 32
-"""Of the pictures of folders, how many are kept apart for validation; never over a quarter."""
+"""Share, least and largest number of a folder's pictures used for validation, at most 1/4."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Collection:
 
     Attributes:
         train: one set for every source of the config, in its order.
-        weights: share of the patches of each, relative to the others.
-        validation: pictures to choose by, as a set and a number in it.
-        pixels: of all sets in ``train`` together, at the size they are read at.
-        left_out: pictures that cannot be used, and why.
+        weights: relative share of patches from each set.
+        validation: validation pictures, each as a set and an index in it.
+        pixels: number of pixels of all training pictures, at the size at which they are read.
+        left_out: pictures that cannot be used, with the reason.
     """
 
     train: list[PictureSet]
@@ -41,7 +41,7 @@ class Collection:
     left_out: list[tuple[Path, str]]
 
     def describe(self) -> str:
-        """What was found and what was left out, in one line."""
+        """Describe the pictures found and left out, in one line."""
         count = sum(len(pictures) for pictures in self.train)
         line = (
             f"{count:,} pictures of {self.pixels / 1e6:,.1f} megapixels to learn from, "
@@ -59,18 +59,18 @@ class Collection:
 def with_sources(
     config: RunConfig, folders: Iterable[str] = (), validation: str | None = None
 ) -> RunConfig:
-    """A config whose sources are these folders or data sets, by absolute paths.
+    """Return a config with these folders or data sets as sources, by absolute paths.
 
-    A data set known by name that lies in a folder becomes a source of its own. Without folders the
-    config's own sources stay; where it has none, they are what lies below the data root.
+    A registered data set inside a folder becomes a source of its own. Without folders the config
+    keeps its sources; if it has none, everything below the data root is used.
 
     Args:
-        config: of a run.
+        config: config of a run.
         folders: names of data sets, or folders of pictures.
-        validation: likewise, one.
+        validation: name of a data set or a folder for validation.
 
     Raises:
-        UsageError: there is neither a folder nor anything below the data root.
+        UsageError: no folder is given, and there are no pictures below the data root.
     """
     config = config.model_copy(deep=True)
     data = config.data
@@ -99,7 +99,7 @@ def _sources_below(root: Path) -> list[SourceSection]:
 
 
 def _absolute(name: str) -> str:
-    """A data set's name as it is; a folder that is there by its absolute path."""
+    """Return the absolute path of an existing folder; leave the name of a data set unchanged."""
     path = Path(name).expanduser()
     return str(path.resolve()) if name not in REGISTRY and path.is_dir() else name
 
@@ -109,7 +109,7 @@ def _sources(name: str, root: Path) -> list[SourceSection]:
         return [SourceSection(source=name, weight="pixels")]
     folder = next((f for f in (Path(name).expanduser(), root / name) if f.is_dir()), None)
     if folder is None:
-        open_data(name, root=root)  # Says what names and folders there are.
+        open_data(name, root=root)  # Its error lists the names and folders that exist.
         raise DataError(f"{name} is not a folder; give a folder of pictures")
     folder = folder.resolve()
     inside = known_layout(folder)
@@ -123,25 +123,24 @@ def _sources(name: str, root: Path) -> list[SourceSection]:
 
 
 def _outside(paths: Iterable[Path], folders: list[Path]) -> Iterator[Path]:
-    """Paths that lie below none of these folders."""
+    """Yield the paths that lie below none of these folders."""
     return (p for p in paths if not any(p.is_relative_to(folder) for folder in folders))
 
 
 def open_collection(data: DataSection) -> Collection:
-    """Find the pictures of a run, by a look at the headers of all that lie in folders.
+    """Find the pictures of a run; the headers of pictures in folders are read.
 
-    Without ``data.validation.source``, data sets known by name are validated on their own
-    validation part, and of the pictures in folders 5 % are kept apart (at least 4 and at most 32,
-    never more than a quarter): those whose paths below their folder have the smallest hashes, so
-    that they stay the same.
+    Without ``data.validation.source``, registered data sets contribute their own validation part,
+    and 5 % of the pictures in folders are kept apart (at least 4 and at most 32, never more than a
+    quarter): those whose relative paths have the smallest hashes, so that the choice is stable.
 
     Args:
-        data: of the run's config.
+        data: the section ``data`` of the run's config.
 
     Raises:
-        DataError: a source has no picture that can be used.
-        UsageError: a source is missing or empty, there is none, or there are too few pictures to
-            keep some apart.
+        DataError: a source has no usable picture.
+        UsageError: a source is missing or empty, there is no source, or there are too few
+            pictures to keep some apart.
     """
     root = None if data.root is None else Path(data.root)
     sources = data.train or _sources_below(data_root(root).resolve())
@@ -157,7 +156,7 @@ def open_collection(data: DataSection) -> Collection:
             pixels.append(len(pictures) * pictures.working_size.side**2)
             continue
         paths = _outside(pictures.paths, _layouts_in(pictures))
-        # A folder inside another one: its pictures count once.
+        # Pictures of a folder inside another source count once.
         own = [path for path in paths if os.path.realpath(path) not in seen]
         seen.update(os.path.realpath(path) for path in own)
         usable, area, bad = _usable(own, data.patch)
@@ -190,13 +189,13 @@ def _layouts_in(pictures: PictureSet) -> list[Path]:
 
 
 def _usable(paths: list[Path], patch: int) -> tuple[list[Path], int, list[tuple[Path, str]]]:
-    """Pictures that patches can be cut from, their pixels, and the others with the reason."""
+    """Return the pictures large enough for patches, their pixels, and the others with reasons."""
     usable, pixels, bad = [], 0, []
     with ThreadPoolExecutor(8, "headers") as pool:
         for path, found in zip(paths, pool.map(_size, paths), strict=True):
             if isinstance(found, str):
                 bad.append((path, found))
-            elif 2 * min(found) <= patch:  # Less than this cannot be mirrored up to a patch.
+            elif 2 * min(found) <= patch:  # Mirroring cannot fill a patch.
                 bad.append((path, f"too small for patches of {patch} pixels"))
             else:
                 usable.append(path)
@@ -205,7 +204,7 @@ def _usable(paths: list[Path], patch: int) -> tuple[list[Path], int, list[tuple[
 
 
 def _size(path: Path) -> tuple[int, int] | str:
-    """Width and height by a picture's header, or why it cannot be used."""
+    """Read width and height from a picture's header; return text if it cannot be used."""
     try:
         with Image.open(path) as image:
             return "of floating-point samples" if image.mode == "F" else image.size
@@ -216,7 +215,7 @@ def _size(path: Path) -> tuple[int, int] | str:
 def _kept_apart(
     sets: list[PictureSet], sources: list[SourceSection], root: Path | None, data: DataSection
 ) -> tuple[list[PictureSet], list[tuple[PictureSet, int]]]:
-    """The sets to train on without what is kept apart, and that, of all sets in turn."""
+    """Split the sets into training sets and validation pictures, which alternate between sets."""
     candidates: list[list[tuple[PictureSet, int]]] = []
     hashed: list[tuple[str, int, Path]] = []
     for number, (pictures, source) in enumerate(zip(sets, sources, strict=True)):
@@ -237,7 +236,7 @@ def _kept_apart(
     kept: dict[int, list[Path]] = {}
     for _, number, path in sorted(hashed, key=lambda each: each[0]):
         taken = kept.setdefault(number, [])
-        # No source is left without a picture to learn from.
+        # Every source keeps at least one training picture.
         if wanted and len(taken) + 1 < len(sets[number]):
             taken.append(path)
             wanted -= 1

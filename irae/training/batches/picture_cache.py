@@ -1,4 +1,4 @@
-"""Decoded pictures kept on the device that trains, and crops of many of them in one gather."""
+"""A cache of decoded pictures on the training device; many crops are taken in one gather."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from irae.errors import DataError
 from irae.imaging.crops import Crops, PixelBuffer, pixel_index
 from irae.runtime import upload
 
-# Of a GPU's free memory, what the pictures may take: the network's activations need the rest.
+# Share of a GPU's free memory for the pictures: the network's activations need the rest.
 DEVICE_SHARE = 0.25
 
 
@@ -22,14 +22,14 @@ class PictureCache:
     """All training pictures of a run, decoded when first used and kept while they fit.
 
     They are kept as uint8 on the device that cuts the patches, within ``data.cache_gb`` and, on
-    CUDA, a share of what is free. What does not fit there is kept in host memory up to
-    ``data.cache_gb``; what does not fit there either is decoded every time.
+    CUDA, a share of the free memory. Pictures beyond that are kept in host memory up to
+    ``data.cache_gb``; the rest is decoded every time.
 
     Args:
-        sets: the pictures.
-        config: the section of the run's config.
-        device: that cuts the patches.
-        workers: that decode.
+        sets: the sets of pictures.
+        config: the section ``data`` of the run's config.
+        device: the device that cuts the patches.
+        workers: threads that decode.
     """
 
     def __init__(
@@ -52,18 +52,18 @@ class PictureCache:
         self._buffer = PixelBuffer(share, device)
         self._host_room = room - share
         self._host: dict[int, Tensor] = {}
-        # Of each picture: where it begins in the buffer (-1: elsewhere), its height and width.
+        # For each picture its offset in the buffer (-1 if it is elsewhere), height and width.
         self._table = torch.full((int(counts.sum()), 3), -1)
 
     def numbers(self, which: Tensor, index: Tensor) -> Tensor:
-        """Numbers of pictures: ``index`` within the set ``which``."""
+        """Return the numbers of pictures that have ``index`` within the set ``which``."""
         return self._first[which] + index
 
     def sizes(self, numbers: Tensor) -> Tensor:
-        """Heights and widths ``B 2`` of pictures; those not seen before are decoded.
+        """Return heights and widths ``B 2`` of pictures, decoding those not seen before.
 
         Raises:
-            DataError: one cannot be read, or is too small for the patches.
+            DataError: a picture cannot be read, or is too small for the patches.
         """
         new = sorted(set(numbers[self._table[numbers, 1] < 0].tolist()))
         for number, picture in zip(new, self._workers.map(self._decode, new), strict=True):
@@ -92,7 +92,7 @@ class PictureCache:
         return padded[0].to(torch.uint8)
 
     def cut(self, crops: Crops, side: int) -> Tensor:
-        """The pixels of crops of ``side`` pixels: uint8 ``B side side 3``, on the device."""
+        """Cut crops of ``side`` pixels: uint8 ``B side side 3``, on the device."""
         start, width = self._table[crops.pictures, 0], self._table[crops.pictures, 2]
         here = start >= 0
         if here.all():
