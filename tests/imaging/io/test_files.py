@@ -860,5 +860,5 @@ def test_what_macos_leaves_is_no_picture_and_a_linked_picture_is_one(tmp_path: P
     inside.mkdir()
     (inside / "._b.png").write_bytes(b"\0\5\x16\7")
     (inside / "b.png").symlink_to(tmp_path / "a.png")
-    found = files.find_pictures([tmp_path], recursive=True)
+    found = find_pictures([tmp_path], recursive=True)
     assert [path.name for path in found] == ["a.png", "b.png"]
