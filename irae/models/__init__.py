@@ -1,1 +1,1 @@
-"""Networks that restore, the registry of their names, and the files they are kept in."""
+"""The networks, the registry of their names, and their files."""

@@ -1,7 +1,6 @@
-"""Handing a network what it takes: its condition, its number of channels, its precision.
+"""Calling a network: its condition, the conversion of channels, and its precision.
 
-The one place that knows this, for the training loop, `irae.models.loaded.LoadedModel` and the
-evaluation alike.
+The training loop, `irae.models.loaded.LoadedModel` and the evaluation share this module.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from irae.flow.subnets import CouplingNetwork
 
 
 def takes_sigma(network: nn.Module) -> bool:
-    """Whether the network must be told the noise level."""
+    """Whether the network needs the noise level."""
     return bool(getattr(network, "takes_sigma", False))
 
 
 def inputs_besides_picture(network: nn.Module) -> frozenset[str]:
-    """What a network must be given besides the picture: ``"sigma"``, ``"mask"``, or neither."""
+    """Return a network's inputs besides the picture: ``"sigma"``, ``"mask"``, or none."""
     if takes_sigma(network):
         return frozenset({"sigma"})
     return frozenset({"mask"} if getattr(network, "condition_channels", 0) else ())
@@ -34,21 +33,21 @@ def condition_for(
     sigma: float | Tensor | None = None,
     filled: Tensor | None = None,
 ) -> Tensor | None:
-    """The second argument of ``network(degraded, condition)``.
+    """Return the second argument of ``network(degraded, condition)``.
 
-    Hand in what is known; a network that has no use for it gets None.
+    Arguments that the network does not use are ignored.
 
     Args:
-        network: any of the registry's.
-        mask: ``B 1 H W``, True in the holes.
-        sigma: of the noise in 8-bit units: one number, one per picture (``B``), or a map
+        network: any network of the registry.
+        mask: ``B 1 H W``, True in the masked region.
+        sigma: noise level in 8-bit units: one number, one per picture (``B``), or a map
             ``B 1 H W``.
-        filled: the picture ``B C H W`` with its holes filled as the network expects them.
+        filled: the picture ``B C H W`` with its masked region filled by `LoadedModel.fill`.
 
     Returns:
-        For a network told the noise level, sigma / 255 as ``B 1 1 1`` (or the map); for one told
-        the mask, that as float32, and where it takes four channels, the filled picture after it;
-        else None.
+        If the network takes the noise level, sigma / 255 as ``B 1 1 1`` (or the map). If it takes
+        the mask, the mask as float32, followed by the filled picture if it takes four channels.
+        Otherwise None.
 
     Raises:
         ModelError: the network needs a sigma or a mask, and there is none.
@@ -68,10 +67,10 @@ def condition_for(
 
 
 def to_network_channels(network: nn.Module, x: Tensor) -> Tensor:
-    """Turn ``B C H W`` (C 1 or 3) into pictures with the network's number of channels.
+    """Convert ``B C H W`` (C 1 or 3) to pictures with the network's number of channels.
 
-    RGB becomes three gray pictures for a one-channel network (``3B 1 H W``); gray becomes three
-    equal channels for a three-channel one.
+    For a one-channel network RGB becomes three gray pictures (``3B 1 H W``); for a three-channel
+    network gray becomes three equal channels.
     """
     wanted = getattr(network, "channels", 3)
     if wanted is None or x.shape[1] == wanted:
@@ -85,9 +84,9 @@ def from_network_channels(network: nn.Module, y: Tensor, channels: int) -> Tenso
     """Undo `to_network_channels`; three results for one gray picture are averaged.
 
     Args:
-        network: as there.
-        y: what it gave.
-        channels: of the pictures that `to_network_channels` was given.
+        network: the network that computed ``y``.
+        y: output of the network.
+        channels: number of channels of the pictures before `to_network_channels`.
     """
     wanted = getattr(network, "channels", 3)
     if wanted is None or channels == wanted:
@@ -98,7 +97,7 @@ def from_network_channels(network: nn.Module, y: Tensor, channels: int) -> Tenso
 
 
 def repeat_for_channels(network: nn.Module, each: Tensor, channels: int) -> Tensor:
-    """Repeat what belongs to a picture (``B …``) as `to_network_channels` multiplies pictures."""
+    """Repeat values per picture (``B …``) in the way `to_network_channels` splits pictures."""
     if getattr(network, "channels", 3) == 1 and channels == 3:
         return each.repeat_interleave(3, 0)
     return each
@@ -107,10 +106,10 @@ def repeat_for_channels(network: nn.Module, each: Tensor, channels: int) -> Tens
 def network_autocast(
     network: nn.Module, device: torch.device, precision: str
 ) -> AbstractContextManager[object]:
-    """In which a network computes at ``precision``, ``fp32`` or ``bf16``.
+    """Return the context in which a network computes at ``precision``, ``fp32`` or ``bf16``.
 
-    Flows are told by `irae.flow.subnets.set_network_dtype`, since their state stays in float32;
-    all others run under autocast.
+    Flows, whose state stays in float32, use `irae.flow.subnets.set_network_dtype` instead; all
+    other networks run under autocast.
     """
     if precision != "bf16" or any(isinstance(m, CouplingNetwork) for m in network.modules()):
         return nullcontext()

@@ -1,4 +1,4 @@
-"""Models with the weights that a training begins with."""
+"""Creation of untrained models."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from irae.models.networks.registry import NETWORKS, build_network, resolve_optio
 def untrained(
     network: str, preset: str | None, options: dict[str, Any], task: str = "", name: str = ""
 ) -> LoadedModel:
-    """A network with the weights it starts from, drawn from PyTorch's global generator.
+    """Build a network with initial weights drawn from PyTorch's global generator.
 
     Args:
-        network: a name of `irae.models.networks.registry.NETWORKS`.
-        preset: one of the network's.
-        options: over the preset's.
-        task: what it is to be trained for; empty where that is open.
-        name: what the model is called; the network's name if empty.
+        network: a name in `irae.models.networks.registry.NETWORKS`.
+        preset: name of one of the network's presets.
+        options: options that override the preset's.
+        task: name of the task to train for, or empty.
+        name: name of the model; the network's name if empty.
 
     Raises:
-        ModelError: there is no such network, preset or option, or a value it refuses.
+        ModelError: the network, preset or option does not exist, or a value is invalid.
     """
     resolved = resolve_options(network, preset, options)
     built = build_network(network, resolved)
@@ -32,21 +32,21 @@ def untrained(
 
 
 def usual_preset(network: str) -> str | None:
-    """The preset ``default`` of a network, else its first; None where it has none."""
+    """Return a network's preset ``default``, else its first; None if it has no presets."""
     presets = NETWORKS[network].presets
     return "default" if "default" in presets else next(iter(presets), None)
 
 
 def named_model(name: str) -> LoadedModel:
-    """A packaged model, a model file or run, or ``NETWORK[:PRESET]`` with untrained weights.
+    """Load a packaged model, model file or run, or build ``NETWORK[:PRESET]`` untrained.
 
     Raises:
-        ModelError: it is none of these.
+        ModelError: the name is none of these.
     """
     network, _, preset = name.partition(":")
     if network not in NETWORKS:
         return load_model(name)
-    # The same weights every time; a fork keeps the caller's generator untouched.
+    # The weights are the same every time; the fork leaves the caller's generator unchanged.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return untrained(network, preset or usual_preset(network), {}, name=name)

@@ -1,4 +1,4 @@
-"""A network ready to restore, with the description that its file carries."""
+"""`LoadedModel`: a network ready to restore, with the spec from its file."""
 
 from __future__ import annotations
 
@@ -31,19 +31,18 @@ from irae.models.networks.registry import NETWORKS
 from irae.runtime import network_dtype, resolve_precision
 
 BFLOAT16_COST = 0.02
-"""dB that coupling networks in bfloat16 may cost before ``auto`` prefers float32."""
+"""Largest loss in dB due to subnets in bfloat16 that ``auto`` accepts."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What the header of a model file says.
+    """The content of a model file's header.
 
     Attributes:
-        network: a name of `irae.models.networks.registry.NETWORKS`.
-        options: the keyword options it is built with.
-        task: what it was trained for, a name of `irae.tasks`; empty for methods that are not
-            trained.
-        card: how it was trained and what it was measured at; free-form, JSON.
+        network: a name in `irae.models.networks.registry.NETWORKS`.
+        options: keyword options with which the network is built.
+        task: the task it was trained for, a name in `irae.tasks`; empty for untrained methods.
+        card: free-form JSON about its training and its measured scores.
     """
 
     network: str
@@ -56,14 +55,13 @@ class LoadedModel:
     """A network ready to restore, with its spec.
 
     Attributes:
-        ensemble: whether `restore` takes the mean over the picture's eight orientations, each
-            restored by itself (`irae.models.inference.self_ensemble`). It takes eight times as
-            long.
+        ensemble: whether `restore` averages over the picture's eight orientations, each restored
+            separately (`irae.models.inference.self_ensemble`), which takes eight times as long.
     """
 
     def __init__(self, network: nn.Module, spec: ModelSpec, name: str) -> None:
         self.network = network.eval().requires_grad_(False)
-        # Convolutions of many channels are up to twice as fast in this order, on CPUs too.
+        # Channels-last convolutions with many channels are up to twice as fast, also on CPUs.
         self.network.to(memory_format=torch.channels_last)
         self.spec = spec
         self.name = name
@@ -71,21 +69,21 @@ class LoadedModel:
         self.precision = "fp32"
         self.ensemble = False
         self._form: Form | None = None
-        # The weights it was made of.
+        # The state of the weights from which the form was made.
         self._form_of: list[tuple[int, torch.dtype, int]] = []
 
     def copy(self) -> Self:
-        """The same model on its own, to be moved without moving this one; on the CPU, float32."""
+        """Return an independent copy of the model on the CPU in float32."""
         return type(self)(deepcopy(self.network).cpu(), self.spec, self.name)
 
     @property
     def task(self) -> str:
-        """What the model was trained for."""
+        """The task for which the model was trained; empty if it was not."""
         return self.spec.task
 
     @property
     def takes_mask(self) -> bool:
-        """Whether the network sees the mask of the holes."""
+        """Whether the network takes the mask as an input."""
         return "mask" in inputs_besides_picture(self.network)
 
     @property
@@ -95,13 +93,13 @@ class LoadedModel:
 
     @property
     def channels(self) -> int | None:
-        """Of the pictures the network was made for: 3, 1 (gray), or None for either."""
+        """Number of channels of the network's pictures: 3, 1 (gray), or None for either."""
         channels: int | None = getattr(self.network, "channels", 3)
         return channels
 
     @property
     def size_multiple(self) -> int:
-        """The network's heights and widths are multiples of this; `restore` pads by itself."""
+        """Divisor of the network's heights and widths; `restore` pads pictures of other sizes."""
         return int(getattr(self.network, "size_multiple", 1))
 
     @property
@@ -112,24 +110,24 @@ class LoadedModel:
 
     @property
     def exact(self) -> bool:
-        """Whether `round_trip` gives back every bit."""
+        """Whether `round_trip` recovers every bit."""
         return isinstance(self.network, LiftedIRAE)
 
     @property
     def parameters(self) -> int:
-        """Number of trained numbers."""
+        """Number of trained parameters."""
         return sum(p.numel() for p in self.network.parameters())
 
     def to(self, device: torch.device | str, precision: str = "fp32") -> LoadedModel:
-        """Move to a device and choose the coupling networks' precision, in place.
+        """Move the model to a device and set the subnets' precision, in place.
 
         Args:
-            device: where to.
-            precision: ``fp32``, ``bf16``, or ``auto``: bf16 if the device is measured faster at
-                it and the model's card says that it costs at most `BFLOAT16_COST`.
+            device: the new device.
+            precision: ``fp32``, ``bf16``, or ``auto``: bf16 if the device was measured to be faster
+                with it and its cost in the model's card is at most `BFLOAT16_COST`.
 
         Raises:
-            UsageError: another precision, or bf16 on a device without it.
+            UsageError: the precision is unknown, or the device does not support it.
         """
         self.device = torch.device(device)
         if precision == "auto":
@@ -149,10 +147,11 @@ class LoadedModel:
         *,
         sigma: float | Tensor | None = None,
     ) -> Tensor:
-        """What the network itself gives for ``B C H W``, not its restoring form.
+        """Run the network itself, not its restoring form, on ``B C H W``.
 
         Returns:
-            Its own channels and its padded size, not clipped; known pixels are not put back.
+            The output with the network's channels and padded size, not clipped; known pixels are
+            not put back.
         """
         x, condition = self.network_inputs(degraded, mask, sigma=sigma)
         with network_autocast(self.network, self.device, self.precision):
@@ -160,11 +159,11 @@ class LoadedModel:
         return output
 
     def _run(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """The network on a prepared batch, in its restoring form, which is made at first use."""
+        """Run the network's restoring form on a prepared batch; it is made at first use."""
         weights = [_state_of(p) for p in self.network.parameters()]
-        if self._form is None or weights != self._form_of:  # They may have been trained since.
+        if self._form is None or weights != self._form_of:  # Training may have changed them.
             if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
-                # A fused ReLU takes what is not a number for zero.
+                # A fused ReLU would turn NaN into zero and hide it.
                 raise ModelError(
                     f"model {self.name!r} has weights that are not finite; use another"
                 )
@@ -174,7 +173,7 @@ class LoadedModel:
         return self._form(x, condition)
 
     def fill(self, degraded: Tensor, mask: Tensor) -> Tensor:
-        """Fill the holes of ``B C H W`` (mask ``B 1 H W``) as the network expects them."""
+        """Fill the masked region (mask ``B 1 H W``) of ``B C H W`` as the network expects it."""
         return fill_holes(degraded, mask, getattr(self.network, "hole_fill", None))
 
     def network_inputs(
@@ -184,13 +183,13 @@ class LoadedModel:
         filled: bool = False,
         sigma: float | Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """What the network is given: picture and condition with its channels and its sizes.
+        """Return picture and condition as the network takes them: its channels, padded sizes.
 
         Args:
             degraded: ``B C H W`` in [0, 1].
-            mask: ``B 1 H W``, True in the holes.
-            filled: the holes went through `fill` already.
-            sigma: as for `restore`.
+            mask: ``B 1 H W``, True in the masked region.
+            filled: whether `fill` has been applied already.
+            sigma: noise level, as for `restore`.
 
         Raises:
             ModelError: the mask or the sigma is missing.
@@ -211,10 +210,10 @@ class LoadedModel:
         height, width = x.shape[2:]
         multiple = self.size_multiple
         padding = (0, -width % multiple, 0, -height % multiple)
-        # Reflecting does not repeat the noise of the border pixel, but needs more than one pixel.
+        # Reflection does not repeat the border pixel's noise, but needs more than one pixel.
         fits = padding[1] < width and padding[3] < height
         mode = "reflect" if fits else "replicate"
-        # One number for a whole picture needs no border.
+        # One number for a whole picture needs no padding.
         if condition is not None and condition.shape[2:] == x.shape[2:]:
             condition = F.pad(condition, padding, mode=mode)
         return F.pad(x, padding, mode=mode), condition
@@ -230,18 +229,18 @@ class LoadedModel:
     ) -> Tensor:
         """Restore a batch.
 
-        A gray network restores each channel of an RGB picture by itself; a gray picture goes
-        through a colour network as three equal channels, whose results are averaged.
+        A gray network restores each channel of an RGB picture separately. A colour network gets
+        a gray picture as three equal channels, and the results are averaged.
 
         Args:
-            degraded: float32 ``B C H W`` in [0, 1] (noise may pass it), C 3 or 1, any H and W
+            degraded: float32 ``B C H W`` in [0, 1] (noise may leave it), C 3 or 1, any H and W
                 from 1.
-            mask: bool ``B 1 H W``, True in the holes, which are filled smoothly before the network
-                runs; known pixels are put back afterwards. Needed where ``takes_mask``.
-            sigma: the noise level in 8-bit units, one number, one per picture (``B``) or a map
-                ``B 1 H W``; needed where ``takes_sigma``, and not looked at elsewhere.
-            filled: the holes went through `fill` already. A tile cannot do so by itself:
-                what is known about a hole may lie outside it.
+            mask: bool ``B 1 H W``, True in the masked region, which is filled smoothly before the
+                network runs; known pixels are put back afterwards. Required if ``takes_mask``.
+            sigma: noise level in 8-bit units, one number, one per picture (``B``) or a map
+                ``B 1 H W``; required if ``takes_sigma``, otherwise ignored.
+            filled: whether `fill` has been applied already. Tiles are filled beforehand, because
+                the surroundings of a hole may lie outside a tile.
 
         Returns:
             ``B C H W`` on the model's device, not clipped. Known pixels of an inpainted picture
@@ -273,26 +272,26 @@ class LoadedModel:
             restored = self._run(x, condition)[..., :height, :width]
         restored = from_network_channels(self.network, restored.float(), degraded.shape[1])
         if not torch.isfinite(restored).all():
-            raise ModelError(f"model {self.name!r} gave numbers that are not finite; use fp32")
+            raise ModelError(f"model {self.name!r} returned numbers that are not finite; use fp32")
         return _with_known(restored, degraded, mask)
 
     @torch.inference_mode()
     def round_trip(
         self, degraded: Tensor, mask: Tensor | None = None, *, exact: bool = True
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Restore, and undo the restoration by running the network backward.
+        """Restore a batch, and recover the input by running the network backward.
 
-        A lifted network is given its restored picture and the remainder; a strict one only its
-        restored picture.
+        A lifted network recovers it from the restored picture and the remainder, a strict one
+        from the restored picture alone.
 
         Args:
             degraded: float32 ``B C H W`` in [0, 1].
             mask: bool ``B 1 H W``, for an inpainting model.
-            exact: of a lifted network, see `irae.models.networks.lifted.LiftedIRAE.split`.
+            exact: for a lifted network, see `irae.models.networks.lifted.LiftedIRAE.split`.
 
         Returns:
-            What the network was given (holes filled), its output before known pixels are put
-            back, and the input recovered from that output; each ``B 3 H W``.
+            The network's input (masked region filled), its output before known pixels are put
+            back, and the recovered input; each ``B 3 H W``.
 
         Raises:
             ModelError: the network is not invertible.
@@ -316,7 +315,7 @@ class LoadedModel:
 
 
 def _state_of(weight: Tensor) -> tuple[int, torch.dtype, int]:
-    """What changes when a tensor is changed in place or replaced."""
+    """Return a key that changes when a tensor is changed in place or replaced."""
     version = 0 if weight.is_inference() else weight._version
     return weight.data_ptr(), weight.dtype, version
 

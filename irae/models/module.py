@@ -1,4 +1,4 @@
-"""A model as other libraries want a denoiser: an ``nn.Module`` from pictures to pictures."""
+"""A model as an ``nn.Module`` from pictures to pictures, the form other libraries expect."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from irae.models.call import (
 
 
 class RestoringModule(nn.Module):
-    """Pictures of any size and number of channels through a network; differentiable.
+    """Applies a network to pictures of any size and number of channels; differentiable.
 
-    It can be moved, compiled, put in half precision and trained on like any module. It shares its
-    weights with the network it is made of.
+    It can be moved, compiled, converted to half precision and trained like any module. It shares
+    its weights with the network.
 
     Args:
-        network: one of `irae.models.networks.registry`.
-        form: what computes in the network's place, called alike; the network itself if None.
+        network: a network of `irae.models.networks.registry`.
+        form: module that computes in place of the network, with the same arguments; the network
+            itself if None.
     """
 
     def __init__(self, network: nn.Module, form: nn.Module | None = None) -> None:
         super().__init__()
         self.form = network if form is None else form
-        # Its attributes say how it is to be called; its weights are the form's.
+        # In a list, so that its weights are not registered: only its attributes are used.
         self._network = [network]
 
     def forward(
@@ -40,18 +41,18 @@ class RestoringModule(nn.Module):
         """Restore a batch.
 
         Args:
-            x: ``B C H W`` in [0, 1] (noise may pass it), C 1 or 3.
-            sigma: the noise level in 8-bit units: one number, one per picture (``B``) or a map
-                ``B 1 H W``. Networks that are not told it take no notice.
-            mask: ``B 1 H W``, True in the holes. They are filled smoothly before the network runs,
-                and known pixels are put back.
+            x: ``B C H W`` in [0, 1] (noise may leave it), C 1 or 3.
+            sigma: noise level in 8-bit units: one number, one per picture (``B``) or a map
+                ``B 1 H W``. Networks that do not take it ignore it.
+            mask: ``B 1 H W``, True in the masked region, which is filled smoothly before the
+                network runs; known pixels are put back.
 
         Returns:
             ``B C H W`` of the same dtype, not clipped.
 
         Raises:
-            ModelError: the network must be told sigma, or where the holes are.
-            UsageError: ``x`` is of another shape.
+            ModelError: the network needs sigma or the mask, and it is missing.
+            UsageError: ``x`` has another shape.
         """
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise UsageError(f"x of shape {tuple(x.shape)}: use a batch B C H W with C 1 or 3")
@@ -64,14 +65,14 @@ class RestoringModule(nn.Module):
     def run(
         self, x: Tensor, sigma: float | Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """As `forward`, of pictures whose holes are filled; known pixels are not put back."""
+        """Restore pictures whose holes are filled already; known pixels are not put back."""
         network = self._network[0]
         channels, height, width = x.shape[1:]
         condition = condition_for(network, mask=mask, sigma=sigma, filled=x)
         if condition is not None:
             condition = condition.to(x).expand(x.shape[0], -1, -1, -1)
             condition = repeat_for_channels(network, condition, channels)
-            # One number for a whole picture needs no border.
+            # One number for a whole picture needs no padding.
             if not takes_sigma(network) or condition.shape[2:].numel() > 1:
                 condition = self.pad(condition)
         y = self.form(self.pad(to_network_channels(network, x)), condition)
@@ -79,12 +80,12 @@ class RestoringModule(nn.Module):
         return y.narrow(2, 0, height).narrow(3, 0, width)
 
     def pad(self, x: Tensor) -> Tensor:
-        """A batch with heights and widths that the network takes."""
+        """Pad a batch to heights and widths that the network takes."""
         multiple = int(getattr(self._network[0], "size_multiple", 1))
         height, width = x.shape[2:]
         right, below = -width % multiple, -height % multiple
         if not right and not below:
             return x
-        # Reflecting does not repeat the noise of the border pixel, but needs more than one pixel.
+        # Reflection does not repeat the border pixel's noise, but needs more than one pixel.
         fits = right < width and below < height
         return F.pad(x, (0, right, 0, below), mode="reflect" if fits else "replicate")

@@ -1,4 +1,4 @@
-"""Checksums that tell one model from another, and a damaged file from a whole one."""
+"""Checksums that identify models and detect damaged files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from irae.models.loaded import LoadedModel
 from irae.writing import file_sha256, write_atomically
 
 CHECKSUMS = "checksums.txt"
-"""Beside the packaged weights: a line ``SHA256  NAME`` for each, as ``sha256sum`` reads it."""
+"""File beside the packaged weights: a line ``SHA256  NAME`` each, as ``sha256sum`` reads it."""
 
 
 def weights_checksum(model: LoadedModel) -> str:
-    """SHA-256 of a network, its options and its weights; not of its card. Hexadecimal."""
+    """Return the hexadecimal SHA-256 of a model's network, options and weights, not its card."""
     digest = hashlib.sha256(f"{model.spec.network} {sorted(model.spec.options.items())}".encode())
     for name, tensor in sorted(model.network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -26,7 +26,7 @@ def weights_checksum(model: LoadedModel) -> str:
 
 
 def recorded_checksums(folder: Path) -> dict[str, str]:
-    """Names of weights and the checksums that were recorded when they were packaged.
+    """Read the checksums recorded when the weights were packaged, by file name.
 
     Raises:
         ModelError: the record is missing or damaged.
@@ -47,7 +47,10 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_packaged_weights() -> dict[str, str | None]:
-    """What is wrong with the file of each packaged model, in one line; none where nothing is.
+    """Check the file of each packaged model.
+
+    Returns:
+        By model name, one line that describes the fault, or None if the file is intact.
 
     Raises:
         ModelError: the record is missing or damaged.

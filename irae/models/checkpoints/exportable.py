@@ -1,4 +1,4 @@
-"""What of a network is exported: its restoring form, in operations that every runtime has."""
+"""The form in which a network is exported, made of operations that every runtime has."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from irae.models.networks.lifted import LiftedIRAE
 
 
 def exportable(network: nn.Module) -> nn.Module:
-    """A module that computes what a network does, with a forward that can be traced.
+    """Return a traceable module that computes the same function as a network.
 
     Args:
-        network: of the registry, on any device; it is copied, not followed.
+        network: a network of the registry, on any device; its weights are copied.
 
     Returns:
-        ``B C H W`` and its condition to restored, as the network itself, in float32 on the CPU:
-        a strict flow folded, a lifted one in its restoring form, any other as it is.
+        A module that maps ``B C H W`` and its condition to restored, in float32 on the CPU: a
+        folded strict flow, the restoring form of a lifted network, or a copy of any other network.
     """
     copied = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)
     set_network_dtype(copied, None)
     if isinstance(copied, IRAE) and can_fold(copied):
         return FoldedFlow(copied)
-    # Not subclasses, which may compute something else.
+    # Subclasses are excluded, because they may compute something else.
     return LiftedForm(copied) if type(copied) is LiftedIRAE else copied
 
 
 class FoldedFlow(nn.Module):
-    """A strict flow of folded weights, its state in one piece: for tracing, not for speed.
+    """A strict flow with folded weights that runs on the whole state: for tracing, not for speed.
 
     `irae.models.inference.folded.FoldedIRAE` computes the same in strips and in place.
     """
@@ -46,7 +46,7 @@ class FoldedFlow(nn.Module):
         self.levels = [level.to(cpu, torch.float32) for level in fold(network)]
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """As `IRAE.forward`: ``B 3 H W`` in [0, 1] and its condition to restored."""
+        """Map ``B 3 H W`` in [0, 1] and its condition to restored, as `IRAE.forward`."""
         if self.holes is not None:
             x = self.holes(x, condition)
             condition = None if condition is None else condition[:, :1]
@@ -54,7 +54,7 @@ class FoldedFlow(nn.Module):
 
 
 def _run(levels: list[FoldedLevel], x: Tensor, condition: Tensor | None) -> Tensor:
-    """``B C H W`` through the first of the levels, the finest, and all below it, and back."""
+    """Run ``B C H W`` through the finest level and all below it, forward and backward."""
     level, *below = levels
     condition = None if condition is None else F.avg_pool2d(condition, 2)
     state = _apply(level.enter, F.pixel_unshuffle(x, 2))

@@ -27,17 +27,17 @@ def read_authors_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tenso
     Width, depth and levels are inferred from the tensors.
 
     Returns:
-        The options of `irae.models.networks.irae.IRAE` and the state dict under this package's
+        The options of `irae.models.networks.irae.IRAE`, and the state dict with this package's
         names.
 
     Raises:
-        ModelError: the file is no such checkpoint; the message names the first odd key.
+        ModelError: the file is no such checkpoint; the message names the first unexpected key.
     """
     return read_authors_state(path, read_pickle(path))
 
 
 def read_authors_state(path: Path, content: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """As `read_authors_checkpoint`, of a file that `read_pickle` has opened."""
+    """Read a checkpoint that `read_pickle` has opened; see `read_authors_checkpoint`."""
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict):
         raise ModelError(
@@ -60,7 +60,7 @@ def read_authors_state(path: Path, content: Any) -> tuple[dict[str, Any], dict[s
         levels, depth = max(levels, int(level) + 1), max(depth, int(step) + 1)
         name = _RENAMED.get(name, name if part != "2" else f"network.{name}")
         flow = "encoder" if block == "1" else "decoder"
-        # Position 0 of a level is its squeeze; then three layers a step.
+        # Position 0 of a level is its squeeze; each step has three layers.
         position = 1 + 3 * int(step) + int(part)
         renamed[f"{flow}.levels.{level}.steps.{position}.{name}"] = value.float()
     first = "encoder.levels.0.steps.3.network.conv1.weight"

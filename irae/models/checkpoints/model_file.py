@@ -1,4 +1,4 @@
-"""A model file: safetensors, with a spec in its header that says how to build the network."""
+"""Model files: safetensors with a spec in the header from which the network is built."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def save_model(
     """Write a model file atomically.
 
     Args:
-        path: ends in ``.safetensors``.
-        network: the network ``spec`` describes.
-        spec: its description, kept in the header.
-        half: store the coupling networks' weights in float16. Mixing matrices stay in float32:
+        path: path that ends in ``.safetensors``.
+        network: the network that ``spec`` describes.
+        spec: description of the network, stored in the header.
+        half: store the subnets' weights in float16. Invertible 1×1 convolutions stay in float32:
             they are few, and an error in them would be an error of the state.
     """
     halved = {
@@ -46,17 +46,18 @@ def save_model(
         for key, value in network.state_dict().items()
     }
     header = {_SPEC_KEY: json.dumps({"format": FORMAT, **asdict(spec)})}
-    # Serialised first: safetensors' own writer makes private files and its own kind of errors.
+    # Serialised first, because safetensors' writer makes files that only their owner can read, and
+    # raises errors of its own kind.
     content = serialise(tensors, header)
     write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
-# What `save_model` writes; others would lose something as float32.
+# Types that `save_model` writes; values of other types could change in float32.
 _DTYPES = ("F16", "BF16", "F32", "F64", "I64")
 
 
 def _read(path: Path) -> tuple[ModelSpec, nn.Module]:
-    """The spec, and the network with its weights, of a model file."""
+    """Read a model file: its spec, and the network with its weights."""
     if path.suffix != ".safetensors":
         raise ModelError(
             f"{path}: is not a model file (.safetensors); for another project's checkpoint run "
@@ -68,7 +69,7 @@ def _read(path: Path) -> tuple[ModelSpec, nn.Module]:
             if header is None:
                 raise ModelError(f"{path}: holds no irae model (its header lacks {_SPEC_KEY!r})")
             spec = _parse_spec(path, header)
-            # Sizes are settled by the header; the tensors themselves are read only if they fit.
+            # The header has the sizes; the tensors themselves are read only if these fit.
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
             shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
             network = build_described(path, spec.network, spec.options, shapes)
@@ -91,7 +92,7 @@ def _read(path: Path) -> tuple[ModelSpec, nn.Module]:
 
 
 def _parse_spec(path: Path, header: str) -> ModelSpec:
-    """The spec in a header, its types checked; what it describes is not."""
+    """Parse the spec in a header and check its types; the options are checked later."""
     try:
         spec = json.loads(header)
         version = spec.pop("format")
@@ -106,7 +107,7 @@ def _parse_spec(path: Path, header: str) -> ModelSpec:
             isinstance(getattr(parsed, key), kind) for key, kind in wanted.items()
         ):
             raise TypeError
-        # What is nested too deeply to be written again, or to be parsed, is a RecursionError.
+        # JSON that is nested too deeply to be parsed or written again raises RecursionError.
         json.dumps(asdict(parsed))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{path}: its irae header is damaged; train or import it again") from None
@@ -114,7 +115,7 @@ def _parse_spec(path: Path, header: str) -> ModelSpec:
 
 
 def packaged_models() -> dict[str, Path]:
-    """Names and paths of the model files that come with the package."""
+    """Return the paths of the model files that come with the package, by model name."""
     folder = Path(str(package_files("irae") / "weights"))
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
@@ -142,8 +143,8 @@ def load_model(name: str | Path) -> LoadedModel:
     """Load a packaged or classical model by name, a model file, or the best model of a run folder.
 
     Raises:
-        ModelError: no such model, a damaged file, one whose tensors fit no network here, or a
-            classical model whose package is not installed.
+        ModelError: there is no such model, the file is damaged, its tensors fit no network, or
+            the package of a classical model is not installed.
     """
     if str(name) in CLASSICAL:
         kind = CLASSICAL[str(name)]

@@ -1,4 +1,4 @@
-"""A model as an ONNX file: what restores in PyTorch, traced into standard operators."""
+"""Export of a model to ONNX: its restoring form, traced into standard operators."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _import_onnx() -> Any:
 
 
 class _Graph(RestoringModule):
-    """What a file computes: `LoadedModel.restore` without its filling, at any size."""
+    """The exported function: `LoadedModel.restore` at any size, but without filling holes."""
 
     def __init__(self, model: LoadedModel) -> None:
         super().__init__(model.network, exportable(model.network))
@@ -56,7 +56,7 @@ class _Graph(RestoringModule):
         multiple = self._multiple
         if multiple == 1:
             return x
-        # Of this form the tracer knows that it makes a multiple; of -size % multiple it does not.
+        # The tracer can prove that this form gives a multiple, unlike -size % multiple.
         missing = [
             (size + multiple - 1) // multiple * multiple - size for size in reversed(x.shape[2:])
         ]
@@ -64,7 +64,7 @@ class _Graph(RestoringModule):
 
 
 def _example(model: LoadedModel, batch: int, height: int, width: int) -> dict[str, Tensor]:
-    """Noise in [0, 1] as the graph's inputs by their names; holes are filled."""
+    """Make example inputs of the graph from noise in [0, 1], by name; holes are filled."""
     rng = torch.Generator().manual_seed(0)
     picture = torch.rand(batch, 3, height, width, generator=rng)
     given = {PICTURE: picture}
@@ -79,11 +79,11 @@ def _example(model: LoadedModel, batch: int, height: int, width: int) -> dict[st
 
 def _build(onnx: Any, model: LoadedModel) -> Any:
     multiple = model.size_multiple
-    # No size is 1, nor equal to another: the tracer would take that for a rule.
+    # No size is 1 or equal to another, since the tracer would specialise the graph to that.
     given = _example(model, 2, 2 * multiple + 5, 3 * multiple + 8)
     picture = {0: "batch", 2: "height", 3: "width"}
     shapes = {name: {0: "batch"} if name == SIGMA else picture for name in given}
-    # It prints its progress, and warns of names that two inputs share.
+    # The exporter prints its progress, and warns of names that two inputs share.
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
@@ -105,7 +105,7 @@ def _build(onnx: Any, model: LoadedModel) -> Any:
             ) from error
     assert program is not None
     made = program.model_proto
-    # What runtimes of the opset's own time read.
+    # The IR version that runtimes as old as the opset can read.
     made.ir_version = 8
     made.producer_name = "irae"
     card = json.dumps(model.spec.card)
@@ -115,19 +115,19 @@ def _build(onnx: Any, model: LoadedModel) -> Any:
 
 
 def _largest_difference(onnxruntime: Any, content: bytes, model: LoadedModel) -> float:
-    """Between ONNX Runtime and PyTorch, on noise of other sizes than the traced one."""
+    """Compare ONNX Runtime with PyTorch, on noise of other sizes than the traced one."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # What fails is said by the exception.
+    options.log_severity_level = 4  # The exception reports a failure.
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     multiple = model.size_multiple
     differences = []
-    # The second is the smallest there is.
+    # The second size is the smallest that the graph takes.
     for size in ((2, max(67, multiple + 3), max(90, multiple + 26)), (1, multiple, multiple + 1)):
         given = _example(model, *size)
         inputs = {name: value.numpy() for name, value in given.items()}
         try:
             restored = torch.from_numpy(session.run([RESTORED], inputs)[0])
-        except Exception as error:  # ONNX Runtime's errors have no base of their own.
+        except Exception as error:  # ONNX Runtime's errors have no common base class.
             raise ModelError(
                 f"model {model.name!r}: the graph of network {model.spec.network!r} does not run "
                 "at every size; nothing was written"
@@ -139,32 +139,32 @@ def _largest_difference(onnxruntime: Any, content: bytes, model: LoadedModel) ->
 
 
 def export_onnx(model: LoadedModel, path: str | Path) -> float:
-    """Write a model as ONNX, checked against PyTorch first.
+    """Write a model as ONNX after checking it against PyTorch.
 
     The graph takes ``picture`` (float32 ``B 3 H W`` in [0, 1], any B, any H and W from
-    ``size_multiple`` on) and gives ``restored`` of the same shape, not clipped; a gray network
-    restores each channel by itself. An inpainting model takes ``mask`` too (float32 ``B 1 H W``,
-    1 in the holes); the holes of ``picture`` must be filled as `LoadedModel.fill` does, and known
-    pixels come out as they went in. A network that is told the noise level takes ``sigma``
-    (float32 ``B``, in 8-bit units).
+    ``size_multiple`` on) and returns ``restored`` of the same shape, not clipped; a gray network
+    restores each channel separately. An inpainting model also takes ``mask`` (float32 ``B 1 H W``,
+    1 in the masked region); the masked region of ``picture`` must be filled as by
+    `LoadedModel.fill`, and known pixels are returned unchanged. A network with a noise level takes
+    ``sigma`` (float32 ``B``, in 8-bit units).
 
     Args:
-        model: of any network of the registry, on any device, in float32.
-        path: ends in ``.onnx``; replaced if it exists.
+        model: a model of any network of the registry, on any device, in float32.
+        path: path that ends in ``.onnx``; an existing file is replaced.
 
     Returns:
         The largest difference between ONNX Runtime and PyTorch on two test pictures.
 
     Raises:
         UsageError: ONNX is not installed, or the path has another suffix.
-        ModelError: the model is a classical one, PyTorch cannot export its network, the graph
-            does not run at other sizes than it was traced at, or it gives other numbers.
+        ModelError: the model is a classical one, PyTorch cannot export its network, or the graph
+            does not run at other sizes than the traced one or returns other numbers.
     """
     path = Path(path)
     if path.suffix != ".onnx":
         raise UsageError(f"{path}: an ONNX file ends in .onnx")
     if model.spec.network in CLASSICAL:
-        raise ModelError(f"model {model.name!r} is no network; only networks have an ONNX form")
+        raise ModelError(f"model {model.name!r} is not a network; only networks have an ONNX form")
     onnx, onnxruntime = _import_onnx()
     content = _build(onnx, model).SerializeToString()
     difference = _largest_difference(onnxruntime, content, model)

@@ -1,4 +1,4 @@
-"""Networks as files describe them, built only if the file holds the numbers for them."""
+"""Safe building of the network that a file describes, within the size of the file's tensors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from irae.models.networks.registry import build_network, option_parameters, reso
 Shape = tuple[int, ...]
 
 MOST = 4096
-"""Largest whole number among a network's options, and largest multiple of its picture sizes."""
+"""Largest number among a network's options, and largest multiple of its picture sizes."""
 
-# Building makes hardly more tensors than it keeps. Some are let pass, so that a network of which
-# the file holds a part is told by the tensor it lacks.
+# Building makes hardly more tensors than it keeps. Some more are allowed, so that for a file that
+# holds only a part of its network the error can name the missing tensor.
 _TIMES, _SPARE_ELEMENTS, _SPARE_TENSORS = 2, 1 << 16, 64
 
 _SIZED: dict[Callable[..., Any], int] = {
@@ -29,15 +29,15 @@ _SIZED: dict[Callable[..., Any], int] = {
     **dict.fromkeys((torch.full, torch.arange), 1),
     torch.eye: 2,
 }
-"""What makes tensors from sizes, and the power of its size."""
+"""Functions that make tensors from sizes; the number of elements is the size to this power."""
 
 
 class _BudgetError(Exception):
-    """A network asks for more than its file can hold."""
+    """Building the network needs more elements or tensors than its file justifies."""
 
 
 class _Budget(TorchFunctionMode):
-    """Stops the making of tensors, before memory is set aside, beyond so many and so large."""
+    """Limits the number and the size of new tensors, before their memory is allocated."""
 
     def __init__(self, elements: int, tensors: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Budget(TorchFunctionMode):
 
 
 def _count(sizes: Any) -> int:
-    """The product of whole numbers, nested or not."""
+    """Return the product of whole numbers, nested or not."""
     if isinstance(sizes, (tuple, list)):
         return math.prod(_count(size) for size in sizes)
     return sizes if isinstance(sizes, int) else 1
@@ -69,19 +69,19 @@ def _count(sizes: Any) -> int:
 def build_described(
     path: Path, network: str, options: dict[str, Any], shapes: Mapping[str, Shape]
 ) -> nn.Module:
-    """Build the network that a file describes, with weights yet to be loaded.
+    """Build the network that a file describes; its weights are loaded afterwards.
 
-    Nothing larger than the file's own tensors is set aside, whatever its options say.
+    The memory allocated is bounded by the size of the file's tensors, whatever its options are.
 
     Args:
-        path: the file, for the errors.
-        network: what it says its network is.
-        options: what it says that is built with.
-        shapes: of the tensors it holds, by name.
+        path: path of the file, for error messages.
+        network: name of the network in the file.
+        options: options of the network in the file.
+        shapes: shapes of the file's tensors, by name.
 
     Raises:
-        ModelError: unknown network or option, a value of the wrong type or beyond :data:`MOST`,
-            or a network of far more numbers than the file holds.
+        ModelError: the network or an option is unknown, a value has the wrong type or exceeds
+            :data:`MOST`, or the network is far larger than the file.
     """
     _check_options(path, network, options)
     held = sum(math.prod(shape) for shape in shapes.values())
@@ -103,7 +103,7 @@ def build_described(
 
 
 def misfit(network: nn.Module, shapes: Mapping[str, Shape]) -> str | None:
-    """The first tensor that the network or the file lacks, or that differs; None if all fit."""
+    """Name the first tensor that is missing or of another shape; None if all fit."""
     expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     for key in [*expected, *shapes]:
         if key not in shapes or key not in expected or shapes[key] != expected[key]:
@@ -120,7 +120,7 @@ def _check_options(path: Path, network: str, options: dict[str, Any]) -> None:
     for key, value in options.items():
         wrong = ModelError(
             f"{path}: option {key!r} of network {network!r} is {str(value)[:40]!r}, "
-            "which it cannot be; train or import it again"
+            "which is not allowed; train or import it again"
         )
         try:
             kind = TypeAdapter(known[key].annotation, config=ConfigDict(strict=True))

@@ -1,4 +1,4 @@
-"""Opening PyTorch checkpoints of strangers: no code is run, and no size is taken on trust."""
+"""Safe reading of untrusted PyTorch checkpoints: no code is run, and sizes are checked first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from irae.errors import ModelError, first_line
 
 # The names that the pickle of a state dict needs. PyTorch's own list is longer, and some of its
-# entries set memory aside for a number in the file (bytearray, Tensor).
+# entries allocate as much memory as a number in the file demands (bytearray, Tensor).
 _PLAIN_NAMES = {("collections", "OrderedDict"): OrderedDict}
 _CALLED = {"_rebuild_tensor_v2": "torch._utils", "_rebuild_parameter": "torch._utils"}
 _CALLED["Size"] = "torch"
@@ -29,20 +29,21 @@ _ITEM_SIZES = {
     **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage", "UntypedStorage"), 1),
 }
 
-# Pickles before the object itself, in files older than PyTorch 1.6: a number, a version, the
-# machine.
+# Number of pickles before the object itself in files from before PyTorch 1.6: a magic number, a
+# version and the machine's properties.
 _OLD_PREAMBLE = 3
 
-# Some files give one tensor two names; a file that gives one a thousand is up to something.
+# Largest ratio of tensor bytes to file size. Some files name one tensor twice; a file that names
+# one a thousand times is probably malicious.
 _MOST_SHARED = 4
 
 
 class _RefusalError(Exception):
-    """The file is not to be opened; the text says why."""
+    """The file must not be opened; the message gives the reason."""
 
 
 class _Inert:
-    """Stands for what a pickle makes: it takes anything and does nothing."""
+    """A stand-in for the objects that a pickle makes: it accepts anything and does nothing."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -56,9 +57,9 @@ class _Inert:
         pass
 
 
-# The unpickler written in Python: the one in C grows its memo to an index the file chooses.
+# The Python unpickler is used, because the C one grows its memo to an index the file chooses.
 class _Census(pickle._Unpickler):
-    """Goes through a pickle without making anything; counts the bytes its tensors claim."""
+    """Parses a pickle without making any object, and counts the bytes its tensors claim."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(stream)
@@ -66,7 +67,7 @@ class _Census(pickle._Unpickler):
 
     @property
     def claimed(self) -> int:
-        """Bytes of all storages."""
+        """Number of bytes of all storages."""
         return sum(self._storages.values())
 
     def find_class(self, module: str, name: str) -> Any:
@@ -76,7 +77,7 @@ class _Census(pickle._Unpickler):
         if storage or _CALLED.get(name) == module:
             return _Inert(name)
         called = f"{module}.{name}"[:80]
-        raise _RefusalError(f"asks for {called!r}, which is no part of tensors (code, perhaps)")
+        raise _RefusalError(f"names {called!r}, which no tensor needs (it may be code)")
 
     def persistent_load(self, pid: Any) -> Any:
         kind, storage, key, _, count = pid[:5]
@@ -90,14 +91,14 @@ class _Census(pickle._Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """Open a PyTorch checkpoint without running code in it.
+    """Read a PyTorch checkpoint without running any code in it.
 
-    What its tensors claim is held against the size of the file first, so a small file cannot
-    take much memory.
+    The claimed sizes of its tensors are first compared with the size of the file, so that a small
+    file cannot allocate much memory.
 
     Raises:
-        ModelError: the file is absent, damaged, claims more than it holds, or holds anything but
-            tensors and plain values.
+        ModelError: the file is missing or damaged, claims more than it holds, or holds anything
+            but tensors and plain values.
     """
     try:
         _check(path)
@@ -113,12 +114,12 @@ def read_pickle(path: Path) -> Any:
         ) from None
     except pickle.UnpicklingError:
         raise ModelError(
-            f"{path}: holds more than tensors (code, perhaps) or is damaged; it was not opened. "
+            f"{path}: holds more than tensors (perhaps code) or is damaged; it was not opened. "
             "Save its state_dict alone and use that"
         ) from None
     except MemoryError:
         raise ModelError(f"{path}: is too large for this machine's memory") from None
-    # What unpicklers let escape on damage is any of these, by the byte that is wrong.
+    # A damaged file can make an unpickler raise any of these.
     except (
         *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError),
         *(ImportError, AssertionError, OverflowError, zipfile.BadZipFile, NotImplementedError),
@@ -132,7 +133,7 @@ def _check(path: Path) -> None:
     """Refuse a file that names code, or whose tensors claim more bytes than it has.
 
     Raises:
-        _RefusalError: and whatever a damaged file makes an unpickler raise.
+        _RefusalError: the file is refused. A damaged file can raise other errors.
     """
     if path.is_dir():
         raise _RefusalError("is a folder")
@@ -144,7 +145,7 @@ def _check(path: Path) -> None:
         pickles = 1
     else:
         with path.open("rb") as file:
-            # A memory map reads no further than the file goes, whatever length is asked for.
+            # A memory map never reads beyond the file, whatever the pickle states.
             stream = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # type: ignore[assignment]
         pickles = _OLD_PREAMBLE + 1
     with stream:
@@ -156,7 +157,7 @@ def _check(path: Path) -> None:
 
 
 def _pickle_in_archive(path: Path, size: int) -> bytes:
-    """The pickle in a checkpoint's zip archive, whose members must be stored as they are."""
+    """Return the pickle in a checkpoint's zip archive, whose members must be uncompressed."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         names = [member.filename for member in members]
@@ -171,13 +172,13 @@ def _pickle_in_archive(path: Path, size: int) -> bytes:
 
 
 def _tensors(content: object) -> Iterator[Tensor]:
-    """All tensors in nested plain values, each as often as it is named."""
+    """Yield all tensors in nested plain values, each as often as it is named."""
     waiting, seen = [content], set()
     while waiting:
         value = waiting.pop()
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
-            # A pickle can hold a list that holds itself.
+            # A pickle can hold a list that contains itself.
             seen.add(id(value))
             waiting += value.values() if isinstance(value, dict) else value

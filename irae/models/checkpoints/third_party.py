@@ -1,4 +1,4 @@
-"""Reading published weights of other networks, and telling whose weights a file holds."""
+"""Reading third-party checkpoints, and recognising their network."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from irae.models.checkpoints.irae_authors import read_authors_state
 from irae.models.checkpoints.safe_build import build_described, misfit
 from irae.models.checkpoints.safe_pickle import read_pickle
 
-# A convolution or a normalisation, numbered in the order of the layers.
+# A tensor of a convolution or normalisation, numbered in the order of the layers.
 _LAYER = re.compile(
     r"(?:module\.)?model\.(\d{1,4})\.(weight|bias|running_mean|running_var|num_batches_tracked)"
 )
 
 MAX_BYTES = 1 << 30
-"""Most that the arrays of an ``.npz`` may take, unpacked."""
+"""Largest size in bytes of the unpacked arrays of an ``.npz``."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a foreign file holds, in this package's terms.
+    """A third-party checkpoint converted to this package's form.
 
     Attributes:
-        network: a name of the registry.
-        options: what it is built with.
-        state: its tensors under this package's names.
-        task: what it was trained for, as far as the file tells.
-        channels: of the pictures it is for.
+        network: name of the network in the registry.
+        options: options with which the network is built.
+        state: tensors with this package's names.
+        task: name of the task it was trained for, as far as the file tells.
+        channels: number of channels of its pictures.
     """
 
     network: str
@@ -49,14 +49,14 @@ class Imported:
 
 
 def read_foreign(path: Path) -> Imported:
-    """Recognise a published weights file by its tensors.
+    """Read a published weights file, whose network is recognised by its tensors.
 
-    Known are: a checkpoint of the IRAE authors' code; DnCNN and FFDNet as ``model.N.weight`` and
-    ``model.N.bias``, batch normalisation merged or not; DnCNN-3 for JPEG as an ``.npz`` of arrays
-    ``w0 … wN`` (out, in, height, width) and ``b0 … bN``.
+    Supported are checkpoints of the IRAE authors' code; DnCNN and FFDNet as ``model.N.weight``
+    and ``model.N.bias``, with batch normalisation merged or not; DnCNN-3 for JPEG as an ``.npz``
+    of arrays ``w0 … wN`` (out, in, height, width) and ``b0 … bN``.
 
     Raises:
-        ModelError: the file cannot be read or holds something else; the message names what.
+        ModelError: the file cannot be read or holds something else, which the message names.
     """
     if path.suffix == ".npz":
         return _plain_network(path, _layers_of_npz(path), "jpeg")
@@ -82,7 +82,7 @@ def _layers_of_npz(path: Path) -> list[dict[str, Tensor]]:
         raise ModelError(f"{path}: no such file") from None
     except MemoryError:
         raise ModelError(f"{path}: is too large for this machine's memory") from None
-    # Besides the archive's own: NumPy reads a header as Python's literals, with their errors.
+    # NumPy parses a header as Python literals, which adds their errors to those of the archive.
     except (
         *(OSError, ValueError, TypeError, EOFError, LookupError, SyntaxError, RuntimeError),
         *(zipfile.BadZipFile, zlib.error, struct.error),
@@ -98,7 +98,7 @@ def _layers_of_npz(path: Path) -> list[dict[str, Tensor]]:
 
 
 def _check_arrays(path: Path) -> None:
-    """Hold what an archive and its arrays claim against each other and :data:`MAX_BYTES`.
+    """Check the sizes that an archive and its arrays claim, also against :data:`MAX_BYTES`.
 
     Raises:
         ValueError: they claim more than they hold, or more than is allowed.
@@ -129,7 +129,7 @@ def _layers_of_sequence(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def _plain_network(path: Path, layers: list[dict[str, Tensor]], task: str) -> Imported:
-    """DnCNN or FFDNet from its convolutions and normalisations in their order."""
+    """Convert DnCNN or FFDNet from its convolutions and normalisations in order."""
     state: dict[str, Tensor] = {}
     inputs: list[int] = []
     outputs = 0
@@ -149,12 +149,12 @@ def _plain_network(path: Path, layers: list[dict[str, Tensor]], task: str) -> Im
             if bias is not None and bias.shape != norm["running_mean"].shape:
                 raise ModelError(f"{path}: normalisation {position} does not fit its convolution")
             if bias is not None:
-                # A bias before a normalisation only moves the mean that is taken off again.
+                # A bias before a normalisation only shifts the mean, which is subtracted again.
                 norm["running_mean"] = norm["running_mean"] - bias.float()
                 del state[f"body.convolutions.{position}.bias"]
             state.update({f"body.norms.{position}.{name}": v for name, v in norm.items()})
         else:
-            raise ModelError(f"{path}: layer {len(inputs)} is no convolution of a known network")
+            raise ModelError(f"{path}: layer {len(inputs)} is not a convolution of a known network")
     network, channels = _which(path, inputs[0] if inputs else 0, outputs)
     options = {
         "channels": channels,
@@ -177,10 +177,10 @@ def _which(path: Path, inputs: int, outputs: int) -> tuple[str, int]:
 
 
 def load_foreign(path: Path) -> tuple[nn.Module, Imported]:
-    """The network that another project's checkpoint is of, with its weights.
+    """Build the network of a third-party checkpoint, with its weights.
 
     Raises:
-        ModelError: as `read_foreign`, or the tensors do not make up one network.
+        ModelError: as for `read_foreign`, or the tensors do not form one network.
     """
     found = read_foreign(path)
     shapes = {key: tuple(value.shape) for key, value in found.state.items()}

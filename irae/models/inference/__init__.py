@@ -1,1 +1,1 @@
-"""How networks are run when they only restore."""
+"""Faster forms of the networks for inference."""

@@ -1,9 +1,9 @@
-"""The restoring form of an IRAE: the same function, folded once and run in little memory.
+"""The inference form of an IRAE: the same function, folded once and run in little memory.
 
-`irae.models.inference.folding` makes one linear map of all that lies between two couplings.
-`FoldedIRAE` runs the result in strips of rows: the wide activations inside a coupling network are
-made and used up while they are in the cache, and never exist for the whole picture. Only the
-state, as large as the picture, does.
+`irae.models.inference.folding` merges the linear maps between two couplings into one. `FoldedIRAE`
+runs the result in strips of rows: the wide activations inside a subnet are computed and consumed
+while they are in the cache, and never exist for the whole picture. Only the state does, which is
+as large as the picture.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from irae.models.inference.folding import FoldedCoupling, Linear, fold
 from irae.models.networks.irae import IRAE
 
 STRIP_BYTES = 4 * 2**20
-"""Size on a CPU of one hidden activation: a few of these fit the last-level cache of one core."""
+"""Size in bytes of one hidden activation on a CPU: a few fit the last-level cache of one core."""
 
 
 @cache
 def _workers(count: int) -> ThreadPoolExecutor:
-    """Threads that work on a strip each, by themselves.
+    """Return threads that each work on a strip independently.
 
-    PyTorch's own would split every operation, and meet at the end of each: thousands of times a
-    picture, every time waiting for whichever core was taken away for a moment.
+    PyTorch's own threads would split every operation and synchronise after each, thousands of
+    times per picture, and each time wait for the slowest core.
     """
     return ThreadPoolExecutor(count, "strip", initializer=partial(torch.set_num_threads, 1))
 
 
 class FoldedIRAE:
-    """A trained IRAE made ready for restoring; the weights are copied, not followed.
+    """A trained IRAE prepared for restoring; it has a copy of the weights.
 
     Args:
-        network: what is folded.
-        device: where it will run.
-        dtype: of the coupling networks; the state is float32.
-        strip_bytes: size of one hidden activation, above which a picture is worked through in
-            strips; none for `STRIP_BYTES` on a CPU and no strips elsewhere.
+        network: the network to fold.
+        device: the device on which it will run.
+        dtype: type in which the subnets compute; the state is float32.
+        strip_bytes: size in bytes of one hidden activation above which a picture is processed in
+            strips; None is `STRIP_BYTES` on a CPU, and no strips on other devices.
     """
 
     def __init__(
@@ -68,19 +68,19 @@ class FoldedIRAE:
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """As `IRAE.forward`: ``B 3 H W`` in [0, 1] and its condition ``B C' H W`` to restored."""
+        """Map ``B 3 H W`` in [0, 1] and its condition ``B C' H W`` to restored, as the network."""
         if self.holes is not None:
             x = self.holes(x, condition)
             condition = None if condition is None else condition[:, :1]
         return self._level(0, x, condition)
 
     def _level(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:
-        """``B C H W`` through a level, all below it, and back to ``B C H W``."""
+        """Run ``B C H W`` through a level and all below it, forward and backward."""
         level = self.levels[index]
         condition = None if condition is None else F.avg_pool2d(condition, 2)
         batch, channels, height, width = x.shape
-        # From here the state is B H W C: a row of pixels is one piece of memory, and the linear
-        # maps are plain matrix products.
+        # From here the state is B H W C: a row of pixels is contiguous, and the linear maps are
+        # plain matrix products.
         blocks = x.reshape(batch, channels, height // 2, 2, width // 2, 2)
         squeezed = blocks.permute(0, 2, 4, 1, 3, 5).reshape(
             batch, height // 2, width // 2, 4 * channels
@@ -108,9 +108,9 @@ class FoldedIRAE:
         *,
         sign: Literal[1, -1],
     ) -> tuple[Tensor, Tensor]:
-        """Run a coupling (1 forward, -1 backward) and the map after it.
+        """Run a coupling (1 forward, -1 backward) and the linear map after it.
 
-        Overwrites both buffers; returns them, the one with the result first.
+        Both buffers are overwritten, and returned with the result first.
         """
         half = state.shape[3] // 2
 
@@ -130,7 +130,7 @@ class FoldedIRAE:
         return (state, spare) if following is None else (spare, state)
 
     def _strips(self, coupling: FoldedCoupling, state: Tensor) -> Iterator[tuple[slice, slice]]:
-        """Whole samples while several fit the cache, else some rows of one sample at a time."""
+        """Yield strips: whole samples if they fit the cache, else some rows of one sample."""
         batch, height, width, _ = state.shape
         row = width * len(coupling.biases[0]) * coupling.weights[0].element_size()
         if row * height <= self.strip_bytes:
@@ -139,7 +139,7 @@ class FoldedIRAE:
                 yield slice(start, min(start + count, batch)), slice(0, height)
             return
         strips = -(-height // max(4, self.strip_bytes // row))
-        # As many for every worker, or some would wait for the last one.
+        # Every worker gets equally many, or some would wait for the last one.
         strips = -(-strips // torch.get_num_threads()) * torch.get_num_threads()
         rows = -(-height // strips)
         for sample in range(batch):
@@ -154,7 +154,7 @@ class FoldedIRAE:
         rows: slice,
         condition: Tensor | None,
     ) -> Tensor:
-        """The network's output ``b h W C'`` for some rows, which see others on either side."""
+        """Run the subnet for some rows, with the rows around them as context: ``b h W C'``."""
         height, width, channels = state.shape[1:]
         half = channels // 2
         reach = coupling.reach
@@ -172,9 +172,9 @@ class FoldedIRAE:
         _zero_rows(given, above, below)
         (w1, w2, w3), (b1, b2, b3) = coupling.weights, coupling.biases
         h = _convolve_relu(given.permute(0, 3, 1, 2), w1, b1, (0, 1))
-        # Rows of the hidden activations beyond the picture are needed on either side. What stands
-        # there is what the network pads with: zeros before its middle convolution, or after.
-        # Every convolution has used up as many of them as its kernel reaches.
+        # Hidden rows beyond the picture hold the subnet's padding: zeros before its middle
+        # convolution, or after it. Each convolution consumes as many of them as its kernel
+        # reaches.
         above, below = max(0, above - 1), max(0, below - 1)
         if coupling.ring or reach:
             _zero_rows(h.permute(0, 2, 3, 1), above, below)
@@ -188,7 +188,7 @@ class FoldedIRAE:
 def _convolve_relu(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
     fusable = x.device.type == "cpu" and x.dtype == torch.float32
     if fusable and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
-        # The fused operator that PyTorch's own compiler calls: a pass over memory less.
+        # The fused operator that PyTorch's compiler uses saves one pass over memory.
         fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, weight, bias, padding, (1, 1), (1, 1), 1, "relu", [], ""
         )
@@ -204,7 +204,7 @@ def _zero_rows(x: Tensor, above: int, below: int) -> None:
 
 
 def _apply(linear: Linear, x: Tensor, out: Tensor) -> Tensor:
-    """``b h W C`` times the matrix, into ``out``; both are one piece of memory."""
+    """Apply the map to ``b h W C`` and write the result to ``out``; both must be contiguous."""
     channels = x.shape[3]
     torch.addmm(linear.bias, x.view(-1, channels), linear.matrix.T, out=out.view(-1, channels))
     return out
@@ -213,13 +213,13 @@ def _apply(linear: Linear, x: Tensor, out: Tensor) -> Tensor:
 def _transform(
     coupling: FoldedCoupling, changed: Tensor, network: Tensor, sign: Literal[1, -1]
 ) -> None:
-    """The coupling's change of its first half, in place."""
+    """Apply the coupling to its first half, in place."""
     half = changed.shape[3]
     shift = network[..., :half]
     if not coupling.affine:
         changed.add_(shift, alpha=sign)
         return
-    # Of the shifts too, which nobody needs: one whole piece of memory is several times faster.
+    # The shifts are transformed too, since contiguous memory is several times faster.
     raw = network.float()
     scale = torch.sigmoid(raw) if coupling.bound is None else _bounded(raw, coupling.bound)
     scale = scale[..., half:]

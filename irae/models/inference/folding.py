@@ -1,9 +1,9 @@
-"""The weights of an IRAE, folded for restoring: one map for all that is linear.
+"""Folding the weights of an IRAE for inference: neighbouring linear maps become one.
 
-Between two couplings everything is linear in the channels: ActNorm, the 1×1 mixing and its
-inverse, the Haar matrix, the shift of the picture by one half. `fold` multiplies what is
-neighbouring into one matrix, in float64, and puts the ActNorms of a coupling network into its
-convolutions. `irae.models.inference.folded` runs the result.
+All layers between two couplings are linear in the channels: ActNorm, the invertible 1×1
+convolution and its inverse, the Haar matrix, the shift of the picture by one half. `fold`
+multiplies neighbouring ones into one matrix, in float64, and merges the ActNorms of a subnet into
+its convolutions. `irae.models.inference.folded` runs the result.
 """
 
 from __future__ import annotations
@@ -33,26 +33,27 @@ class Linear:
     bias: Tensor
 
     def after(self, first: Linear) -> Linear:
-        """The map that applies ``first`` and then this one."""
+        """Return the map that applies ``first`` and then this one."""
         return Linear(self.matrix @ first.matrix, self.matrix @ first.bias + self.bias)
 
     def to(self, device: torch.device) -> Linear:
-        """As float32 on a device."""
+        """Return the map in float32 on a device."""
         return Linear(self.matrix.to(device, torch.float32), self.bias.to(device, torch.float32))
 
 
 @dataclass(frozen=True)
 class FoldedCoupling:
-    """A coupling whose network is three convolutions with biases and two ReLUs.
+    """A coupling whose subnet is three convolutions with biases and two ReLUs.
 
     Attributes:
-        weights: of the 3×3, the middle and the 3×3 convolution; the middle one is 1×1 or larger.
-        biases: one for each.
-        ring: the middle convolution, 1×1, pads by one and the last by none (the authors'
+        weights: weights of the 3×3, the middle and the 3×3 convolution; the middle one is 1×1 or
+            larger.
+        biases: biases of the three convolutions.
+        ring: whether the middle convolution, 1×1, pads by one and the last by none (the authors'
             network), instead of each by half its size.
-        affine: the last convolution gives the shift and then what the scale is made from; else
-            the shift alone.
-        bound: the scale is ``exp(bound * tanh(·))``; none for ``sigmoid(·)``.
+        affine: whether the last convolution returns the shifts and then the raw scales, instead of
+            the shifts alone.
+        bound: the scale is ``exp(bound * tanh(raw))``, or ``sigmoid(raw)`` if None.
     """
 
     weights: tuple[Tensor, Tensor, Tensor]
@@ -63,11 +64,11 @@ class FoldedCoupling:
 
     @property
     def reach(self) -> int:
-        """Rows and columns of the middle convolution's kernel on either side of its centre."""
+        """Reach of the middle convolution's kernel on either side of its centre, in pixels."""
         return self.weights[1].shape[2] // 2
 
     def to(self, device: torch.device, dtype: torch.dtype) -> FoldedCoupling:
-        """For a device, in the dtype the network computes in."""
+        """Move the subnet to a device and convert it to the type in which it computes."""
         first, second, third = (
             weight.to(device, dtype).contiguous(memory_format=torch.channels_last)
             for weight in self.weights
@@ -78,14 +79,14 @@ class FoldedCoupling:
 
 @dataclass(frozen=True)
 class FoldedLevel:
-    """One level: ``enter``, then for each step its coupling and a map; and the way back.
+    """One level: ``enter``, then the steps' couplings, each with a linear map; and the way back.
 
     Attributes:
-        enter: applied to the squeezed input of the level.
-        encoder: couplings run forward, each with the map that follows (none after the last, unless
-            the level ends with one).
-        decoder: couplings run backward, each with the map that follows; after the last of them
-            the state is unsqueezed.
+        enter: map applied to the squeezed input of the level.
+        encoder: couplings to run forward, each with the map that follows (None after the last,
+            unless the level ends with a map).
+        decoder: couplings to run backward, each with the map that follows; after the last the
+            state is unsqueezed.
     """
 
     enter: Linear
@@ -93,7 +94,7 @@ class FoldedLevel:
     decoder: tuple[tuple[FoldedCoupling, Linear], ...]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> FoldedLevel:
-        """For a device, the networks in ``dtype`` and the maps in float32."""
+        """Move the level to a device, with the subnets in ``dtype`` and the maps in float32."""
         return FoldedLevel(
             self.enter.to(device),
             tuple(
@@ -105,7 +106,7 @@ class FoldedLevel:
 
 
 def can_fold(network: IRAE) -> bool:
-    """Whether every step of both flows is known here; of kinds derived from those, none is."""
+    """Whether every step of both flows can be folded; subclasses of the known kinds cannot."""
     if type(network) is not IRAE:
         return False
     levels = [*network.encoder.levels, *network.decoder.levels]
@@ -123,7 +124,7 @@ def fold(network: IRAE) -> list[FoldedLevel]:
     """Fold the weights of an IRAE, in float64 on the CPU; the finest level first.
 
     Raises:
-        TypeError: a step is of a kind that is not known here (see `can_fold`).
+        TypeError: a step is of an unknown kind (see `can_fold`).
     """
     if not can_fold(network):
         raise TypeError(f"a {type(network).__name__} of these steps has no folded form")
@@ -133,7 +134,7 @@ def fold(network: IRAE) -> list[FoldedLevel]:
         enter, *following = _linear_runs(encoder, inverse=False)
         leave, *between, _ = _linear_runs(decoder, inverse=True)
         if index == 0:
-            # The flows see the picture around zero.
+            # The flows work on pictures centred at zero.
             half = torch.full_like(enter.bias, 0.5)
             enter = enter.after(Linear(torch.eye(len(half), dtype=half.dtype), -half))
             leave = Linear(leave.matrix, leave.bias + half)
@@ -159,7 +160,7 @@ def _couplings(level: nn.Module) -> list[FoldedCoupling]:
 
 
 def _linear_runs(level: nn.Module, *, inverse: bool) -> list[Linear]:
-    """The map in front of each coupling of a level and after the last, or these maps' inverses."""
+    """Merge the maps before each coupling of a level and after the last, or their inverses."""
     steps = _steps(level)
     channels = next(step for step in steps if isinstance(step, Mixing)).matrix().shape[0]
     nothing = Linear(torch.eye(channels).double(), torch.zeros(channels).double())
@@ -208,7 +209,7 @@ def _fold_coupling(coupling: AdditiveCoupling | AffineCoupling) -> FoldedCouplin
     elif not isinstance(network, PlainNetwork):
         raise TypeError(f"a coupling network of {type(network).__name__} has no folded form")
     if affine:
-        # Shifts and scales lie interleaved; apart, each is a slice.
+        # Shifts and scales are interleaved; once separated, each is a slice.
         order = [*range(0, len(biases[2]), 2), *range(1, len(biases[2]), 2)]
         weights[2], biases[2] = weights[2][order].clone(), biases[2][order].clone()
         scales = slice(len(order) // 2, None)

@@ -1,4 +1,4 @@
-"""The restoring form of a lifted network: the same function, in place and with prepared weights."""
+"""The inference form of a lifted network: the same function in place, with prepared weights."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from irae.models.networks.lifted import PICTURE_CHANNELS, LiftedIRAE, picture_of
 
 
 class LiftedForm(nn.Module):
-    """A trained `LiftedIRAE` made ready for restoring; the weights are copied, not followed.
+    """A trained `LiftedIRAE` prepared for restoring; it has a copy of the weights.
 
-    The two streams are changed in place, in float32 and channels-last order. The networks compute
-    in ``dtype``, with weights that were brought to it and to that order once. What the first
-    coupling knows to be zero and what the last need not compute is left out.
+    The two streams are changed in place, in float32 and channels-last order. The subnets compute
+    in ``dtype``, with weights that were converted once. Channels that are zero for the first
+    coupling, and channels that nobody reads after the last, are left out.
 
     Args:
-        network: what is prepared.
-        device: where it will run.
-        dtype: of the coupling networks.
-        stop: number of couplings run; all if None.
+        network: the network to prepare.
+        device: the device on which it will run.
+        dtype: type in which the subnets compute.
+        stop: number of couplings to run; all if None.
     """
 
     def __init__(
@@ -50,23 +50,23 @@ class LiftedForm(nn.Module):
         self._fused = torch.device(device).type == "cpu" and _fuses(dtype)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """As `LiftedIRAE.forward`: ``B 3 H W`` in [0, 1] (H and W even) to restored."""
+        """Map ``B 3 H W`` in [0, 1] (H and W even) to restored, as `LiftedIRAE.forward`."""
         streams = self._streams(x, condition)
         for number, weights in enumerate(self.weights):
             source = streams[1 - number % 2][:, : weights[0].shape[1]]
             changed = streams[number % 2][:, : weights[2].shape[0]]
             shift = self._shift(source, *weights)
-            # In a traced graph a change in place would become copies of the whole stream.
+            # In a traced graph an in-place change would become copies of the whole stream.
             traced = torch.compiler.is_compiling()
             streams[number % 2] = changed + shift if traced else changed.add_(shift)
         return picture_of(*streams)
 
     def _streams(self, x: Tensor, condition: Tensor | None) -> list[Tensor]:
-        """Both streams at the start."""
+        """Return both streams before the first coupling."""
         if torch.compiler.is_compiling():
             u = self.lift(x, condition)
             return [u, u]
-        # Not by `lift`, which would hold two more streams for a moment.
+        # `lift` is not used, since it would briefly hold two more streams in memory.
         content = self.content(x, condition)
         size = (len(content), self.width, *content.shape[2:])
         streams = []
@@ -81,7 +81,7 @@ class LiftedForm(nn.Module):
     def _shift(self, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
         given = x.to(self.dtype)
         if self._fused and not torch.compiler.is_compiling():
-            # The fused operator that PyTorch's own compiler calls: a pass over memory less.
+            # The fused operator that PyTorch's compiler uses saves one pass over memory.
             hidden = torch.ops.mkldnn._convolution_pointwise(
                 given, w1, b1, (1, 1), (1, 1), (1, 1), 1, "relu", [], ""
             )
@@ -91,10 +91,10 @@ class LiftedForm(nn.Module):
 
 
 def _fuses(dtype: torch.dtype) -> bool:
-    """Whether PyTorch has a convolution fused with its ReLU for this type on this processor."""
+    """Whether PyTorch can fuse a convolution with its ReLU for this type on this processor."""
     if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         return False
-    # Where bfloat16 is emulated, the fused operator refuses it.
+    # The fused operator refuses bfloat16 on processors that emulate it.
     return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

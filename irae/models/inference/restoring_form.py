@@ -1,4 +1,4 @@
-"""What a network is restored by: a faster form of the same function where it has one."""
+"""The form of a network used for restoring: a faster form of the same function if there is one."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Form = Callable[[Tensor, Tensor | None], Tensor]
 
 
 def has_restoring_form(network: nn.Module) -> bool:
-    """Whether a network is restored by another form of itself."""
+    """Whether a network has a separate form for restoring."""
     if isinstance(network, IRAE):
         return can_fold(network)
-    # Not subclasses, which may compute something else.
+    # Subclasses are excluded, because they may compute something else.
     return type(network) is LiftedIRAE
 
 
 def restoring_form(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Form:
-    """The form that restores: of a batch ``B C H W`` and its condition, as the network itself.
+    """Return the form for restoring, which maps a batch ``B C H W`` and its condition to restored.
 
     Args:
-        network: on ``device``, in evaluation mode.
-        device: where it runs.
-        dtype: of the coupling networks; the state is float32.
+        network: the network on ``device``, in evaluation mode.
+        device: the device on which it runs.
+        dtype: type in which the subnets compute; the state is float32.
 
     Returns:
         A form whose weights are a copy; or the network, in channels-last order, if it has none.

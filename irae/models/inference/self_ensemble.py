@@ -1,4 +1,4 @@
-"""Self-ensemble: the mean of a picture restored in each of its eight orientations."""
+"""Self-ensemble: the average of a picture restored in each of its eight orientations."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def mean_over_orientations(
     mask: Tensor | None,
     sigma: Sigma,
 ) -> Tensor:
-    """Restore all turns and reflections of a picture and take the mean.
+    """Restore all rotations and reflections of a picture and average the results.
 
-    A network errs differently in each of them; the mean errs less (Timofte, Rothe and Van Gool
-    2016, arXiv 1511.02228, "enhanced prediction"). It takes eight times as long.
+    A network's errors differ between them, so the mean has smaller errors (Timofte, Rothe and Van
+    Gool 2016, arXiv 1511.02228, "enhanced prediction"). It takes eight times as long.
 
     Args:
-        restore: from degraded pictures, mask and sigma to restored pictures.
+        restore: maps degraded pictures, mask and sigma to restored pictures.
         degraded: ``B C H W``.
         mask: ``B 1 H W``, or None.
         sigma: one number, one per picture (``B``), a map ``B 1 H W``, or None.
 
     Returns:
-        ``B C H W``, as ``restore`` gives it.
+        The mean, ``B C H W``.
     """
     total: Tensor | None = None
     for orientation in TURNS:

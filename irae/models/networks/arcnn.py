@@ -18,8 +18,8 @@ PRESETS: dict[str, dict[str, Any]] = {"default": {"channels": 3}, "gray": {"chan
 class ARCNN(Baseline):
     """Feature extraction, enhancement, mapping and reconstruction: filters of 9, 7, 1 and 5.
 
-    The paper's network sees luma alone (``channels=1``); ours by default sees RGB. Filters start
-    from a Gaussian of deviation 0.001 and biases from 0 (section 4).
+    The paper's network takes luma alone (``channels=1``); ours takes RGB by default. Filters are
+    initialised from a Gaussian of standard deviation 0.001 and biases with 0 (section 4).
 
     Args:
         channels: 3 for colour, 1 for gray.
@@ -44,6 +44,6 @@ class ARCNN(Baseline):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Degraded ``B C H W`` in [0, 1] to restored, of the same shape, not clipped."""
+        """Map degraded ``B C H W`` in [0, 1] to restored, of the same shape, not clipped."""
         restored: Tensor = self.body(x)
         return restored

@@ -1,4 +1,4 @@
-"""What every network for comparison declares, and the blocks that several of them share."""
+"""The base class of the networks for comparison, and blocks that several of them share."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from torch import Tensor, nn
 class Baseline(nn.Module):
     """Base of the networks that IRAE is compared with.
 
-    A subclass maps degraded ``B C H W`` to restored ``B C H W`` (not clipped) and declares here
-    what it accepts; `irae.models.call` reads it.
+    A subclass maps degraded ``B C H W`` to restored ``B C H W`` (not clipped) and declares its
+    inputs by these attributes, which `irae.models.call` reads.
 
     Attributes:
-        channels: of the pictures it was made for, 1 or 3; None for either.
-        size_multiple: heights and widths must be multiples of this.
-        takes_sigma: ``condition`` is the noise level, see `irae.models.call.condition_for`.
-        condition_channels: 1 where ``condition`` is the mask of the holes, else 0.
-        hole_fill: what an inpainting network finds in its holes; None for a smooth interpolation.
+        channels: number of channels of its pictures, 1 or 3; None for either.
+        size_multiple: divisor of the heights and widths that it accepts.
+        takes_sigma: whether ``condition`` is the noise level, see
+            `irae.models.call.condition_for`.
+        condition_channels: 1 if ``condition`` is the mask, else 0.
+        hole_fill: value in the masked region of the input; None for a smooth interpolation.
     """
 
     channels: int | None = 3
@@ -26,7 +27,7 @@ class Baseline(nn.Module):
     hole_fill: float | None = None
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Degraded to restored."""
+        """Map degraded to restored."""
         raise NotImplementedError
 
 
@@ -34,18 +35,18 @@ class ConvStack(nn.Module):
     """``layers`` 3×3 convolutions of one width with ReLUs between, the body of DnCNN and FFDNet.
 
     With batch normalisation, the first and the last convolution have biases and no normalisation;
-    those between have a normalisation in place of the bias. Published weights often have the
+    the others have a normalisation in place of the bias. Published weights often have the
     normalisation merged into the convolutions, which then all have biases.
 
     Args:
-        inputs: channels that enter.
-        outputs: channels that leave.
-        width: channels between.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        width: number of hidden channels.
         layers: number of convolutions, at least 2.
-        batch_norm: normalise after all but the first and the last.
+        batch_norm: normalise after all convolutions except the first and the last.
 
     Raises:
-        ValueError: fewer than two layers.
+        ValueError: there are fewer than two layers.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ConvStack(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``B inputs H W`` to ``B outputs H W``."""
+        """Map ``B inputs H W`` to ``B outputs H W``."""
         last = len(self.convolutions) - 1
         for index, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
@@ -87,7 +88,7 @@ def initialise_he(network: nn.Module, slope: float = 0.0) -> None:
     """Draw convolution weights from He et al. 2015's normal distribution; biases become 0.
 
     Args:
-        network: every convolution in it is set, transposed ones too.
+        network: module whose convolutions are initialised, including transposed ones.
         slope: negative slope of the (leaky) ReLU that follows.
     """
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""Methods without training, as networks without weights: BM3D, non-local means, OpenCV's filling.
+"""Methods without training as networks: BM3D, non-local means, OpenCV's inpainting.
 
 They run on the CPU, one picture at a time. Their packages are the extra ``irae[peers]``.
 """
@@ -19,9 +19,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class _Classical(Baseline):
-    """Base: takes a batch apart into ``H W C`` arrays in [0, 1]; C is 1 or 3.
+    """Base class that splits a batch into ``H W C`` arrays in [0, 1]; C is 1 or 3.
 
-    ``module`` is where the method is found, in the optional ``package``.
+    ``module`` is the method's Python module, in the optional ``package``.
 
     Raises:
         ModelError: the package is not installed.
@@ -45,10 +45,10 @@ class _Classical(Baseline):
             ) from None
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Degraded ``B C H W`` to restored, of the same shape, dtype and device.
+        """Map degraded ``B C H W`` to restored, of the same shape, dtype and device.
 
         Raises:
-            ValueError: no condition (noise level or mask, whichever the method needs).
+            ValueError: the condition is missing (noise level or mask, depending on the method).
         """
         if condition is None:
             raise ValueError(f"{type(self).__name__} needs a condition")
@@ -65,7 +65,7 @@ class _Classical(Baseline):
 
 
 class _Denoiser(_Classical):
-    """Base: a method that is told one sigma, as a share of the range; 0 leaves the picture."""
+    """Base class of methods with one sigma, as a share of the range; 0 returns the picture."""
 
     takes_sigma = True
 
@@ -96,7 +96,7 @@ class NonLocalMeans(_Denoiser):
     """Buades, Coll and Morel, "A non-local algorithm for image denoising", CVPR 2005.
 
     scikit-image's fast form (Darbon et al. 2008) with the parameters of its own guide: patches of
-    5, a distance of 6, h = 0.8 sigma, and sigma² taken off the distances of patches.
+    5, a distance of 6, h = 0.8 sigma, and sigma² subtracted from the distances of patches.
     """
 
     module = "skimage.restoration"
@@ -116,7 +116,7 @@ class NonLocalMeans(_Denoiser):
 
 
 class _OpenCVFilling(_Classical):
-    """OpenCV's filling with a neighbourhood of 3 pixels; it works in 8 bits."""
+    """OpenCV's inpainting with a neighbourhood of 3 pixels, in 8 bits."""
 
     module = "cv2"
     package = "opencv-python-headless"
@@ -127,7 +127,7 @@ class _OpenCVFilling(_Classical):
 
     def _restore(self, picture: Array, condition: Array) -> Array:
         levels = np.squeeze((picture.clip(0, 1) * 255).round().astype(np.uint8))
-        # A picture one pixel high or wide lost that axis as well as a single channel's.
+        # Squeezing also removed the axis of a picture that is one pixel high or wide.
         levels = levels.reshape(picture.shape if picture.shape[2] > 1 else picture.shape[:2])
         hole = (condition > 0.5).astype(np.uint8)
         cv2 = self._import()

@@ -16,7 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Section IV: the blind networks (DnCNN-B, CDnCNN-B, DnCNN-3) have 20 layers.
     "default": {"channels": 3, "layers": 20},
     "gray": {"channels": 1, "layers": 20},
-    # The form in the published code of IRAE (arXiv 2009.03173): 40 layers between first and last.
+    # As in the published code of IRAE (arXiv 2009.03173): 40 layers between first and last.
     "irae": {"channels": 3, "layers": 42},
 }
 
@@ -25,13 +25,13 @@ class DnCNN(Baseline):
     """``restored = x - noise(x)``; convolution, batch normalisation and ReLU throughout.
 
     CDnCNN-B, DnCNN-B and DnCNN-3 are this network with 20 layers, trained blindly on noise in
-    colour, noise in gray, and noise, shrinking and JPEG in gray. He et al.'s initialisation, as
-    in section IV.
+    colour, noise in gray, and noise, downscaling and JPEG in gray. Weights are initialised as by
+    He et al. (section IV).
 
     Args:
         channels: 3 for colour, 1 for gray.
-        width: of the hidden layers.
-        layers: convolutions in all.
+        width: number of channels of the hidden layers.
+        layers: total number of convolutions.
         batch_norm: False for weights whose normalisation was merged into the convolutions.
     """
 
@@ -49,6 +49,6 @@ class DnCNN(Baseline):
         initialise_he(self)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Degraded ``B C H W`` in [0, 1] to restored, of the same shape, not clipped."""
+        """Map degraded ``B C H W`` in [0, 1] to restored, of the same shape, not clipped."""
         noise: Tensor = self.body(x)
         return x - noise

@@ -1,4 +1,4 @@
-"""FFDNet: a denoiser at half resolution that is told the noise level.
+"""FFDNet: a denoiser at half resolution that takes the noise level as an input.
 
 Zhang, Zuo and Zhang, "FFDNet: toward a fast and flexible solution for CNN-based image denoising",
 IEEE TIP 2018 (arXiv 1710.04026), section III.
@@ -22,15 +22,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class FFDNet(Baseline):
-    """Four half-size pictures and a map of the noise level go in, four clean ones come out.
+    """Maps four half-size pictures and a map of the noise level to four clean pictures.
 
-    The weights start orthogonal, so that the map keeps its say (section III); the paper's further
-    pulls towards orthogonal matrices while training are left out.
+    The weights are initialised as orthogonal, so that the map keeps its influence (section III).
+    The paper's orthogonality regularisation during training is left out.
 
     Args:
         channels: 3 for colour, 1 for gray.
-        width: of the hidden layers.
-        layers: convolutions in all.
+        width: number of channels of the hidden layers.
+        layers: total number of convolutions.
         batch_norm: False for weights whose normalisation was merged into the convolutions.
     """
 
@@ -59,14 +59,14 @@ class FFDNet(Baseline):
 
         Args:
             x: ``B C H W`` in [0, 1], H and W even.
-            condition: the noise level as a share of the range (sigma / 255), ``B 1 1 1`` or a map
+            condition: noise level as a share of the range (sigma / 255), ``B 1 1 1`` or a map
                 ``B 1 H W``.
 
         Returns:
             ``B C H W``, not clipped.
 
         Raises:
-            ValueError: no noise level.
+            ValueError: the noise level is missing.
         """
         if condition is None:
             raise ValueError("FFDNet needs the noise level as its condition")

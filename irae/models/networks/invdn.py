@@ -1,4 +1,4 @@
-"""InvDN: an invertible denoiser that throws the noise away with the latent.
+"""InvDN: an invertible denoiser that discards the noise with the latent.
 
 Liu, Qin, Anwar, Ji, Kim, Caldwell and Gedeon, "Invertible denoising network: a light solution for
 real noise removal", CVPR 2021 (arXiv 2104.10546), section 3.
@@ -25,7 +25,7 @@ _MASK32 = 0xFFFFFFFF
 
 
 def haar_split(x: Tensor) -> Tensor:
-    """``B C H W`` to ``B 4C H/2 W/2``: the means of all channels first, then the differences."""
+    """Split ``B C H W`` into ``B 4C H/2 W/2``: the means of all channels, then the differences."""
     matrix = torch.tensor(HAAR, dtype=x.dtype, device=x.device) / 4
     batch, channels, height, width = x.shape
     pixels = F.pixel_unshuffle(x, 2).view(batch, channels, 4, height // 2, width // 2)
@@ -34,7 +34,7 @@ def haar_split(x: Tensor) -> Tensor:
 
 
 def haar_merge(bands: Tensor) -> Tensor:
-    """The inverse of `haar_split`."""
+    """Invert `haar_split`."""
     matrix = torch.tensor(HAAR, dtype=bands.dtype, device=bands.device)
     batch, channels, height, width = bands.shape
     split = bands.view(batch, 4, channels // 4, height, width)
@@ -43,23 +43,23 @@ def haar_merge(bands: Tensor) -> Tensor:
 
 
 def _mixed(key: Tensor) -> Tensor:
-    """A hash of int64 numbers below 2³²; constants of github.com/skeeto/hash-prospector."""
+    """Hash int64 numbers below 2³²; the constants are from github.com/skeeto/hash-prospector."""
     key = ((key ^ (key >> 16)) * 0x21F0AAAD) & _MASK32
     key = ((key ^ (key >> 15)) * 0x735A2D97) & _MASK32
     return key ^ (key >> 15)
 
 
 def _normal_by_place(seed: int, like: Tensor) -> Tensor:
-    """Numbers from N(0, 1), a function of the seed, the channel, the row and the column alone.
+    """Draw from N(0, 1) as a function of the seed, the channel, the row and the column alone.
 
     Args:
-        seed: below 2³².
-        like: ``… C h w``.
+        seed: seed below 2³².
+        like: tensor ``… C h w`` with the wanted size.
 
     Returns:
         ``C h w``, float32, on the device of ``like``.
     """
-    # No generator: its numbers depend on how many there are, and no other runtime has it.
+    # A generator's numbers would depend on their count, and no other runtime has it.
     key = torch.full((), seed, dtype=torch.int64, device=like.device)
     for axis in (-3, -2, -1):
         place = torch.arange(like.shape[axis], device=like.device)
@@ -70,7 +70,7 @@ def _normal_by_place(seed: int, like: Tensor) -> Tensor:
 
 
 class _Subnet(nn.Module):
-    """Three 3×3 convolutions, the last of which also sees the input; starts as zero."""
+    """Three 3×3 convolutions, the last of which also takes the input; initialised to return 0."""
 
     def __init__(self, inputs: int, outputs: int, width: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class _Subnet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Section 3: the small picture is shifted; the rest is scaled and shifted by it."""
+    """A block of section 3: shifts the small picture, then scales and shifts the rest by it."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -120,19 +120,19 @@ def _blocks(level: nn.Module) -> list[_Block]:
 
 
 class InvDN(Baseline):
-    """Forward to a small clean picture and a latent; the latent is redrawn; backward.
+    """Splits a picture into a small clean picture and a latent, redraws the latent, and inverts.
 
     The latent holds the noise together with the fine detail. It is replaced by one drawn from
-    N(0, I) (section 3), so that what comes out is no longer an inverse of anything: the network
-    is invertible, the restoring is not. In training every call draws anew, from the number of
-    calls so far, which is kept with the weights and makes a resumed run equal to an unbroken one.
-    In evaluation the latent at a place is a function of that place alone: the same for pictures of
-    every size, for each picture of a batch, and in a file of `irae.models.checkpoints.onnx_export`.
+    N(0, I) (section 3), so the network is invertible, but restoring is not. In training the seed
+    is the number of calls so far, which is stored with the weights and makes a resumed run equal
+    to an uninterrupted one. In evaluation the latent at a pixel is a function of its position
+    alone: the same for pictures of every size, for each picture of a batch, and in a file of
+    `irae.models.checkpoints.onnx_export`.
 
     Args:
-        width: of the networks inside the blocks.
-        blocks: invertible blocks after each halving.
-        halvings: Haar transforms.
+        width: number of channels inside the blocks' subnets.
+        blocks: number of invertible blocks after each Haar transform.
+        halvings: number of Haar transforms, each of which halves the size.
     """
 
     def __init__(self, *, width: int = 64, blocks: int = 8, halvings: int = 2) -> None:
@@ -146,9 +146,9 @@ class InvDN(Baseline):
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Split ``B 3 H W``: a small picture ``B 3 h w``, and the latent of all else ``B … h w``.
+        """Split ``B 3 H W`` into a small picture ``B 3 h w`` and the latent ``B … h w``.
 
-        h and w are H and W over ``size_multiple``.
+        h and w are H and W divided by ``size_multiple``.
         """
         h = x
         for level in self.levels:
@@ -158,7 +158,7 @@ class InvDN(Baseline):
         return h[:, :3], h[:, 3:]
 
     def decode(self, small: Tensor, latent: Tensor) -> Tensor:
-        """The inverse of `encode`: ``B 3 H W``."""
+        """Invert `encode`: return ``B 3 H W``."""
         h = torch.cat((small, latent), 1)
         for level in reversed(self.levels):
             for block in reversed(_blocks(level)):
@@ -167,7 +167,7 @@ class InvDN(Baseline):
         return h
 
     def draw_latent(self, like: Tensor) -> Tensor:
-        """A latent from N(0, I) with the shape, dtype and device of ``like``, as the class says."""
+        """Draw a latent from N(0, I) with the shape, dtype and device of ``like``; see `InvDN`."""
         if self.training:
             random = generator(_LATENT_SEED, int(self.calls), device=like.device)
             self.calls += 1
@@ -175,18 +175,18 @@ class InvDN(Baseline):
         return _normal_by_place(_LATENT_SEED, like).to(like).expand_as(like)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Noisy ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
+        """Map noisy ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
         small, latent = self.encode(x)
         return self.decode(small, self.draw_latent(latent))
 
     def guidance_loss(self, degraded: Tensor, clean: Tensor) -> Tensor:
-        """How far the small picture is from the clean one shrunk, a mean square.
+        """Return the mean squared error of the small picture against the downscaled clean one.
 
-        The paper's loss is this and the pixel loss of `forward`'s output, with equal weights.
+        The paper's loss is its sum with the pixel loss of `forward`'s output.
 
         Args:
-            degraded: ``B 3 H W``, what `forward` is given.
-            clean: ``B 3 H W``, its target.
+            degraded: ``B 3 H W``, the input of `forward`.
+            clean: ``B 3 H W``, the target.
         """
         small, _ = self.encode(degraded)
         shrunk = F.interpolate(clean, size=small.shape[2:], mode="bicubic", antialias=True)

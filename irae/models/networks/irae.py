@@ -29,8 +29,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # The toolkit's own: `irae.models.networks.lifted.LiftedIRAE` (docs/ablation.md).
     "default": {"form": "lifted", "width": 48, "couplings": 12, "hidden": 64},
-    # For inpainting: what the holes lack is made of the known pixels by one deep coupling, which
-    # sees them all, as no narrow step of a flow does; a small flow follows (docs/ablation.md).
+    # For inpainting: one deep coupling predicts the masked region from all known pixels, which
+    # narrow flow steps cannot see; a small flow follows (docs/ablation.md).
     "holes": {
         "width": 32,
         "depth": 2,
@@ -43,15 +43,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class IRAE(Bijection):
-    """``restored = decoder⁻¹(encoder(degraded))``, both flows, the latents untouched.
+    """``restored = decoder⁻¹(encoder(degraded))`` with two flows; the latents pass unchanged.
 
-    Being a composition of bijections it is one itself: ``inverse`` gives back the degraded
-    picture. With ``start="identity"`` the decoder begins with the encoder's weights, so that the
-    untrained model returns its input.
+    As a composition of bijections it is one itself: ``inverse`` returns the degraded picture. With
+    ``start="identity"`` the decoder starts with the encoder's weights, so that the untrained model
+    returns its input.
 
-    ``condition`` is ``B condition_channels H W``: nothing, or the mask (1 in the holes), or with
-    ``hole_width``, the channels of its `MaskedNetwork`, the mask and the filled picture
-    (`irae.models.call.condition_for` makes it). ``flow_options`` are those of both `Glow`.
+    ``condition`` is ``B condition_channels H W`` from `irae.models.call.condition_for`: None, the
+    mask (1 in the masked region), or the mask and the filled picture if ``hole_width``, the width
+    of a `MaskedNetwork`, is given. ``flow_options`` are the options of both `Glow`.
     """
 
     __signature__: ClassVar[inspect.Signature]
@@ -68,11 +68,11 @@ class IRAE(Bijection):
     ) -> None:
         super().__init__()
         flow_options["condition_channels"] = condition_channels
-        # The decoder begins where the encoder ends: one of them can shrink for both.
+        # The decoder follows the encoder, so one of them can contract for both.
         self.encoder = Glow(channels=3, **flow_options, shrinking=shrinking)
         self.decoder = Glow(channels=3, **flow_options)
         self.start = start
-        # What an inpainting model finds in its holes: None for a smooth interpolation.
+        # Value in the masked region of the input; None for a smooth interpolation.
         self.hole_fill = hole_fill
         self.holes = None if hole_width is None else MaskedCoupling(MaskedNetwork(hole_width))
         if self.holes is not None and condition_channels != 1:
@@ -84,36 +84,36 @@ class IRAE(Bijection):
 
     @torch.no_grad()
     def tie_decoder_to_encoder(self) -> None:
-        """Give the decoder the encoder's weights, so that it undoes what the encoder does."""
+        """Copy the encoder's weights to the decoder, which then inverts the encoder."""
         weights = self.encoder.state_dict()
         self.decoder.load_state_dict({name: weights[name] for name in self.decoder.state_dict()})
 
     @property
     def size_multiple(self) -> int:
-        """Heights and widths must be multiples of this."""
+        """Divisor of the heights and widths that the network accepts."""
         of_holes = 1 if self.holes is None else self.holes.size_multiple
         return max(self.encoder.size_multiple, of_holes)
 
     def apply_mask_coupling(
         self, x: Tensor, condition: Tensor | None, *, inverse: bool = False
     ) -> Tensor:
-        """The `MaskedCoupling`'s part, ``B 3 H W`` to the same; nothing where there is none."""
+        """Apply the `MaskedCoupling`, if there is one, to ``B 3 H W``."""
         if self.holes is None:
             return x
         return self.holes.inverse(x, condition) if inverse else self.holes(x, condition)
 
     def flow_condition(self, condition: Tensor | None) -> Tensor | None:
-        """What of the condition the two flows are given."""
+        """Return the part of the condition that the two flows take."""
         return condition if self.holes is None or condition is None else condition[:, :1]
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
+        """Map degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
         given = self.flow_condition(condition)
         x = self.apply_mask_coupling(x, condition) - 0.5
         return self.decoder.inverse(self.encoder(x, given), given) + 0.5
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Restored back to degraded: ``encoder⁻¹(decoder(restored))``."""
+        """Map restored back to degraded: ``encoder⁻¹(decoder(restored))``."""
         given = self.flow_condition(condition)
         x = self.encoder.inverse(self.decoder(z - 0.5, given), given) + 0.5
         return self.apply_mask_coupling(x, condition, inverse=True)
@@ -129,7 +129,7 @@ class IRAE(Bijection):
 
     @torch.no_grad()
     def initialise(self, degraded: Tensor, condition: Tensor | None = None) -> None:
-        """Set the encoder's ActNorms from a batch; under an identity start the decoder's too."""
+        """Initialise the ActNorms from a batch; the decoder's only with an identity start."""
         x = self.apply_mask_coupling(degraded, condition) - 0.5
         initialise_actnorm(self.encoder, x, self.flow_condition(condition))
         if self.start == "identity":
@@ -137,7 +137,7 @@ class IRAE(Bijection):
 
 
 def _signature() -> inspect.Signature:
-    """Every option of `IRAE` by its name, in place of ``flow_options``."""
+    """Return a signature with every option of `IRAE` in place of ``flow_options``."""
     of_flow = inspect.signature(Glow, eval_str=True).parameters
     own = inspect.signature(IRAE, eval_str=True).parameters
     options = {**of_flow, **own}
@@ -145,5 +145,5 @@ def _signature() -> inspect.Signature:
     return inspect.Signature(list(options.values()))
 
 
-# What `help` shows, and what `irae.models.networks.registry.option_parameters` finds.
+# The signature that `help` and `irae.models.networks.registry.option_parameters` read.
 IRAE.__signature__ = _signature()

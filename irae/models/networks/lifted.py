@@ -1,10 +1,10 @@
-"""The lifted Invertible Restoring Autoencoder: restoring as fast and as well as a plain network.
+"""The lifted Invertible Restoring Autoencoder, as fast and as accurate as a plain network.
 
-The squeezed picture is padded with zero channels and runs through additive couplings, which carry
+The squeezed picture is padded with zero channels and passes through additive couplings, which move
 its content to the picture's channels and its noise to the others: *the latent holds what was
 removed* (the idea of InvDN, Liu et al. 2021, arXiv 2104.10546). The restored picture and that
-remainder together give the degraded picture back, bit for bit; the restored picture alone gives it
-back for no denoiser.
+remainder together give the degraded picture back, bit for bit. The restored picture alone cannot,
+for any denoiser.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ PICTURE_CHANNELS = 12
 
 @dataclass(frozen=True)
 class Remainder:
-    """What a restored picture lacks of the degraded one; `LiftedIRAE.join` takes both.
+    """The information that a restored picture lacks; `LiftedIRAE.join` takes both.
 
     Attributes:
-        latent: the difference of the streams where the picture lies, then all their other
+        latent: the difference of the streams in the picture's channels, then all their other
             channels, ``B (2 width - 12) H/2 W/2`` of the padded picture.
-        bottom: the row by which a picture of odd height was padded, as restored, ``B 3 h W``
-            with h 0 or 1.
-        right: the column by which one of odd width was, ``B 3 H' w`` with w 0 or 1 and H' the
-            padded height.
+        bottom: the restored row that pads a picture of odd height, ``B 3 h W`` with h 0 or 1.
+        right: the restored column that pads a picture of odd width, ``B 3 H' w`` with w 0 or 1
+            and H' the padded height.
         exact: whether the state was kept on the grid.
     """
 
@@ -43,7 +42,7 @@ class Remainder:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the picture it belongs to, in pixels."""
+        """Height and width in pixels of the picture to which the remainder belongs."""
         height, width = (2 * side for side in self.latent.shape[2:])
         return height - self.bottom.shape[2], width - self.right.shape[3]
 
@@ -51,22 +50,23 @@ class Remainder:
 class LiftedIRAE(nn.Module):
     """``restored = (a + b) / 2`` after additive couplings of two streams, a and b.
 
-    Both streams begin as the squeezed picture, around zero, padded with zero channels. The first
-    half of the couplings is the encoder; the second half is the decoder, a flow run backward; the
-    state between them is the latent. Untrained, it is the identity. The squeezed condition lies in
-    channels that would be zero, so the lift stays injective.
+    Both streams start as the squeezed picture, centred at zero and padded with zero channels. The
+    first half of the couplings is the encoder; the second half is the decoder, a flow run backward;
+    the state between them is the latent. The untrained network is the identity. The squeezed
+    condition occupies channels that would be zero, so the lift stays injective.
 
     Args:
-        width: channels of each stream, at least 12 and four more for every channel of the
+        width: number of channels of each stream, at least 12 plus four for every channel of the
             condition.
         couplings: number of couplings, at least 2.
-        hidden: channels inside a coupling's network.
-        condition_channels: 0, or 1 for the mask of the holes (1 inside), or 4 for the mask and the
-            picture with its holes filled.
-        takes_sigma: the condition is the noise level, see `irae.models.call.condition_for`.
+        hidden: number of channels inside a subnet.
+        condition_channels: 0, or 1 for the mask (1 in the masked region), or 4 for the mask and
+            the filled picture.
+        takes_sigma: whether the condition is the noise level, see
+            `irae.models.call.condition_for`.
 
     Raises:
-        ValueError: too few channels or couplings.
+        ValueError: there are too few channels or couplings.
     """
 
     size_multiple = 2
@@ -96,13 +96,13 @@ class LiftedIRAE(nn.Module):
         self.flow = LiftedFlow(width, couplings, hidden)
 
     def lift(self, x: Tensor, condition: Tensor | None = None, *, exact: bool = False) -> Tensor:
-        """Degraded ``B 3 H W`` (H and W even) to a stream ``B width H/2 W/2``."""
+        """Lift degraded ``B 3 H W`` (H and W even) to a stream ``B width H/2 W/2``."""
         u = self.content(x, condition)
         u = F.pad(to_grid(u) if exact else u, (0, 0, 0, 0, 0, self.width - self.filled))
         return u.contiguous(memory_format=torch.channels_last)
 
     def content(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """The channels of `lift` that are not zero, ``B filled H/2 W/2``."""
+        """Return the non-zero channels of `lift`, ``B filled H/2 W/2``."""
         u = F.pixel_unshuffle(x - 0.5, 2)
         if self.filled > PICTURE_CHANNELS:
             if condition is None:
@@ -112,13 +112,13 @@ class LiftedIRAE(nn.Module):
         return u
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Degraded ``B 3 H W`` in [0, 1] (H and W even) to restored, not clipped."""
+        """Map degraded ``B 3 H W`` in [0, 1] (H and W even) to restored, not clipped."""
         u = self.lift(x, condition)
         a, b = self.flow(u, u, filled=self.filled, wanted=PICTURE_CHANNELS)
         return picture_of(a, b)
 
     def middle_and_end(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The picture ``B 3 H W`` after half of the couplings, and that after all."""
+        """Return the picture ``B 3 H W`` after half of the couplings, and after all of them."""
         u = self.lift(x, condition)
         half = self.flow(u, u, stop=self._middle, filled=self.filled)
         return picture_of(*half), picture_of(
@@ -126,12 +126,12 @@ class LiftedIRAE(nn.Module):
         )
 
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Degraded ``B 3 H W`` (H and W even) to the latent ``B (2 width) H/2 W/2``."""
+        """Map degraded ``B 3 H W`` (H and W even) to the latent ``B (2 width) H/2 W/2``."""
         u = self.lift(x, condition)
         return torch.cat(self.flow(u, u, stop=self._middle), 1)
 
     def decode(self, latent: Tensor) -> Tensor:
-        """The latent of `encode` to restored ``B 3 H W``, not clipped."""
+        """Map the latent of `encode` to restored ``B 3 H W``, not clipped."""
         a, b = latent.chunk(2, 1)
         return picture_of(*self.flow(a, b, start=self._middle, wanted=PICTURE_CHANNELS))
 
@@ -143,18 +143,18 @@ class LiftedIRAE(nn.Module):
     def split(
         self, x: Tensor, condition: Tensor | None = None, *, exact: bool = True
     ) -> tuple[Tensor, Remainder]:
-        """Take a degraded picture apart.
+        """Split a degraded picture into the restored picture and the remainder.
 
         Args:
-            x: ``B 3 H W`` in [0, 1] (noise may pass it), any H and W from 1; whole, not a tile.
-            condition: of the same height and width.
-            exact: first round ``x`` to multiples of 2⁻²⁰, and every shift, so that `join` gives
-                back every bit on the same machine, device and number of threads, whatever type
-                the networks compute in. Pictures of 8 and 16 bits come back by rounding. Without,
-                float32 networks err by less than 1e-5.
+            x: ``B 3 H W`` in [0, 1] (noise may leave it), any H and W from 1; whole, not a tile.
+            condition: condition of the same height and width.
+            exact: round ``x`` and every shift to multiples of 2⁻²⁰, so that `join` recovers every
+                bit on the same machine, device and number of threads, whatever type the subnets
+                compute in. Pictures of 8 and 16 bits are recovered by rounding. Otherwise the
+                error of float32 subnets is less than 1e-5.
 
         Returns:
-            The restored picture ``B 3 H W``, neither clipped nor rounded, and what it lacks.
+            The restored picture ``B 3 H W``, neither clipped nor rounded, and the remainder.
 
         Raises:
             ModelError: the condition is missing, or a number has left the exact range.
@@ -165,8 +165,8 @@ class LiftedIRAE(nn.Module):
         restored = picture_of(a, b)
         of_picture = a[:, :PICTURE_CHANNELS] - b[:, :PICTURE_CHANNELS]
         if exact:
-            # Twice as large as the streams at most, and so the first to leave the range; the
-            # picture, half a sum, is moved by one half besides.
+            # Difference and sum are up to twice as large as the streams, so they leave the range
+            # first; the picture, half of the sum, is also shifted by one half.
             check_range(of_picture, exact_range(x.dtype), "the difference of the streams")
             check_range(2 * restored, exact_range(x.dtype) - 1, "the sum of the streams")
         latent = torch.cat([of_picture, a[:, PICTURE_CHANNELS:], b[:, PICTURE_CHANNELS:]], 1)
@@ -177,15 +177,15 @@ class LiftedIRAE(nn.Module):
     def join(
         self, restored: Tensor, remainder: Remainder, condition: Tensor | None = None
     ) -> Tensor:
-        """Undo `split`: the degraded picture ``B 3 H W``.
+        """Undo `split`: return the degraded picture ``B 3 H W``.
 
         Args:
-            restored: as `split` gave it.
-            remainder: likewise.
-            condition: what `split` was given.
+            restored: the restored picture from `split`, unchanged.
+            remainder: the remainder from the same call.
+            condition: the condition given to `split`.
 
         Raises:
-            ModelError: the two do not belong together.
+            ModelError: the restored picture and the remainder do not belong together.
         """
         height, width = restored.shape[2:]
         if remainder.size != (height, width) or len(remainder.latent) != len(restored):
@@ -197,7 +197,7 @@ class LiftedIRAE(nn.Module):
         if remainder.latent.shape[1] != 2 * self.width - PICTURE_CHANNELS:
             raise ModelError("the remainder is of a network of another width")
         whole = torch.cat([torch.cat([restored, remainder.bottom], 2), remainder.right], 3)
-        # In float64 neither the sum nor the halves lose a bit.
+        # In float64 neither the sum nor the halves are rounded.
         total = 2 * F.pixel_unshuffle(whole.double() - 0.5, 2)
         difference = remainder.latent[:, :PICTURE_CHANNELS].double()
         rest = remainder.latent[:, PICTURE_CHANNELS:].chunk(2, 1)
@@ -222,18 +222,18 @@ class LiftedIRAE(nn.Module):
 
 
 def _evened(x: Tensor) -> Tensor:
-    """Repeat the last row and column where a height or width is odd."""
+    """Repeat the last row if the height is odd, and the last column if the width is."""
     return F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
 
 
 def _evened_condition(condition: Tensor | None, x: Tensor) -> Tensor | None:
-    """The condition of the picture ``x``; one number for a whole picture needs no border."""
+    """Pad the condition of the picture ``x``; one number for a whole picture needs no padding."""
     if condition is None or condition.shape[2:] != x.shape[2:]:
         return condition
     return _evened(condition.to(x))
 
 
 def picture_of(a: Tensor, b: Tensor) -> Tensor:
-    """The picture ``B 3 H W`` that two streams ``B width H/2 W/2`` stand for, not clipped."""
+    """Return the picture ``B 3 H W`` of two streams ``B width H/2 W/2``, not clipped."""
     mean = (a[:, :PICTURE_CHANNELS] + b[:, :PICTURE_CHANNELS]) / 2
     return F.pixel_shuffle(mean, 2) + 0.5

@@ -15,30 +15,30 @@ from torch import Tensor, nn
 from irae.models.networks.base import Baseline, initialise_he
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Small pictures and patches of 64: five halvings. A stated shortening of the paper's eight.
+    # For small pictures and patches of 64: five halvings instead of the paper's eight.
     "default": {"depth": 5},
-    # The appendix, for 512×512.
+    # As in the appendix, for 512×512.
     "paper": {"depth": 8},
 }
 
-# Appendix: kernels and widths of the encoder; from the fourth layer on they stay.
+# Kernels and widths of the encoder (appendix); both are constant from the fourth layer on.
 _KERNELS = (7, 5, 5)
 _WIDEST = 8
 
 
 class PartialConv2d(nn.Module):
-    """A convolution that looks at valid pixels only (section 3.1, equations 1 and 2).
+    """A convolution over valid pixels only (section 3.1, equations 1 and 2).
 
-    The sum over the valid inputs is scaled up by how many are missing, so that it does not depend
-    on what a hole contains; where not one is valid, the output is 0. Beyond the border nothing is
-    valid. An output is valid as soon as one of its inputs was.
+    The sum over the valid inputs is scaled by the inverse of their share, so that it does not
+    depend on the content of a hole; without a valid input the output is 0. Pixels beyond the
+    border are invalid. An output is valid if one of its inputs is.
 
     Args:
-        inputs: channels that enter, all parts together.
-        outputs: channels that leave.
+        inputs: number of input channels, all parts together.
+        outputs: number of output channels.
         kernel: side of the filters, odd.
-        stride: step of the filters.
-        bias: add one to valid outputs.
+        stride: stride of the filters.
+        bias: add a bias to valid outputs.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class PartialConv2d(nn.Module):
         self.register_buffer("window", torch.ones(1, 1, kernel, kernel), persistent=False)
 
     def forward(self, *parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Convolve features, each with its own mask, as one.
+        """Convolve concatenated features, each part with its own mask.
 
         Args:
-            parts: features ``B C H W`` and their validity ``B 1 H W``, 1 valid and 0 not.
+            parts: features ``B C H W`` and their validity ``B 1 H W``, 1 for valid and 0 else.
 
         Returns:
             Features ``B outputs h w`` and their validity ``B 1 h w``.
@@ -68,7 +68,7 @@ class PartialConv2d(nn.Module):
         stride, padding = self.convolution.stride, self.convolution.padding
         window = self.get_buffer("window").to(valid.dtype)
         known = F.conv2d(valid / sum(counts), window, stride=stride, padding=padding)
-        # Masked by selection: a hole may hold anything, and 0 × inf is not 0.
+        # Selected, not multiplied: a hole may contain anything, and 0 × inf is not 0.
         masked = [torch.where(mask > 0, features, 0.0) for features, mask in parts]
         h = self.convolution(torch.cat(masked, 1)) * (window.numel() / known.clamp_min(1e-6))
         if self.bias is not None:
@@ -78,17 +78,18 @@ class PartialConv2d(nn.Module):
 
 
 class PConvUNet(Baseline):
-    """The paper's network: eight halvings by strides, nearest-neighbour doublings, skips.
+    """The paper's network: strided encoder, nearest-neighbour upsampling, skip connections.
 
-    Encoder: ReLU, and batch normalisation from the second layer on; decoder: leaky ReLU of slope
-    0.2 and batch normalisation, the last layer bare, which also sees the picture and its mask.
-    He et al.'s initialisation (section 4). Only the loss differs from the paper (a pixel loss;
-    no features of a classifier, no style, no total variation): that is the training loop's.
+    The encoder has ReLUs, and batch normalisation from the second layer on. The decoder has leaky
+    ReLUs of slope 0.2 and batch normalisation, except in its last layer, which also takes the
+    picture and its mask. Weights are initialised as by He et al. (section 4). Only the loss
+    differs from the paper: the training loop uses a pixel loss without perceptual, style and total
+    variation terms.
 
     Args:
-        width: channels after the first layer, doubled by each until eightfold.
-        depth: number of halvings; pictures are padded to multiples of 2 to its power.
-        hole_fill: value in the holes, which the network does not look at.
+        width: number of channels after the first layer; each layer doubles it, up to eightfold.
+        depth: number of halvings; pictures are padded to multiples of 2 to this power.
+        hole_fill: value in the masked region, which the network ignores.
     """
 
     condition_channels = 1
@@ -114,7 +115,7 @@ class PConvUNet(Baseline):
             nn.BatchNorm2d(each) if level else nn.Identity()
             for level, each in enumerate(widths[1:])
         )
-        # From the deepest level up: what comes from below and what was seen at this size.
+        # From the deepest level up: features from below, and the encoder's of this size.
         self.decoder = nn.ModuleList(
             PartialConv2d(widths[level + 1] + widths[level], widths[level], 3, bias=level == 0)
             for level in reversed(range(depth))
@@ -131,12 +132,12 @@ class PConvUNet(Baseline):
         """Fill holes.
 
         Args:
-            x: ``B 3 H W`` in [0, 1], H and W multiples of ``size_multiple``; what the holes
-                contain is not looked at.
-            condition: the mask ``B 1 H W``, 1 in the holes; None for no holes.
+            x: ``B 3 H W`` in [0, 1], H and W multiples of ``size_multiple``; the content of the
+                masked region is ignored.
+            condition: the mask ``B 1 H W``, 1 in the masked region; None if there is none.
 
         Returns:
-            ``B 3 H W``, not clipped; known pixels are the network's too, not the input's.
+            ``B 3 H W``, not clipped; the network also changes known pixels.
         """
         valid = torch.ones_like(x[:, :1]) if condition is None else 1 - condition.to(x)
         seen = [(x, valid)]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from irae.models.networks.base import Baseline, initialise_he
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # A small form of ours, for one GPU or a laptop: 6 blocks of 4 layers that add 32 channels.
+    # Our smaller form for one GPU or a laptop: 6 blocks of 4 layers that add 32 channels.
     "default": {"blocks": 6, "layers": 4, "growth": 32},
     # Section 5: D = 16 blocks of C = 8 layers, growth rate G = 64.
     "paper": {"blocks": 16, "layers": 8, "growth": 64},
@@ -23,7 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class _DenseBlock(nn.Module):
-    """Each layer sees all before it; a 1×1 convolution fuses them, and the input is added."""
+    """Layers that each take all earlier outputs; a 1×1 convolution fuses them, plus the input."""
 
     def __init__(self, width: int, layers: int, growth: int) -> None:
         super().__init__()
@@ -43,13 +43,13 @@ class _DenseBlock(nn.Module):
 class RDN(Baseline):
     """The paper's form for denoising and JPEG: no change of size, output added to the input.
 
-    He et al.'s initialisation.
+    Weights are initialised as by He et al.
 
     Args:
-        width: channels between blocks.
-        blocks: D of the paper.
-        layers: C of the paper, convolutions in a block.
-        growth: G of the paper, channels each of them adds.
+        width: number of channels between blocks.
+        blocks: number of blocks, the paper's D.
+        layers: number of convolutions in a block, the paper's C.
+        growth: number of channels that each of them adds, the paper's G.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RDN(Baseline):
         initialise_he(self)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
+        """Map degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
         first = self.shallow1(x)
         h = self.shallow2(first)
         outputs: list[Tensor] = []

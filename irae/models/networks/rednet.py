@@ -1,4 +1,4 @@
-"""RED-Net: convolutions, mirrored transposed convolutions, and skips between the two.
+"""RED-Net: convolutions, mirrored transposed convolutions, and skip connections between them.
 
 Mao, Shen and Yang, "Image restoration using very deep convolutional encoder-decoder networks with
 symmetric skip connections", NIPS 2016 (arXiv 1603.09056), sections 3 and 4.
@@ -17,18 +17,17 @@ PRESETS: dict[str, dict[str, Any]] = {"default": {"layers": 30}}  # RED30, secti
 
 
 class REDNet(Baseline):
-    """Half the layers convolve, half undo that; every second one is passed over to its mirror.
+    """Convolutions, then as many transposed ones, with a skip connection at every second layer.
 
-    A passed-over feature is added before the ReLU, and the input itself to the last output
-    (section 3). Borders are padded by one pixel, where the paper leaves them out and so trains
-    on shrinking patches.
+    A skip connection is added before the ReLU, and the input to the last output (section 3).
+    Borders are padded by one pixel; the paper does not pad, so its patches shrink in training.
 
     Args:
-        width: of the hidden layers.
-        layers: convolutions and transposed convolutions together; even, at least 4.
+        width: number of channels of the hidden layers.
+        layers: number of convolutions and transposed convolutions together; even, at least 4.
 
     Raises:
-        ValueError: a number of layers that has no two halves.
+        ValueError: the number of layers is odd or too small.
     """
 
     def __init__(self, *, width: int = 64, layers: int = 30) -> None:
@@ -46,7 +45,7 @@ class REDNet(Baseline):
         initialise_he(self)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
+        """Map degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
         h = x
         passed: list[Tensor | None] = []
         for index, layer in enumerate(self.encoder):

@@ -1,4 +1,4 @@
-"""Names of networks: what builds them and what they accept."""
+"""The registry of networks: their names, builders, presets and options."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class NetworkKind:
     """One kind of network.
 
     Attributes:
-        build: makes the network from keyword options.
+        build: builds the network from keyword options.
         presets: named sets of options.
-        invertible: whether a degraded picture comes back from what the network makes of it.
-        forms: what builds it in place of ``build`` when the option ``form`` has another value than
-            the first, by that value; empty where there is but one form.
+        invertible: whether the network can recover the degraded picture from its result.
+        forms: builders by the value of the option ``form``, whose default is the first; empty if
+            there is only one form.
 
-    How many channels a network has and what its ``condition`` is, the network itself says (it may
-    depend on its options); see `irae.models.networks.base.Baseline`. With that,
-    `irae.tasks.matching` finds which tasks it can be trained for.
+    The network itself declares its number of channels and its ``condition``, which may depend on
+    its options; see `irae.models.networks.base.Baseline`. `irae.tasks.matching` uses them to find
+    the tasks for which it can be trained.
     """
 
     build: Callable[..., nn.Module]
@@ -47,10 +47,10 @@ class NetworkKind:
     forms: dict[str, Callable[..., nn.Module]] = field(default_factory=dict)
 
     def builder(self, options: dict[str, Any]) -> Callable[..., nn.Module]:
-        """What builds the network that these options describe; ``form`` chooses.
+        """Return the builder for these options, chosen by ``form``.
 
         Raises:
-            ModelError: an unknown form.
+            ModelError: the form is unknown.
         """
         if not self.forms:
             return self.build
@@ -61,7 +61,7 @@ class NetworkKind:
 
 
 NETWORKS: dict[str, NetworkKind] = {
-    # A file without a form is from before there were two.
+    # Files from before there were two forms have no option ``form``; they are strict.
     "irae": NetworkKind(
         irae.IRAE,
         presets=irae.PRESETS,
@@ -78,7 +78,7 @@ NETWORKS: dict[str, NetworkKind] = {
     "invdn": NetworkKind(invdn.InvDN, invdn.PRESETS),
 }
 
-# Methods without weights: models by name, but nothing to train or to keep in a file.
+# Methods without weights: they have a name, but cannot be trained or stored in a file.
 CLASSICAL: dict[str, NetworkKind] = {
     "bm3d": NetworkKind(classical.BM3D),
     "nlm": NetworkKind(classical.NonLocalMeans),
@@ -88,10 +88,10 @@ CLASSICAL: dict[str, NetworkKind] = {
 
 
 def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """The full options of a network: the preset's, overridden by ``options``.
+    """Return the full options of a network: the preset's, overridden by ``options``.
 
     Raises:
-        ModelError: unknown network, preset or option; the message lists those there are.
+        ModelError: the network, preset or option is unknown; the message lists those that exist.
     """
     if name not in NETWORKS:
         raise ModelError(f"network {name!r} is unknown; there are: {', '.join(NETWORKS)}")
@@ -108,7 +108,7 @@ def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> d
             raise ModelError(
                 f"option {key!r} of network {name!r} is unknown; there are: {', '.join(known)}"
             )
-    # Defaults too: a model file must not change its meaning when a default does.
+    # Defaults are included, so that a model file keeps its meaning when a default changes.
     defaults = {
         key: parameter.default
         for key, parameter in known.items()
@@ -118,10 +118,10 @@ def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> d
 
 
 def option_parameters(name: str, options: dict[str, Any]) -> Mapping[str, inspect.Parameter]:
-    """What a registered network may be built with, in the form that ``options`` choose.
+    """Return the parameters of a network's builder, for the form that ``options`` choose.
 
     Raises:
-        ModelError: an unknown form.
+        ModelError: the form is unknown.
     """
     kind = NETWORKS[name]
     known = dict(inspect.signature(kind.builder(options), eval_str=True).parameters)
@@ -136,7 +136,7 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     """Build a network from its registered name and resolved options.
 
     Raises:
-        ModelError: unknown name or option, or a value the network refuses.
+        ModelError: the name or an option is unknown, or the network refuses a value.
     """
     resolved = resolve_options(name, None, options)
     build = NETWORKS[name].builder(resolved)

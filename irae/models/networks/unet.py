@@ -1,4 +1,4 @@
-"""U-Net: down and up again, with what each size knew handed across.
+"""U-Net: an encoder and a decoder with skip connections at every size.
 
 Ronneberger, Fischer and Brox, "U-Net: convolutional networks for biomedical image segmentation",
 MICCAI 2015 (arXiv 1505.04597), section 2.
@@ -16,7 +16,7 @@ from irae.models.networks.base import Baseline, initialise_he
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    # Holes are black, and a fourth channel says where they are.
+    # The masked region is black, and the mask is the fourth channel.
     "inpaint": {"condition_channels": 1, "hole_fill": 0.0},
 }
 
@@ -34,14 +34,14 @@ class UNet(Baseline):
     """Pairs of 3×3 convolutions, max pooling, 2×2 transposed convolutions, a last 1×1.
 
     Two things differ from the paper, whose output is a segmentation: borders are padded, so that
-    the output is as large as the input, and the output is added to the input. He et al.'s
-    initialisation, as in section 3.
+    the output is as large as the input, and the output is added to the input. Weights are
+    initialised as by He et al. (section 3).
 
     Args:
-        width: channels at full size; doubled at every halving.
+        width: number of channels at full size; doubled at every halving.
         depth: number of halvings.
-        condition_channels: 1 to see the mask of the holes as one more channel.
-        hole_fill: value in the holes of an inpainting network; None for a smooth interpolation.
+        condition_channels: 1 to take the mask as one more channel.
+        hole_fill: value in the masked region of the input; None for a smooth interpolation.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class UNet(Baseline):
 
         Args:
             x: ``B 3 H W`` in [0, 1], H and W multiples of ``size_multiple``.
-            condition: the mask ``B 1 H W``, 1 in the holes, where ``condition_channels`` is 1.
+            condition: the mask ``B 1 H W``, 1 in the masked region, if ``condition_channels`` is 1.
 
         Returns:
             ``B 3 H W``, not clipped.
