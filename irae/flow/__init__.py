@@ -1,1 +1,1 @@
-"""The invertible core: bijections, coupling networks and the multi-scale flow."""
+"""Invertible layers: bijections, couplings with their subnets, and the flows made of them."""

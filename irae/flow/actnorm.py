@@ -1,4 +1,4 @@
-"""Per-channel affine normalisation whose start comes from data (Kingma and Dhariwal 2018, 3.1)."""
+"""Per-channel affine normalisation, initialised from data (Kingma and Dhariwal 2018, 3.1)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from irae.flow.bijection import Bijection
 class ActNorm(Bijection):
     """``z = (x - bias) / scale``, one scale and bias per channel.
 
-    Starts as the identity; `initialise_actnorm` sets both from a batch. That is an explicit call
-    and never a side effect of ``forward``: a decoder, which is only ever run backward, must not
-    start to depend on the first batch that happens to be run forward through it.
+    It starts as the identity; `initialise_actnorm` sets both from a batch. This is an explicit
+    call and never a side effect of ``forward``: a decoder, which only runs backward, must not
+    depend on the first batch that happens to run forward through it.
     """
 
     def __init__(self, channels: int) -> None:
@@ -35,18 +35,18 @@ class ActNorm(Bijection):
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Set scale and bias so that ``forward(x)`` has mean 0 and deviation 1 per channel."""
+        """Set scale and bias so that ``forward(x)`` has mean 0 and std 1 per channel."""
         self.bias.copy_(x.mean(dim=(0, 2, 3), keepdim=True))
         self.scale.copy_(x.std(dim=(0, 2, 3), keepdim=True, correction=0) + 1e-6)
 
 
 @torch.no_grad()
 def initialise_actnorm(flow: nn.Module, x: Tensor, condition: Tensor | None = None) -> None:
-    """Initialise every ActNorm in ``flow`` from the batch ``x``, in the order the data meets them.
+    """Initialise every ActNorm in ``flow`` from the batch ``x``, in the order of execution.
 
     Args:
         flow: a bijection or a `Glow`, which is run forward once.
-        x: ``B C H W``, what the flow will be given in training.
+        x: ``B C H W``, a batch like those of training.
         condition: the condition of the flow, if it takes one.
     """
 

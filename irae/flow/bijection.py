@@ -1,4 +1,4 @@
-"""What every invertible layer promises, and the chain of several."""
+"""The interface of invertible layers, and chains of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Bijection(nn.Module, ABC):
     """An invertible map between picture-shaped tensors, with its log-determinant.
 
-    ``condition`` is a tensor ``B C' H W`` of the input's height and width that the map may depend
-    on (a mask, say). It is not transformed, so the map stays invertible for every condition.
+    ``condition`` is a tensor ``B C' H W`` of the input's height and width on which the map may
+    depend, such as a mask. It is not transformed, so the map is invertible for every condition.
     """
 
     @abstractmethod
@@ -22,7 +22,7 @@ class Bijection(nn.Module, ABC):
 
     @abstractmethod
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Map ``z`` back to the ``x`` that ``forward`` was given."""
+        """Map ``z`` back to the ``x`` from which ``forward`` computed it."""
 
     @abstractmethod
     def forward_and_log_det(
@@ -31,24 +31,24 @@ class Bijection(nn.Module, ABC):
         """Return ``z`` and log abs det dz/dx, one number per sample (``B``)."""
 
     def squeeze_condition(self, condition: Tensor | None) -> Tensor | None:
-        """The condition at the height and width of the output."""
+        """Return the condition at the height and width of the output."""
         return condition
 
     def rebuild(
         self, output: Tensor, condition: Tensor | None = None, *, inverse: bool = False
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Recover the input from the output, and the autograd graph that leads from it.
+        """Recover the input from the output, and build the autograd graph between them.
 
-        Override where both can share work: a coupling runs its network once for the two.
+        Override this if both can share work: a coupling runs its subnet once for the two.
 
         Args:
-            output: what `forward` returned (`inverse`, if ``inverse``), without a graph.
-            condition: what that was given.
-            inverse: which of the two was run.
+            output: result of `forward` (of `inverse`, if ``inverse``), without a graph.
+            condition: the condition of that call.
+            inverse: whether `inverse` was run.
 
         Returns:
-            The input as leaves that require a gradient, and the output computed from these; both
-            in parts of equal size that lie side by side along the channels.
+            The input as leaves that require a gradient, and the output computed from them; both
+            in parts of equal size, to be concatenated along the channels.
         """
         with torch.no_grad():
             given = self(output, condition) if inverse else self.inverse(output, condition)
@@ -59,9 +59,9 @@ class Bijection(nn.Module, ABC):
 
 
 class Chain(Bijection):
-    """Bijections one after another; the log-determinants add up."""
+    """A composition of bijections; their log-determinants add up."""
 
-    # Whether this chain is differentiated by inversion; see `irae.flow.reversible`.
+    # Whether gradients are computed by inversion; see `irae.flow.reversible`.
     reversible: bool = False
 
     def __init__(self, steps: Iterable[Bijection]) -> None:
@@ -69,7 +69,7 @@ class Chain(Bijection):
         self.steps = nn.ModuleList(steps)
 
     def pairs(self, condition: Tensor | None) -> list[tuple[Bijection, Tensor | None]]:
-        """Every step, and the condition at the size of its input."""
+        """Return every step with the condition at the size of its input."""
         pairs = []
         for step in self.steps:
             if isinstance(step, Bijection):
@@ -100,7 +100,7 @@ class Chain(Bijection):
         return z
 
     def _recomputed(self, x: Tensor, condition: Tensor | None, *, inverse: bool) -> Tensor | None:
-        """The result where it is to be differentiated by inversion, and can be."""
+        """Run with gradients by inversion; None if the chain must run plainly."""
         if not self.reversible:
             return None
         from irae.flow.reversible import run_chain
@@ -118,5 +118,5 @@ class Chain(Bijection):
 
 
 def zeros_per_sample(x: Tensor) -> Tensor:
-    """The log-determinants of a map that keeps volumes: zero for each sample, ``B``."""
+    """Return the log-determinants of a volume-preserving map: zeros, ``B``."""
     return torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)

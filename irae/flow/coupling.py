@@ -14,7 +14,7 @@ from irae.flow.subnets import CouplingNetwork
 
 
 class _Coupling(Bijection):
-    """Base: a network of the half that stays, and of the condition where there is one."""
+    """Base class: a subnet that takes the unchanged half and the condition, if there is one."""
 
     def __init__(self, network: CouplingNetwork) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class AffineCoupling(_Coupling):
         return F.logsigmoid(raw + 2.0)
 
     def _outputs(self, half: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the scale is made from, and the shift."""
+        """Return the raw scale and the shift."""
         h = self._run_network(half, condition)
         return h[:, 1::2], h[:, 0::2]
 
@@ -110,9 +110,9 @@ class AffineCoupling(_Coupling):
 class BoundedCoupling(AffineCoupling):
     """An affine coupling with ``s = exp(bound * tanh(r / bound))``.
 
-    A zero-initialised network gives s = 1: the coupling starts as the identity. What an additive
-    coupling cannot, it can: shrink what it takes for noise by an amount that depends on the place.
-    No step can shrink or stretch by more than ``exp(bound)``, so float32 finds the way back.
+    With a zero-initialised subnet s = 1, so the coupling starts as the identity. Unlike an
+    additive coupling it can contract noise, by an amount that depends on the pixel. No step
+    contracts or expands by more than ``exp(bound)``, so the inverse is accurate in float32.
     """
 
     def __init__(self, network: CouplingNetwork, bound: float = 0.3) -> None:
@@ -134,16 +134,16 @@ CouplingKind = Literal["additive", "affine", "bounded"]
 def build_coupling(
     kind: CouplingKind, network: Callable[[int], CouplingNetwork], half: int, bound: float
 ) -> AdditiveCoupling | AffineCoupling:
-    """A coupling of 2 ``half`` channels.
+    """Build a coupling of 2 ``half`` channels.
 
     Args:
         kind: ``additive``, ``affine`` or ``bounded``.
-        network: makes the coupling's network with a number of output channels.
-        half: channels that are changed, and as many that condition.
-        bound: of a bounded coupling.
+        network: builds the subnet for a number of output channels.
+        half: number of changed channels, and of unchanged ones.
+        bound: bound on the log scale of a bounded coupling.
 
     Raises:
-        ValueError: another kind.
+        ValueError: the kind is unknown.
     """
     if kind == "additive":
         return AdditiveCoupling(network(half))

@@ -18,14 +18,14 @@ from irae.flow.subnets import NETWORKS
 
 
 class Glow(nn.Module):
-    """A picture to a list of latents and back, exactly.
+    """An invertible map from a picture to a list of latents.
 
-    Every level squeezes 2×2, runs ``depth`` steps ([ActNorm,] 1×1 mixing, coupling) and splits the
-    channels in half: the first half goes down to the next level, the second is a latent.
-    ``coupling`` is one kind, or one for each level, the finest first; the last goes on below.
-    ``kernels`` are those of the coupling networks' middle convolutions, step by step, and again
-    from the first when they end. With ``shrinking``, a bound, the last level ends with a
-    `Shrinking` of all its channels.
+    Every level squeezes 2×2, runs ``depth`` steps ([ActNorm,] invertible 1×1 convolution, coupling)
+    and splits the channels in half: the first half goes to the next level, the second is a latent.
+    ``coupling`` is one kind, or one for each level, the finest first; the last one also serves all
+    coarser levels. ``kernels`` are the sizes of the subnets' middle convolutions, used cyclically
+    step by step. With ``shrinking``, a bound, the last level ends with a `Shrinking` of all its
+    channels.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Glow(nn.Module):
 
     @property
     def size_multiple(self) -> int:
-        """Heights and widths must be multiples of this."""
+        """Divisor of the heights and widths that the flow accepts."""
         return int(2 ** len(self.levels))
 
     def _chains(self) -> list[Chain]:
@@ -89,9 +89,9 @@ class Glow(nn.Module):
         return conditions
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> list[Tensor]:
-        """``B C H W`` to ``levels + 1`` latents, the finest first, the last what went all down.
+        """Map ``B C H W`` to ``levels + 1`` latents, from the finest to the coarsest.
 
-        H and W must be multiples of `size_multiple`; ``condition`` is at the size of ``x``.
+        H and W must be multiples of `size_multiple`; ``condition`` has the size of ``x``.
         """
         latents = []
         for level, given in zip(self._chains(), self._conditions(condition), strict=True):
@@ -100,7 +100,7 @@ class Glow(nn.Module):
         return [*latents, x]
 
     def inverse(self, latents: list[Tensor], condition: Tensor | None = None) -> Tensor:
-        """The picture ``B C H W`` whose latents these are."""
+        """Map latents back to their picture ``B C H W``."""
         *split, x = latents
         conditions = self._conditions(condition)
         for level, given, latent in zip(
@@ -112,7 +112,7 @@ class Glow(nn.Module):
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor]:
-        """The latents, and log abs det of all of them together per sample (``B``)."""
+        """Return the latents, and the log abs det of the whole map per sample (``B``)."""
         latents = []
         total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
         for level, given in zip(self._chains(), self._conditions(condition), strict=True):

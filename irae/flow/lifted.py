@@ -1,9 +1,9 @@
-"""Additive couplings of two streams: the flow of a *lifted* picture, which keeps volume.
+"""Additive couplings of two streams: the volume-preserving flow of a *lifted* picture.
 
-A picture whose channels are padded with zeros leaves room beside its content: a coupling may carry
-what it takes for noise over there instead of shrinking it, so the way back multiplies no error.
-The couplings are those of RevNet (Gomez et al. 2017, arXiv 1707.04585, section 3.1); i-RevNet
-(Jacobsen et al. 2018, arXiv 1802.07088) pads channels with zeros likewise.
+A picture padded with zero channels has room beside its content: a coupling can move noise there
+instead of contracting it, so the inverse does not amplify errors. The couplings are those of RevNet
+(Gomez et al. 2017, arXiv 1707.04585, section 3.1); i-RevNet (Jacobsen et al. 2018, arXiv
+1802.07088) also pads channels with zeros.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from irae.flow.reversible import TwoStreams, run_streams
 from irae.flow.subnets import CouplingNetwork
 
 GRID = 2.0**-20
-"""Step of the grid that an exact run keeps its state on."""
+"""Step of the grid on which an exact run keeps its state."""
 
 
 def to_grid(x: Tensor) -> Tensor:
-    """Round to the nearest multiple of `GRID`; of the shape and type of ``x``."""
+    """Round to the nearest multiple of `GRID`; shape and type are those of ``x``."""
     return (x / GRID).round_() * GRID
 
 
 def exact_range(dtype: torch.dtype) -> float:
-    """Below this, sums of multiples of `GRID` are exact in ``dtype``: 16 in float32."""
+    """Return the limit below which sums of multiples of `GRID` are exact: 16 in float32."""
     return 2 * GRID / torch.finfo(dtype).eps
 
 
 @torch.no_grad()
 def check_range(x: Tensor, limit: float, what: str) -> None:
-    """Make sure that all of ``x`` lies within ±``limit``.
+    """Check that all values of ``x`` lie within ±``limit``.
 
     Raises:
-        ModelError: it does not, or is not a number; says ``what`` it is.
+        ModelError: a value exceeds the limit or is NaN; the message names ``what``.
     """
     if not float(x.abs().amax()) < limit:
         raise ModelError(
@@ -49,8 +49,8 @@ class LiftedNetwork(CouplingNetwork):
     """Conv 3×3, ReLU, conv 3×3 (zero-initialised), with biases.
 
     Args:
-        width: channels of a stream.
-        hidden: channels between the two convolutions.
+        width: number of channels of a stream.
+        hidden: number of channels between the two convolutions.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -63,11 +63,11 @@ class LiftedNetwork(CouplingNetwork):
             nn.init.zeros_(zeroed)
 
     def forward(self, x: Tensor, outputs: int | None = None) -> Tensor:
-        """The shift of the other stream.
+        """Compute the shift of the other stream.
 
         Args:
-            x: ``B C H W``, the first channels of a stream; the others are taken as zero.
-            outputs: how many of the shift's channels are wanted; all if None.
+            x: ``B C H W``, the first channels of a stream; the others count as zero.
+            outputs: number of channels of the shift to compute; all if None.
 
         Returns:
             ``B outputs H W`` in the type of ``x``.
@@ -76,22 +76,22 @@ class LiftedNetwork(CouplingNetwork):
         assert first.bias is not None and second.bias is not None
         given = self._enter(x)
         dtype = given.dtype
-        # Channels known to be zero, or not asked for, cost no multiplications.
+        # Channels that are zero or not needed cost no multiplications.
         weight = first.weight[:, : x.shape[1]].to(dtype)
         hidden = self.activate(F.conv2d(given, weight, first.bias.to(dtype), padding=1))
         weight, bias = second.weight[:outputs].to(dtype), second.bias[:outputs].to(dtype)
         return F.conv2d(hidden, weight, bias, padding=1).to(x.dtype)
 
     def activate(self, hidden: Tensor) -> Tensor:
-        """ReLU, in place."""
+        """Apply the ReLU, in place."""
         return F.relu(hidden, inplace=True)
 
     @torch.no_grad()
     def restart(self, dead: Tensor, draw: torch.Generator) -> None:
-        """Draw hidden units' incoming weights anew, without changing what the network computes.
+        """Redraw the incoming weights of dead hidden units, without changing the network's output.
 
         Args:
-            dead: bool per hidden unit, which ones; they must not fire.
+            dead: bool per hidden unit that marks the dead ones.
             draw: a generator on the CPU.
         """
         weight, bias, out = self.conv1.weight, self.conv1.bias, self.conv2.weight
@@ -104,12 +104,12 @@ class LiftedNetwork(CouplingNetwork):
 class LiftedFlow(TwoStreams):
     """Couplings of two streams ``B width H W``: even ones shift the first, odd ones the second.
 
-    Every coupling keeps volume, so the log-determinant is zero.
+    Every coupling preserves volume, so the log-determinant is zero.
 
     Args:
-        width: channels of each stream.
-        couplings: their number.
-        hidden: channels inside each coupling's `LiftedNetwork`.
+        width: number of channels of each stream.
+        couplings: number of couplings.
+        hidden: number of channels inside each coupling's `LiftedNetwork`.
     """
 
     def __init__(self, width: int, couplings: int, hidden: int) -> None:
@@ -118,7 +118,7 @@ class LiftedFlow(TwoStreams):
         self.couplings = nn.ModuleList(LiftedNetwork(width, hidden) for _ in range(couplings))
 
     def networks(self) -> list[LiftedNetwork]:
-        """The networks of the couplings, in order."""
+        """Return the couplings' subnets, in order."""
         return [part for part in self.couplings if isinstance(part, LiftedNetwork)]
 
     def forward(
@@ -136,16 +136,16 @@ class LiftedFlow(TwoStreams):
 
         Args:
             a: the first stream, ``B width H W``.
-            b: the second.
-            start: number of the first coupling run, from 0.
-            stop: number of the first that is not; all are run if None.
-            exact: keep the state on the grid, so that `inverse` gives back every bit. The streams
-                must lie on it; no gradients.
-            filled: channels of the streams that may differ from zero; all if None.
-            wanted: channels of the streams that are used afterwards; all if None.
+            b: the second stream, ``B width H W``.
+            start: index of the first coupling to run.
+            stop: index after the last coupling to run; None runs all.
+            exact: keep the state on the grid, so that `inverse` recovers every bit. The streams
+                must lie on the grid; there are no gradients.
+            filled: number of leading channels that may differ from zero; all if None.
+            wanted: number of leading channels used afterwards; all if None.
 
         Returns:
-            Both streams; of the stream that the last coupling shifts only the ``wanted`` channels.
+            Both streams; the one that the last coupling shifts has only the ``wanted`` channels.
 
         Raises:
             ModelError: with ``exact``, a number has left the range in which float32 is exact.
@@ -155,7 +155,7 @@ class LiftedFlow(TwoStreams):
         if recomputed is not None:
             return recomputed
         for number in numbers:
-            # All but the first coupling find every channel filled.
+            # After the first coupling every channel may differ from zero.
             given = filled if number == start else None
             last = wanted if number == numbers[-1] else None
             a, b = self._shift(number, a, b, 1, exact, given, last)
@@ -185,7 +185,7 @@ class LiftedFlow(TwoStreams):
         filled: int | None = None,
         wanted: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One coupling, forward or (with ``sign`` -1) backward."""
+        """Run one coupling, forward or (with ``sign`` -1) backward."""
         changed, source = (a, b) if number % 2 == 0 else (b, a)
         changed = changed[:, :wanted]
         shift = self.couplings[number](source[:, :filled], wanted)

@@ -1,4 +1,4 @@
-"""A coupling whose one half is the holes and whose other half is the known pixels."""
+"""A coupling whose halves are the masked region, which changes, and the known pixels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from irae.flow.subnets import CouplingNetwork, convolve
 
 
 class Scale(nn.Module):
-    """One scale of a `MaskedNetwork` with all coarser ones below it: ``B C H W`` to the same.
+    """One scale of a `MaskedNetwork` with all coarser ones below it; keeps ``B C H W``.
 
-    All convolutions are 3×3, with a ReLU before them; what they find is added.
+    All convolutions are 3×3 and residual, with a ReLU before them.
     """
 
     def __init__(self, width: int, below: Scale | None = None) -> None:
@@ -35,14 +35,14 @@ class Scale(nn.Module):
 
 
 class MaskedNetwork(CouplingNetwork):
-    """A U-shaped network (Ronneberger et al. 2015): mask and filled picture to a change of it.
+    """A U-shaped network (Ronneberger et al. 2015) that maps mask and filled picture to a shift.
 
     It starts at half the size of the picture and goes down to ``2⁻ˢᶜᵃˡᵉˢ`` of it, where holes are
-    small. Its last convolution starts at zero, so that the untrained network changes nothing.
+    small. Its last convolution is zero-initialised, so the untrained network changes nothing.
 
     Args:
-        width: channels at half the size; the coarser scales have twice as many.
-        scales: how often the size is halved.
+        width: number of channels at half the size; the coarser scales have twice as many.
+        scales: number of halvings of the size.
     """
 
     def __init__(self, width: int, scales: int = 4) -> None:
@@ -61,7 +61,7 @@ class MaskedNetwork(CouplingNetwork):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias) if layer.bias is not None else None
-        # Every scale begins as what it is given, and the whole as no change.
+        # Every scale's own convolutions start as the identity, and the whole as no change.
         for module in self.modules():
             if isinstance(module, Scale):
                 nn.init.zeros_(module.before.weight)
@@ -69,17 +69,17 @@ class MaskedNetwork(CouplingNetwork):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``B 4 H W``, the mask and the filled picture around 0, to ``B 3 H W``."""
+        """Map ``B 4 H W``, the mask and the filled picture centred at 0, to ``B 3 H W``."""
         h = convolve(self.first, self._enter(F.pixel_unshuffle(x, 2)), 1)
         h = convolve(self.last, F.relu(self.scale(h)), 1)
         return F.pixel_shuffle(h.to(x.dtype), 2)
 
 
 class MaskedCoupling(Bijection):
-    """``z = x + mask · t(known, mask)``: only the holes change, by what the known pixels say.
+    """``z = x + mask · t(known, mask)``: only the masked region changes, given the known pixels.
 
-    The known pixels, and the filling that follows from them, come as the condition. They do
-    not change, so the inverse subtracts the very same, and the volume is kept.
+    The mask and the filled picture, which follows from the known pixels, are the condition. They
+    do not change, so the inverse subtracts the same shift, and the volume is preserved.
     """
 
     def __init__(self, network: MaskedNetwork) -> None:
@@ -88,7 +88,7 @@ class MaskedCoupling(Bijection):
 
     @property
     def size_multiple(self) -> int:
-        """Heights and widths must be multiples of this."""
+        """Divisor of the heights and widths that the coupling accepts."""
         return int(2**self.network.scales)
 
     def _shift(self, condition: Tensor | None) -> Tensor:

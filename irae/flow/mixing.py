@@ -18,23 +18,23 @@ def _apply(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 class Mixing(Bijection):
-    """Base of the invertible 1×1 convolutions: a square matrix applied to the channels."""
+    """Base class of invertible 1×1 convolutions: a square matrix applied to the channels."""
 
     @abstractmethod
     def matrix(self) -> Tensor:
-        """The matrix ``C C`` that ``forward`` applies."""
+        """Return the matrix ``C C`` that ``forward`` applies."""
 
     def inverse_matrix(self) -> Tensor:
-        """Its inverse, differentiable."""
+        """Return the inverse matrix, differentiable."""
         return self.matrices()[1]
 
     def matrices(self) -> tuple[Tensor, Tensor]:
-        """The matrix and its inverse, sharing what both need."""
+        """Return the matrix and its inverse, computed together."""
         matrix = self.matrix()
         return matrix, torch.linalg.inv(matrix)
 
     def log_abs_det(self) -> Tensor:
-        """log abs det of the matrix, a scalar."""
+        """Return log abs det of the matrix, a scalar."""
         log_det: Tensor = torch.linalg.slogdet(self.matrix()).logabsdet
         return log_det
 
@@ -60,7 +60,7 @@ class Mixing(Bijection):
 
 
 class InvertibleConv1x1(Mixing):
-    """A free dense matrix, QR-initialised (Kingma and Dhariwal 2018, section 3.2)."""
+    """An unconstrained matrix, QR-initialised (Kingma and Dhariwal 2018, section 3.2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,21 +71,21 @@ class InvertibleConv1x1(Mixing):
 
 
 class BoundedMixing(Mixing):
-    """A matrix whose condition number cannot pass ``exp(2 * bound)``.
+    """A 1×1 convolution whose condition number is at most ``exp(2 * bound)``.
 
     ``W = U diag(exp(bound * tanh(s / bound))) V Q`` with U and V orthogonal (Cayley transforms of
-    free skew matrices) and Q a fixed random rotation, itself a Cayley transform so that it is
-    orthogonal to the last bit of whatever precision the layer is run in. The inverse is a product
-    of transposes: no ill-conditioned system is solved.
+    free skew-symmetric matrices) and Q a fixed random rotation, itself a Cayley transform so that
+    it is orthogonal to the last bit in any precision. The inverse is a product of transposes, so
+    no ill-conditioned system is solved.
 
-    What makes a trained float32 flow irreversible is not one bad matrix but the product of many:
-    a denoiser shrinks noise a little in every step, and the way back expands rounding errors by
+    A trained float32 flow loses its inverse not by one bad matrix but by the product of many: a
+    denoiser contracts noise a little in every step, and the inverse amplifies rounding errors by
     as much. So the bound is small: over 32 steps the default allows a factor of exp(6.4), about
-    600, which is more than removing noise takes and keeps the round trip below half a grey level.
+    600, which is more than denoising needs and keeps the round trip below half a grey level.
     """
 
     fixed: Tensor
-    # How much faster than `log_scale` the logs of the singular values change.
+    # Ratio of the change of the log singular values to the change of `log_scale`.
     pace = 1.0
 
     def __init__(self, channels: int, bound: float = 0.2) -> None:
@@ -99,8 +99,8 @@ class BoundedMixing(Mixing):
         self.register_buffer("fixed", torch.randn(channels, channels) / 2)
 
     def _orthogonal(self, free: Tensor) -> Tensor:
-        # In float64 (where the device has it) and rounded once when applied: the matrix and its
-        # inverse then fit each other several times better than if both were made in float32.
+        # In float64, if the device has it, and rounded once when applied: the matrix and its
+        # inverse then match several times better than if both were computed in float32.
         free = free if free.device.type == "mps" else free.double()
         skew = free - free.T
         identity = torch.eye(free.shape[0], dtype=free.dtype, device=free.device)
@@ -135,15 +135,15 @@ class BoundedMixing(Mixing):
 
 
 class Shrinking(BoundedMixing):
-    """A bounded mixing that starts as the identity and may shrink a lot, in one place of a flow.
+    """A contraction: a bounded 1×1 convolution with a wide bound, used once in a flow.
 
-    What a denoiser has told apart as noise has to be made small somewhere. Where every step does a
-    little of it, the way back expands rounding errors as often; here it is done once, by singular
-    values down to ``exp(-bound)``, and the other mixings need not.
+    A denoiser has to contract the noise that it has separated. If every step contracts a little,
+    the inverse amplifies rounding errors in every step. This layer contracts once, by singular
+    values down to ``exp(-bound)``, so that the others need not. It starts as the identity.
     """
 
-    # An optimiser that moves every number by the same small amounts shall get to the bound in some
-    # hundreds of steps.
+    # An optimiser with equally small updates of every number must reach the bound in some hundreds
+    # of steps.
     pace = 10.0
 
     def __init__(self, channels: int, bound: float) -> None:
@@ -155,5 +155,5 @@ MIXINGS: dict[str, Callable[..., Mixing]] = {"dense": InvertibleConv1x1, "bounde
 
 
 def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:
-    """The 1×1 convolution of a name of `MIXINGS` for this many channels."""
+    """Build the 1×1 convolution called ``kind`` in `MIXINGS`."""
     return MIXINGS[kind](channels, **options)

@@ -1,9 +1,9 @@
-"""A backward pass that recomputes activations by inversion instead of keeping them.
+"""A backward pass that recomputes activations by inversion instead of storing them.
 
-A flow's layers can be undone, so nothing between a chain's input and output need be stored for
-the gradient (Gomez et al. 2017, arXiv 1707.04585): the backward pass walks the chain from its
-output, recovers each step's input, rebuilds that one step's graph, differentiates and drops it.
-Peak memory is then that of one step, whatever the depth, for one more run of the networks.
+A flow's layers are invertible, so nothing between a chain's input and output needs to be stored
+for the gradient (Gomez et al. 2017, arXiv 1707.04585): the backward pass starts from the output,
+recovers each step's input, rebuilds that step's graph, differentiates and drops it. Peak memory is
+then that of one step, whatever the depth, at the cost of one more run of the subnets.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from irae.flow.bijection import Chain
 
 
 def set_reversible(network: nn.Module, on: bool) -> None:
-    """Make every flow in ``network`` differentiate by inversion, or plainly again.
+    """Switch the recomputing backward pass of every flow in ``network`` on or off.
 
-    Gradients are the same up to rounding; networks without flows are left as they are. What is
-    concerned is every `Chain`, both ways, and the forward pass of every lifted flow; not the
-    log-determinants. Networks inside couplings must give the same twice: no dropout.
+    Gradients are the same up to rounding. The switch applies to every `Chain` in both directions
+    and to the forward pass of every lifted flow, but not to log-determinants. Subnets must be
+    deterministic, so they cannot use dropout.
 
-    Gradients can be taken once, not twice (``create_graph``), and a hook on a parameter
-    (``register_hook``) fires twice. Under `torch.compile` the flows run uncompiled; to compile
-    nevertheless, compile each `CouplingNetwork` in place (``module.compile()``).
+    Second derivatives (``create_graph``) are not available, and a hook on a parameter
+    (``register_hook``) fires twice. Under `torch.compile` the flows run uncompiled; compile each
+    `CouplingNetwork` in place (``module.compile()``) instead.
     """
     for module in network.modules():
         if isinstance(module, (Chain, TwoStreams)):
@@ -37,12 +37,12 @@ def set_reversible(network: nn.Module, on: bool) -> None:
 
 
 def can_recompute(network: nn.Module) -> bool:
-    """Whether any part of a network is a flow that `set_reversible` concerns."""
+    """Whether any part of a network is a flow to which `set_reversible` applies."""
     return any(isinstance(module, (Chain, TwoStreams)) for module in network.modules())
 
 
 class TwoStreams(nn.Module):
-    """Base of flows of two streams, of which each of ``couplings`` shifts one by the other.
+    """Base class of flows of two streams, where each of ``couplings`` shifts one by the other.
 
     Attributes:
         reversible: whether gradients are computed by inversion; set by `set_reversible`.
@@ -58,7 +58,7 @@ class TwoStreams(nn.Module):
 def run_streams(
     flow: TwoStreams, numbers: range, a: Tensor, b: Tensor
 ) -> tuple[Tensor, Tensor] | None:
-    """Run couplings of these numbers reversibly; None where that is not set, or not possible.
+    """Run the couplings with these numbers reversibly; None if they must run plainly.
 
     See `run_chain`, which does the same for a chain.
     """
@@ -71,7 +71,7 @@ def run_streams(
 def run_chain(
     chain: Chain, x: Tensor, condition: Tensor | None = None, *, inverse: bool = False
 ) -> Tensor | None:
-    """``chain(x, condition)`` or ``chain.inverse(x, condition)``; None where it must run plainly.
+    """Run a chain or its inverse reversibly; None if it must run plainly.
 
     Without gradients there is nothing to save. Under autocast the state itself would be rounded
     and could not be recovered.
@@ -82,7 +82,7 @@ def run_chain(
 
 
 class _Baton:
-    """Hands the state from one step's backward to that of the step before it."""
+    """Passes the state from one step's backward pass to that of the previous step."""
 
     state: Tensor | None = None
 
@@ -91,8 +91,8 @@ def _run_reversibly(chain: Chain, x: Tensor, condition: Tensor | None, inverse: 
     pairs = chain.pairs(condition)
     baton = _Baton()
     for count, (step, given) in enumerate(reversed(pairs) if inverse else pairs, 1):
-        # Parameters are inputs so that their gradients come out where autograd, and with it
-        # DistributedDataParallel, expects them, and as soon as they are known.
+        # Parameters are inputs, so that autograd (and DistributedDataParallel) gets their
+        # gradients in the usual way and as early as possible.
         how = (step, inverse, baton, count == len(pairs))
         x = _ReversibleStep.apply(how, x, given, *_trainable(step))
     return x
@@ -116,9 +116,9 @@ _streams_runner = _run_streams_reversibly
 
 
 def _hide_from_the_compiler() -> None:
-    """TorchDynamo cannot trace a backward pass that itself differentiates.
+    """Exclude the runners from compilation: a backward pass that differentiates is untraceable.
 
-    Not a decorator: it would import the compiler, a second and 150 MB, into every program.
+    A decorator would import the compiler, a second and 150 MB, into every program.
     """
     global _runner, _streams_runner
     if _runner is _run_reversibly:
@@ -132,7 +132,7 @@ def _trainable(step: nn.Module) -> list[nn.Parameter]:
 
 
 class _ReversibleStep(torch.autograd.Function):
-    """A step of a chain, in one direction. Only the last one of the chain keeps its output."""
+    """A step of a chain, in one direction. Only the last step of the chain stores its output."""
 
     @staticmethod
     def forward(
@@ -140,7 +140,7 @@ class _ReversibleStep(torch.autograd.Function):
     ) -> Tensor:
         ctx.step, ctx.inverse, ctx.baton, last = how
         result: Tensor = ctx.step.inverse(x, condition) if ctx.inverse else ctx.step(x, condition)
-        # The parameters are saved only for autograd to notice if they change before the backward.
+        # The parameters are saved so that autograd notices changes before the backward pass.
         ctx.save_for_backward(result if last else None, condition, *parameters)
         return result
 
@@ -148,7 +148,7 @@ class _ReversibleStep(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         output, condition, *saved = ctx.saved_tensors
-        # A chain's output leads back to this very step; to differentiate that would never end.
+        # The saved output's graph contains this step; without detach() it would never end.
         output = ctx.baton.state if output is None else output.detach()
         parameters = _trainable(ctx.step)
         _check_same(parameters, saved)
@@ -177,13 +177,13 @@ def _side_by_side(parts: Any) -> Tensor:
 
 
 class _StreamBaton:
-    """Hands both streams from one coupling's backward to that of the coupling before it."""
+    """Passes both streams from one coupling's backward pass to that of the previous coupling."""
 
     streams: list[Tensor]
 
 
 class _KeptStreams(torch.autograd.Function):
-    """The end of a run of couplings: the only place where the streams are kept."""
+    """The end of a run of couplings, the only place where the streams are stored."""
 
     @staticmethod
     def forward(ctx: Any, baton: _StreamBaton, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,14 +199,14 @@ class _KeptStreams(torch.autograd.Function):
 
 
 class _ReversibleShift(torch.autograd.Function):
-    """One additive coupling: stream ``number % 2`` is shifted by what the other one gives."""
+    """One additive coupling: stream ``number % 2`` is shifted by a function of the other."""
 
     @staticmethod
     def forward(
         ctx: Any, how: tuple[Any, ...], changed: Tensor, source: Tensor, *parameters: Tensor
     ) -> Tensor:
         ctx.network, ctx.number, ctx.baton = how
-        # The parameters are saved only for autograd to notice if they change before the backward.
+        # The parameters are saved so that autograd notices changes before the backward pass.
         ctx.save_for_backward(*parameters)
         result: Tensor = changed + ctx.network(source)
         return result

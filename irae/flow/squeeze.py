@@ -11,7 +11,7 @@ from irae.flow.bijection import Bijection, zeros_per_sample
 HAAR = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
 """The 2×2 Haar transform of the pixels (0,0), (0,1), (1,0), (1,1): their sum, three differences.
 
-Half of it is orthonormal and its own inverse.
+Half of this matrix is orthonormal and its own inverse.
 """
 
 
@@ -34,15 +34,15 @@ class Squeeze(Bijection):
 
     def squeeze_condition(self, condition: Tensor | None) -> Tensor | None:
         # Averaged rather than unshuffled: a mask stays one channel at every level (the share of
-        # hole pixels), and the networks do not grow with the fourth power of the level.
+        # masked pixels), and the number of channels is not multiplied by four at each level.
         return None if condition is None else F.avg_pool2d(condition, 2)
 
 
 class HaarSqueeze(Squeeze):
     """Space to depth in the orthonormal Haar basis: average, and three differences.
 
-    Volume-preserving and its own transpose's inverse, so it costs no precision. Output channels
-    are ordered by input channel, then (LL, LH, HL, HH).
+    It is orthogonal, so it preserves volume and precision. Output channels are ordered by input
+    channel, then (LL, LH, HL, HH).
     """
 
     haar: Tensor
@@ -52,7 +52,7 @@ class HaarSqueeze(Squeeze):
         self.register_buffer("haar", torch.tensor(HAAR) / 2.0, persistent=False)
 
     def matrix(self, channels: int) -> Tensor:
-        """What it multiplies ``channels`` unshuffled channels by, ``C C``; its own inverse."""
+        """Return the matrix ``C C`` for ``channels`` unshuffled channels; it is its own inverse."""
         blocks = torch.eye(channels // 4, dtype=self.haar.dtype, device=self.haar.device)
         return torch.kron(blocks, self.haar)
 

@@ -1,4 +1,4 @@
-"""The networks inside couplings. They need not be invertible; the coupling around them is."""
+"""The subnets inside couplings, which need not be invertible, since the coupling is."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from irae.flow.actnorm import ActNorm
 
 
 class CouplingNetwork(nn.Module):
-    """Base: maps ``B in H W`` to ``B out H W`` and computes in ``compute_dtype``.
+    """Base class of subnets: maps ``B in H W`` to ``B out H W``, computing in ``compute_dtype``.
 
-    The state of a flow stays in float32 while its coupling networks may run in bfloat16: a network
-    sees the same input in both directions, so its rounding cancels as long as the state is exact.
+    The state of a flow stays in float32 while its subnets may run in bfloat16: a subnet gets the
+    same input in both directions, so its rounding cancels as long as the state is exact.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class CouplingNetwork(nn.Module):
 
 
 def convolve(layer: nn.Conv2d, x: Tensor, padding: int, stride: int = 1) -> Tensor:
-    """A layer's convolution in the type of ``x``, whatever the type of its weights."""
+    """Apply a convolution in the type of ``x``, whatever the type of its weights."""
     bias = None if layer.bias is None else layer.bias.to(x.dtype)
     return F.conv2d(x, layer.weight.to(x.dtype), bias, stride=stride, padding=padding)
 
@@ -34,8 +34,8 @@ def convolve(layer: nn.Conv2d, x: Tensor, padding: int, stride: int = 1) -> Tens
 class PlainNetwork(CouplingNetwork):
     """Conv 3×3, ReLU, conv 1×1, ReLU, conv 3×3 (zero-initialised), with biases.
 
-    The published coupling network (Kingma and Dhariwal 2018, section 3.3) less its ActNorms, which
-    cost time and precision and bring nothing from an identity start. The middle convolution may
+    It is the published subnet (Kingma and Dhariwal 2018, section 3.3) without its ActNorms, which
+    cost time and precision and do not help after an identity start. The middle convolution may
     be larger: ``kernel`` is odd.
     """
 
@@ -60,11 +60,12 @@ class PlainNetwork(CouplingNetwork):
 
 
 class ActNormNetwork(CouplingNetwork):
-    """The authors' coupling network: ActNorm and ReLU after each of the first two convolutions.
+    """The authors' subnet: ActNorm and ReLU after each of the first two convolutions.
 
     The 1×1 convolution pads by one and the last convolution by none, so the outermost ring that
-    the last one reads is relu(ActNorm(0)), not zero. A learned log scale per output channel
-    multiplies the result. Reproduced because trained checkpoints depend on it.
+    the last one reads is relu(ActNorm(0)), not zero. This is reproduced because trained
+    checkpoints depend on it. The result is multiplied by the exp of a learned log scale per output
+    channel.
     """
 
     def __init__(self, in_channels: int, out_channels: int, width: int, kernel: int = 1) -> None:
@@ -96,7 +97,7 @@ NETWORKS: dict[str, type[PlainNetwork] | type[ActNormNetwork]] = {
 
 
 def set_network_dtype(module: nn.Module, dtype: torch.dtype | None) -> None:
-    """Make every coupling network in ``module`` compute in ``dtype`` (None: the state's own)."""
+    """Make every subnet in ``module`` compute in ``dtype``; None is the state's type."""
     for part in module.modules():
         if isinstance(part, CouplingNetwork):
             part.compute_dtype = dtype
