@@ -1,1 +1,1 @@
-"""Measuring models: one model on one set of pictures, and tables of many."""
+"""Evaluation of models: on one set of pictures, and in benchmarks of many models and sets."""

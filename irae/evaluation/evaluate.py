@@ -1,20 +1,18 @@
 """Measure one model on one set of pictures, at one or more levels of damage.
 
-Pictures go through the network whole: evaluation is never tiled.
+Pictures pass through the network whole: evaluation is never tiled.
 
-What is compared with the target. *Output*: what the model restored, clipped to [0, 1], not rounded.
-*Input*: the damaged picture, neither clipped nor rounded, with the holes at the protocol's fill
-value (what a model puts into them before its network runs is part of the restoring). PSNR is taken
-per picture over the three channels (known pixels of an inpainted picture included) and then
-averaged; so is all else. For JPEG there are also PSNR and PSNR-B of the luma (clipped, not
-rounded).
+Two pictures are compared with the target. *Output* is the restored picture, clipped to [0, 1], not
+rounded. *Input* is the damaged picture, neither clipped nor rounded, with the protocol's fill value
+in its holes (filling them differently is part of restoring). All scores are computed per picture
+over the three channels (including the known pixels of an inpainted picture) and then averaged. For
+JPEG there are also PSNR and PSNR-B of the luma (clipped, not rounded).
 
-Gray networks, and others on request, are measured on luma, as the papers of DnCNN and AR-CNN do:
-the target is the 8-bit Y of the picture (BT.601, full range; of a gray picture the picture
-itself), a noisy or JPEG picture is made of that one channel, and every score is of that channel.
-The published LIVE1 figures of such papers are on MATLAB's luma of limited range instead, where
-the same network is measured about 0.8 dB higher; Classic5 is gray and knows no such difference.
-A network told the noise level is given that of the level of damage.
+Gray networks, and others on request, are measured on luma, as in the papers of DnCNN and AR-CNN:
+the target is the 8-bit Y of the picture (BT.601, full range; a gray picture is its own Y), this
+channel alone is damaged, and every score is of this channel. Such papers' LIVE1 scores are on
+MATLAB's limited-range luma instead, where the same network scores about 0.8 dB higher; Classic5 is
+gray, so it has no such difference. A network with the noise level as an input gets the true one.
 """
 
 from __future__ import annotations
@@ -55,22 +53,22 @@ def evaluate(
     """Measure a model.
 
     Args:
-        model: on the device and in the precision to measure it at.
+        model: the model, on its device and in its precision.
         pictures: the clean pictures.
         degradations: the levels of damage, all of the model's task.
         protocol: ``standard`` or ``authors``.
-        seed: of noise, holes, masks and the authors' dequantisation.
-        max_images: only the first so many pictures of the set.
-        luma: measure on luma, see the head of this module; None for gray networks only.
-        progress: show a bar on stderr, where that is a terminal.
+        seed: seed of noise, holes, masks and the authors' dequantisation.
+        max_images: number of pictures to use, the first of the set; None for all.
+        luma: measure on luma, see the module docstring; None for gray networks only.
+        progress: show a progress bar on stderr if that is a terminal.
 
     Raises:
-        UsageError: a level of another task, or one that fits not a picture; no level, no picture,
-            or too few for one batch of the protocol; pictures of several sizes in one batch;
-            luma under another protocol than ``standard``.
-        DataError: a picture cannot be read. The evaluation stops, since a mean over the rest
-            would pass for one over the set.
-        ModelError: the model gave a number that is not finite, or ran out of memory.
+        UsageError: a level is of another task or does not fit a picture; there is no level, no
+            picture, or too few for one batch of the protocol; pictures of one batch differ in
+            size; luma is measured under another protocol than ``standard``.
+        DataError: a picture cannot be read. The evaluation stops, since a mean over the others
+            would be mistaken for one over the set.
+        ModelError: the model returned a non-finite number, or ran out of memory.
     """
     rules = get_protocol(protocol)
     luma = model.channels == 1 if luma is None else luma
@@ -132,7 +130,7 @@ def _check(
 def _counts(
     pictures: PictureSet, max_images: int | None, size: int, rules: Protocol
 ) -> tuple[int, int]:
-    """Pictures asked for, and those of them in full batches of ``size``."""
+    """Return the number of pictures to use, and of those in full batches of ``size``."""
     if max_images is not None and max_images < 1:
         raise UsageError(f"max_images is {max_images}; use at least 1")
     wanted = len(pictures) if max_images is None else min(max_images, len(pictures))
@@ -187,7 +185,7 @@ def _evaluate_batch(
             f"{pictures.paths[batch[0]]}: {clean.shape[-1]}x{clean.shape[-2]} pixels do not fit the"
             f" memory of {model.device}, and evaluation is never tiled; use `device` cpu"
         ) from None
-    # Compared on the CPU, so that the device changes a score only through the network.
+    # Compared on the CPU, so that the device affects a score only through the network.
     restored = restored.float().cpu().clamp(0, 1)
     before = _scores(damaged, clean, task, rules)
     after = _scores(restored, clean, task, rules)
@@ -205,7 +203,7 @@ def _evaluate_batch(
 
 
 def _scores(pixels: Tensor, clean: Tensor, task: Task, rules: Protocol) -> list[Scores]:
-    """One entry per picture of a batch ``B 3 H W``, or ``B 1 H W`` of luma."""
+    """Score each picture of a batch ``B 3 H W``, or ``B 1 H W`` for luma."""
     columns: dict[str, list[float] | list[None]] = {"psnr": rules.psnr(pixels, clean).tolist()}
     fits = min(clean.shape[-2:]) >= rules.ssim_side
     columns["ssim"] = rules.ssim(pixels, clean).tolist() if fits else [None] * len(clean)

@@ -1,4 +1,4 @@
-"""What an evaluation found, and how it is written down: JSON, CSV rows, a table."""
+"""The results of an evaluation, and their output as JSON, CSV rows and a table."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from irae.tasks import all_tasks
 from irae.tasks.base import Degradation
 from irae.tasks.protocols import get_protocol
 
-# What is measured: its heading in a table, and the decimals that mean something.
+# For each measure its heading in a table, and the number of significant decimals.
 _MEASURES: dict[str, tuple[str, int]] = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 4)}
 
-# What replaces "over RGB" for gray networks.
+# Addition to the protocol's summary for scores of the luma.
 _ON_LUMA = (
     "but on luma: target is the 8-bit Y (BT.601, full range), damaged as a gray picture, every"
     " score of that channel"
 )
 
-# One number per measure; None is an SSIM of a picture smaller than its window.
+# One number per measure; None is the SSIM of a picture smaller than its window.
 Scores = dict[str, float | None]
 
 
 def measures() -> dict[str, tuple[str, int]]:
-    """All that is measured of any task: its heading in a table, and the decimals that count."""
+    """Return the heading and the number of significant decimals of every measure of all tasks."""
     found = dict(_MEASURES)
     for task in all_tasks():
         found |= task.measures
@@ -34,26 +34,26 @@ def measures() -> dict[str, tuple[str, int]]:
 
 
 def heading(measure: str) -> str:
-    """What a measure is called in a table."""
+    """Return the heading of a measure in a table."""
     return measures()[measure][0]
 
 
 def decimals(measure: str) -> int:
-    """How many decimals of a measure mean something."""
+    """Return the number of significant decimals of a measure."""
     return measures()[measure][1]
 
 
 @dataclass(frozen=True)
 class PictureResult:
-    """One picture at one level.
+    """The scores of one picture at one level.
 
     Attributes:
-        path: the file.
-        height, width: in pixels, as evaluated.
-        input: the damaged picture against the target.
-        output: the restored picture against the target.
-        mask: the mask file, where the holes came from one.
-        hole_fraction: share of the picture that is hole, in [0, 1]; None without holes.
+        path: path of the picture.
+        height, width: size in pixels, as evaluated.
+        input: scores of the damaged picture against the target.
+        output: scores of the restored picture against the target.
+        mask: path of the mask file, if the mask is from a file.
+        hole_fraction: masked share of the picture, in [0, 1]; None without a mask.
     """
 
     path: Path
@@ -67,41 +67,44 @@ class PictureResult:
 
 @dataclass(frozen=True)
 class LevelResult:
-    """All pictures at one level of damage."""
+    """The scores of all pictures at one level of damage."""
 
     degradation: Degradation
     pictures: tuple[PictureResult, ...]
 
     @property
     def input(self) -> Scores:
-        """Means over all pictures of the damaged pictures' scores; see `output`."""
+        """Mean scores of the damaged pictures; see `output`."""
         return _mean([picture.input for picture in self.pictures])
 
     @property
     def output(self) -> Scores:
-        """Means over all pictures of the restored pictures' scores.
+        """Mean scores of the restored pictures.
 
-        None where a single picture lacks the measure: a mean over fewer pictures than the table
-        states would be a false number.
+        A mean is None if any picture lacks the measure: a mean over fewer pictures than the table
+        states would be false.
         """
         return _mean([picture.output for picture in self.pictures])
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's scores on a set, with all that is needed to get them again.
+    """A model's scores on a set, with everything needed to reproduce them.
 
     Attributes:
-        model: name or path it was loaded by.
-        network: its kind.
-        parameters: number of trained numbers.
-        task: what it restores.
+        model: name or path of the model.
+        network: name of the network.
+        parameters: number of trained parameters.
+        task: name of the task.
         data: name of the set.
-        count: pictures evaluated, at each level.
-        dropped: pictures of the set left out because the protocol drops an incomplete last batch.
-        protocol, seed, device, precision: as given.
-        ensemble: whether restored pictures are means over eight orientations.
-        measured_on: ``RGB``, or ``Y`` where target, damage and scores are of the luma alone.
+        count: number of pictures evaluated at each level.
+        dropped: number of pictures left out because the protocol drops an incomplete last batch.
+        protocol: name of the protocol.
+        measured_on: ``RGB``, or ``Y`` if target, damage and scores are of the luma alone.
+        seed: seed of all randomness.
+        device: device of the network.
+        precision: precision of the network.
+        ensemble: whether restored pictures are averaged over eight orientations.
         levels: one entry per level of damage.
     """
 
@@ -132,17 +135,17 @@ class Evaluation:
 
     @property
     def without_ssim(self) -> list[Path]:
-        """Pictures too small for an SSIM."""
+        """Paths of the pictures that are too small for an SSIM."""
         if not self.levels:
             return []
         pictures = self.levels[0].pictures
         return [picture.path for picture in pictures if picture.output["ssim"] is None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for ``json.dumps``.
+        """Return everything as a dict for ``json.dumps``.
 
-        JSON knows no infinity: the PSNR of equal pictures is the string ``"inf"``. A measure that
-        is not defined is null.
+        JSON has no infinity: the PSNR of equal pictures is the string ``"inf"``. An undefined
+        measure is null.
         """
         levels = [
             {
@@ -161,7 +164,7 @@ class Evaluation:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row per level and picture, for a CSV file."""
+        """Return one flat row per level and picture, for a CSV file."""
         return [
             {
                 **self._head,
@@ -179,7 +182,7 @@ class Evaluation:
         ]
 
     def describe(self) -> str:
-        """What was measured and how, then a table in Markdown, as plain aligned text."""
+        """Describe the measurement, followed by a Markdown table that is aligned as plain text."""
         lines = [
             f"model {self.model} ({self.network}, {self.parameters:,} parameters, {self.task}),"
             f" {self.precision} on {self.device}{', self-ensemble' if self.ensemble else ''}",
@@ -220,7 +223,7 @@ def _mean(scores: Sequence[Scores]) -> Scores:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Values JSON can hold: paths and infinities as text, nested tables likewise."""
+    """Convert values to plain JSON, also nested ones: paths and infinities become text."""
     plain: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
@@ -235,12 +238,12 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def format_score(measure: str, value: float | None) -> str:
-    """A score with the decimals that mean something; ``-`` where it is not defined."""
+    """Format a score with its significant decimals; ``-`` if it is undefined."""
     return "-" if value is None else f"{value:.{decimals(measure)}f}"
 
 
 def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that is also aligned as plain text: first column left, others right."""
+    """Format a Markdown table that is aligned as plain text: first column left, others right."""
     columns = [[heading, *cells] for heading, *cells in zip(header, *body, strict=True)]
     widths = [max(3, *map(len, column)) for column in columns]
 

@@ -1,1 +1,1 @@
-"""Benchmarks: every model on every data set at every level of damage, resumed and measured."""
+"""Benchmarks: training and measuring every model on every data set at every level of damage."""

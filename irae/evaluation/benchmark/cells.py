@@ -33,7 +33,7 @@ from irae.tasks.inpaint import IRREGULAR, MaskFolder
 from irae.tasks.schema import DegradationSection, Level
 from irae.writing import file_sha256
 
-# Steps of a schedule whose end is set by the clock, until the speed is known.
+# Steps of a schedule for a time budget, until the speed is known.
 ENDLESS = 10**8
 
 
@@ -42,12 +42,12 @@ class Cell:
     """One cell.
 
     Attributes:
-        config: of the whole benchmark.
-        dataset: name in the config.
-        task_name: name in the config.
-        task: its name.
-        level: as its task reads it: sigma, quality, the words for a hole.
-        model: name in the config.
+        config: config of the whole benchmark.
+        dataset: name of the data set's section in the config.
+        task_name: name of the task's section in the config.
+        task: name of the task.
+        level: level of damage, as the task parses it.
+        model: name of the model's section in the config.
     """
 
     config: BenchmarkConfig
@@ -59,42 +59,42 @@ class Cell:
 
     @property
     def damage(self) -> str:
-        """Task and level in one word, such as ``denoise-25``; part of paths."""
+        """Task and level in one word that suits paths, such as ``denoise-25``."""
         return f"{self.task_name}-{self.level}".replace(":", "-")
 
     @property
     def name(self) -> str:
-        """Such as ``celeba/denoise-25/irae``."""
+        """The name of the cell, such as ``celeba/denoise-25/irae``."""
         return f"{self.dataset}/{self.damage}/{self.model}"
 
     @property
     def dataset_section(self) -> DatasetSection:
-        """What the config says of the data set."""
+        """The config section of the data set."""
         return self.config.datasets[self.dataset]
 
     @property
     def task_section(self) -> TaskSection:
-        """What the config says of the task."""
+        """The config section of the task."""
         return self.config.tasks[self.task_name]
 
     @property
     def model_section(self) -> BenchmarkModelSection:
-        """What the config says of the model."""
+        """The config section of the model."""
         return self.config.models[self.model]
 
     @property
     def root(self) -> Path | None:
-        """Of the data; None for the usual place."""
+        """The root folder of the data; None for the default."""
         return None if self.config.root is None else Path(self.config.root)
 
     @property
     def test(self) -> str:
-        """Data set or folder of the test pictures."""
+        """The data set or folder of the test pictures."""
         return self.dataset_section.test or self.dataset
 
     @property
     def pictures(self) -> int | None:
-        """Test pictures to use; None for all."""
+        """The number of test pictures to use; None for all."""
         return self.dataset_section.pictures or self.config.pictures
 
     @property
@@ -116,27 +116,27 @@ class Cell:
         )
 
     def checkpoint_path(self) -> Path | None:
-        """The file or folder of the given checkpoint, if there is one by its name."""
+        """Return the file or folder of the given checkpoint, if it is one."""
         given = self.checkpoint
         if given is None:
             return None
         for folder in ("", self.config.checkpoints or ""):
             path = Path(folder).expanduser() / given
-            # A bare word is a packaged or classical name, whatever lies in this folder.
+            # A bare word is a packaged or classical model, whatever the current folder holds.
             if path.exists() and (path.suffix or folder or len(path.parts) > 1):
                 return path
         return None
 
     @property
     def _planned(self) -> Degradation:
-        """The damage, without a look at the mask files that it may need."""
+        """The degradation, without opening the mask files that it may need."""
         masks = self.task_section.masks
         return (
             MaskFolder(Path(masks), ()) if masks and self.level == IRREGULAR else self.degradation()
         )
 
     def degradation(self) -> Degradation:
-        """The damage to the test pictures.
+        """Return the degradation of the test pictures.
 
         Raises:
             DataError: a folder of masks is missing or empty.
@@ -151,10 +151,10 @@ class Cell:
 
     @cached_property
     def run_config(self) -> RunConfig:
-        """How the model is trained; a budget in minutes leaves ``training.steps`` open.
+        """The config of the model's training; a budget in minutes leaves ``training.steps`` open.
 
         Raises:
-            ConfigError: the config says something that a run does not know.
+            ConfigError: the config has a key or a value that a run does not accept.
         """
         config, model, data = self.config, self.model_section, self.dataset_section
         assert model.network is not None
@@ -162,7 +162,7 @@ class Cell:
         training = check_schema(TrainingSection, said, f"models.{self.model}.training")
         changed: dict[str, Any] = {"steps": self.steps or ENDLESS}
         if "validate_every" not in said:
-            # Nothing is chosen by a validation here; there is one, at the end.
+            # No weights are chosen by validation here; there is one validation, at the end.
             changed["validate_every"] = ENDLESS
         validation = {
             "source": data.validation or self.dataset,
@@ -192,7 +192,7 @@ class Cell:
 
     @property
     def steps(self) -> int | None:
-        """Of a budget in steps or patches; None for one in minutes."""
+        """The number of steps of a budget in steps or patches; None for one in minutes."""
         budget = self.config.budget
         assert budget is not None
         if budget.patches is not None:
@@ -200,14 +200,14 @@ class Cell:
         return budget.steps
 
     def _training_degradation(self) -> DegradationSection:
-        """That of the test, so that every model is trained for the cell it is tested in."""
+        """Return the training's damage, which is the test's, so that models are trained for it."""
         said = self._planned.training(self.dataset_section.patch, self.config.protocol)
         said = {**said, **self.task_section.degradation}
         schema = get_task(self.task).section
         return check_schema(schema, said, f"tasks.{self.task_name}.degradation")
 
     def network_options(self) -> dict[str, Any]:
-        """All options of the network to train: what a preset stands for may change with a version.
+        """Return all options of the network to train, since a preset may change with a version.
 
         Raises:
             ModelError: there is no such network, preset or option.
@@ -217,12 +217,12 @@ class Cell:
         return resolve_options(model.network, model.preset, model.options)
 
     def resolved(self) -> dict[str, Any]:
-        """All that decides the result, JSON: what the cell's hash is of.
+        """Return everything on which the result depends as JSON, the input of the cell's hash.
 
-        Where data and checkpoints lie is no part, nor is what only costs time.
+        Paths of data and checkpoints are excluded, and so are settings that only affect speed.
 
         Raises:
-            ConfigError: as `run_config` and `checkpoint`.
+            ConfigError: as for `run_config` and `checkpoint`.
         """
         found: dict[str, Any] = {
             "protocol": self.config.protocol,
@@ -236,7 +236,7 @@ class Cell:
             "luma": self.task_section.luma,
             "checkpoint": self.checkpoint,
         }
-        if self.task_section.clipped:  # Said only where it is so: older results stay valid.
+        if self.task_section.clipped:  # Left out if False, so that older results stay valid.
             found["clipped"] = True
         path = self.checkpoint_path()
         if path is not None and path.is_file():
@@ -249,21 +249,21 @@ class Cell:
                 del run["training"][key]
             found |= {"budget": self.config.budget.model_dump(exclude_none=True), **run}
             found["model"]["options"] = self.network_options()
-        as_read: dict[str, Any] = json.loads(json.dumps(found))  # Tuples are lists, as in files.
+        as_read: dict[str, Any] = json.loads(json.dumps(found))  # Tuples become lists, as in files.
         return as_read
 
     def hash(self) -> str:
-        """Of `resolved`: sixteen hexadecimal digits."""
+        """Return a hash of `resolved`: sixteen hexadecimal digits."""
         text = json.dumps(self.resolved(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def plan(config: BenchmarkConfig, pattern: str | None = None) -> list[Cell]:
-    """All cells of a benchmark, data set by data set.
+    """List the cells of a benchmark, data set by data set.
 
     Args:
-        config: of the benchmark.
-        pattern: only cells whose name it matches, ``*`` for any letters; also a part of the name.
+        config: config of the benchmark.
+        pattern: pattern of cell names, ``*`` for any letters, or a part of a name; None for all.
 
     Raises:
         ConfigError: a level is malformed or given twice, or no cell is left.
@@ -292,7 +292,7 @@ def plan(config: BenchmarkConfig, pattern: str | None = None) -> list[Cell]:
 
 
 def _task(name: str, section: TaskSection) -> str:
-    """The task of a section: what it says, or what it is called."""
+    """Return the task of a section: its key ``task``, or else its name."""
     if section.task is not None:
         return section.task
     if name not in task_names():
@@ -304,7 +304,7 @@ def _levels(name: str, section: TaskSection) -> list[Level]:
     task = get_task(_task(name, section))
     for level in section.levels:
         if level == IRREGULAR and section.masks is not None:
-            continue  # The folder is looked at when the cell is run.
+            continue  # The folder is opened when the cell is run.
         try:
             task.level(level)
         except UsageError as error:

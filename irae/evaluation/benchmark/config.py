@@ -25,20 +25,20 @@ from irae.tasks import task_names
 from irae.tasks.schema import Level, Section
 
 FOLDER = "benchmark/"
-"""Where benchmarks lie among the shipped configs."""
+"""The folder of benchmarks among the shipped configs."""
 
 # Names are parts of paths.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
-# What the budget and the matrix say, for all models alike.
+# Keys that the budget and the benchmark set for all models alike.
 _SAID_ELSEWHERE = ("steps", "batch")
 
 
 class DatasetSection(Section):
-    """One data set. Each part defaults to the set (or folder) of the section's name."""
+    """One data set. Each part defaults to the set (or folder) with the section's name."""
 
     train: list[SourceSection] | None = Field(default=None, min_length=1)
-    validation: str | None = None  # watched at the end of a training; decides nothing
+    validation: str | None = None  # measured at the end of a training; it decides nothing
     test: str | None = None
     patch: int = Field(default=64, ge=16)  # side of the training crops
     pictures: int | None = Field(default=None, ge=1)  # test pictures; default: the benchmark's
@@ -49,14 +49,14 @@ class TaskSection(Section):
     """One kind of damage at several levels."""
 
     task: str | None = None  # default: the section's name
-    # As the task reads them: sigma, quality, or holes: center:N, box:N (pixels) and irregular (the
-    # files of masks).
+    # Values of sigma or quality, or holes: center:N, box:N (pixels) and irregular (the files of
+    # masks).
     levels: list[Level] = Field(min_length=1)
-    clipped: bool = False  # noisy pictures in 8 bits, as in a real file
+    clipped: bool = False  # noisy pictures are clipped and rounded to 8 bits, as in a file
     subsampling: Literal["4:2:0", "4:4:4"] = "4:2:0"
     masks: str | None = None  # for irregular: a folder of test masks, here or below the data root
     luma: bool = False  # measured on Y, from gray pictures
-    degradation: dict[str, Any] = {}  # of the training, over what follows from the level
+    degradation: dict[str, Any] = {}  # overrides the training's degradation at the level
 
     @field_validator("task")
     @classmethod
@@ -67,13 +67,13 @@ class TaskSection(Section):
 
 
 class BenchmarkModelSection(Section):
-    """One model: trained here (network), or given (checkpoint)."""
+    """One model: a network to train, or a given checkpoint."""
 
     network: str | None = None
     preset: str | None = "default"
     options: dict[str, Any] = {}
-    training: dict[str, Any] = {}  # over the benchmark's, but for what all must share
-    # A packaged or classical name, a model file, a run, or another project's weights; or one for
+    training: dict[str, Any] = {}  # overrides the benchmark's, except keys that all share
+    # A packaged or classical model, a model file, a run, or another project's weights; or one for
     # each task or cell, such as {denoise-25: a.safetensors, denoise: b.safetensors}.
     checkpoint: str | dict[Name, str] | None = None
     tasks: list[Name] | None = None  # default: all of the benchmark's
@@ -88,7 +88,7 @@ class BenchmarkModelSection(Section):
 
 
 class BudgetSection(Section):
-    """How long each cell is trained: one of the three."""
+    """The length of each cell's training, by exactly one of the three keys."""
 
     steps: int | None = Field(default=None, ge=1)
     patches: int | None = Field(default=None, ge=1)
@@ -102,28 +102,28 @@ class BudgetSection(Section):
 
 
 class CostSection(Section):
-    """On what the cost of a restoring is measured: CPU, float32."""
+    """The picture on which the cost of restoring is measured, on the CPU in float32."""
 
     height: int = Field(default=128, ge=16)
     width: int = Field(default=128, ge=16)
-    rounds: int = Field(default=3, ge=1)  # of which the median counts
+    rounds: int = Field(default=3, ge=1)  # number of runs; the median counts
 
 
 class BenchmarkConfig(Section):
     """A whole benchmark."""
 
     protocol: Literal["standard", "authors"] = "standard"
-    seed: int = Field(default=0, ge=0)  # of trainings and of test damage
-    root: str | None = None  # of the data; default: $IRAE_DATA, else ./data
-    checkpoints: str | None = None  # folder in which given checkpoints are looked for, too
+    seed: int = Field(default=0, ge=0)  # seed of the trainings and of the test damage
+    root: str | None = None  # root folder of the data; default: $IRAE_DATA, else ./data
+    checkpoints: str | None = None  # another folder in which given checkpoints are searched
     datasets: dict[Name, DatasetSection] = Field(min_length=1)
     tasks: dict[Name, TaskSection] = Field(min_length=1)
     models: dict[Name, BenchmarkModelSection] = Field(min_length=1)
-    budget: BudgetSection | None = None  # needed where something is trained
+    budget: BudgetSection | None = None  # required if any model is trained
     training: TrainingSection = TrainingSection()
     augment: AugmentSection = AugmentSection(colour=0, gray=0, shrink=0)
     pictures: int | None = Field(default=None, ge=1)  # test pictures of each set; default: all
-    samples: int = Field(default=3, ge=0)  # pictures of each cell that are kept
+    samples: int = Field(default=3, ge=0)  # number of sample pictures kept for each cell
     cost: CostSection = CostSection()
 
     @model_validator(mode="after")
@@ -146,10 +146,10 @@ class BenchmarkConfig(Section):
 
 
 def find_benchmark(name: str | Path) -> Path:
-    """The file a benchmark is named by: a path, else one shipped in ``benchmark/``.
+    """Find the file of a benchmark: a path, else a config shipped in ``benchmark/``.
 
     Raises:
-        ConfigError: there is none; the message lists the shipped ones.
+        ConfigError: there is no such benchmark; the message lists the shipped ones.
     """
     path = Path(name)
     if path.is_file():
@@ -163,10 +163,10 @@ def find_benchmark(name: str | Path) -> Path:
 
 
 def load_benchmark(name: str | Path, overrides: list[str] | None = None) -> BenchmarkConfig:
-    """Read a benchmark's config; arguments as of `irae.config.load_config`.
+    """Read a benchmark's config; the arguments are those of `irae.config.load_config`.
 
     Raises:
-        ConfigError: a file is absent or malformed, or a key unknown, out of range or given twice.
+        ConfigError: a file is missing or malformed, or a key is unknown, out of range or repeated.
     """
     path = find_benchmark(name)
     _refuse_repeated_keys(path)
@@ -179,11 +179,11 @@ def load_benchmark(name: str | Path, overrides: list[str] | None = None) -> Benc
 
 
 def _refuse_repeated_keys(path: Path) -> None:
-    """YAML keeps the last of two equal keys without a word: a model would silently be missing."""
+    """Raise `ConfigError` for repeated keys, of which YAML would silently drop the first."""
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, OSError, UnicodeDecodeError):
-        return  # Told by the reader, better.
+        return  # The reader reports it with a better message.
     nodes = [node] if node is not None else []
     while nodes:
         node = nodes.pop()

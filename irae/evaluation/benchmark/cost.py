@@ -1,4 +1,4 @@
-"""What restoring costs: all models of a benchmark, taking turns in one run on the CPU."""
+"""The cost of restoring: all models of a benchmark, measured in turn in one run on the CPU."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ COST_FILE = "cost.json"
 
 
 def measure_costs(cells: list[Cell], folder: Path) -> dict[str, Cost]:
-    """Costs of the models of all cells, by `cost_key`; kept in ``folder`` for the next start.
+    """Measure the costs of the models of all cells, by `cost_key`, and cache them in ``folder``.
 
     A cost depends on the network's form, not on its weights, so it is known before any training.
-    If a model is not yet among those measured, all are measured anew: figures of one matrix come
-    from one run. Models that cannot be built have none; their cells will say why.
+    If a model has not been measured yet, all are measured again, so that the costs of one benchmark
+    are from one run. Models that cannot be built have no cost; their cells report the reason.
 
     Args:
-        cells: with configs that make sense (`Cell.hash` does not raise).
-        folder: of the benchmark.
+        cells: cells with valid configs (`Cell.hash` does not raise).
+        folder: folder of the benchmark.
     """
     if not cells:
         return {}
@@ -53,7 +53,7 @@ def measure_costs(cells: list[Cell], folder: Path) -> dict[str, Cost]:
             except IraeError:
                 continue
         measured = _take_turns(models, section)
-        # Those that cannot be built are noted too, or each start would measure all again.
+        # Models that cannot be built are recorded too, or each start would measure all again.
         kept |= {cost_key(cell): measured.get(cost_key(cell), {}) for cell in cells}
         text = json.dumps(kept, indent=1, sort_keys=True) + "\n"
         write_atomically(folder / COST_FILE, lambda t: t.write_text(text, encoding="utf-8"))
@@ -61,7 +61,7 @@ def measure_costs(cells: list[Cell], folder: Path) -> dict[str, Cost]:
 
 
 def cost_key(cell: Cell) -> str:
-    """Which cells share a cost: those of one network and one size of picture.
+    """Return a key that is equal for cells with the same cost: one network and size of picture.
 
     Raises:
         ModelError: there is no such network, preset or option.
@@ -99,7 +99,7 @@ def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[st
         try:
             memory = peak_memory(run, cpu)
         except (IraeError, ValueError, RuntimeError):
-            continue  # Says so again, and better, in its cell.
+            continue  # The cell reports the error again, with a better message.
         jobs[key] = run
         classical = model.spec.network in CLASSICAL
         costs[key] = {

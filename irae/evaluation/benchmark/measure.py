@@ -1,4 +1,4 @@
-"""One cell's figures: a model loaded, measured on the cell's pictures, its samples kept."""
+"""Measuring one cell: its model is loaded and evaluated, and sample pictures are saved."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ SAMPLES = "samples"
 
 
 def load_given(cell: Cell) -> LoadedModel:
-    """The given checkpoint of a cell: whatever `load_model` takes, or another project's weights.
+    """Load the given checkpoint of a cell: a model of `load_model`, or another project's weights.
 
     Raises:
-        ModelError: it is missing or damaged, or made for another task.
+        ModelError: the checkpoint is missing, damaged or for another task.
     """
     name, path = cell.checkpoint, cell.checkpoint_path()
     assert name is not None
@@ -59,11 +59,11 @@ def measure(cell: Cell, model: LoadedModel, folder: Path) -> dict[str, Any]:
 
     Args:
         cell: the cell.
-        model: on the device and in the precision to measure it at.
-        folder: of the benchmark.
+        model: the model, on its device and in its precision.
+        folder: folder of the benchmark.
 
     Returns:
-        What a line of the results says of the pictures: names, scores, samples.
+        The part of a result line about the pictures: names, scores, samples.
 
     Raises:
         IraeError: data or model do not fit, or a picture cannot be read.
@@ -101,7 +101,7 @@ def measure(cell: Cell, model: LoadedModel, folder: Path) -> dict[str, Any]:
 
 
 def _columns(scores: list[Scores]) -> dict[str, list[float | str | None]]:
-    """One list per measure; JSON knows no infinity, the PSNR of equal pictures: ``"inf"``."""
+    """Return one list per measure; JSON has no infinity, the PSNR of equal pictures: ``"inf"``."""
     return {
         key: ["inf" if each[key] == float("inf") else each[key] for each in scores]
         for key in scores[0]

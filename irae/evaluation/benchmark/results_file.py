@@ -14,17 +14,17 @@ _REQUIRED = ("cell", "dataset", "task", "level", "level_name", "model", "network
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """Every finished cell, in the order of the file.
+    """Read every finished cell, in the order of the file.
 
-    A last line that a crash cut short is left out. A cell that stands in the file twice is kept
-    once, as it was measured last.
+    An incomplete last line, left by a crash, is skipped. Of a cell with several lines the last
+    is used.
 
     Returns:
         One dictionary per cell; empty for an empty file.
 
     Raises:
-        DataError: the file cannot be read; a line other than a cut last one is no JSON object; a
-            cell lacks a key or has not one score per picture.
+        DataError: the file cannot be read; a line other than an incomplete last one is not a JSON
+            object; a cell lacks a key or does not have one score per picture.
     """
     try:
         content = path.read_bytes()
@@ -40,7 +40,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
         try:
             cell = json.loads(line)
         except ValueError:
-            # Every line is written with its line feed, so only what has none can be cut.
+            # Every line is written with its line feed, so only a line without one is incomplete.
             if number == len(whole) + 1:
                 continue
             raise DataError(
@@ -55,7 +55,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 def _check(cell: Any, where: str) -> None:
     remedy = "remove the line and run the benchmark again"
     if not isinstance(cell, dict):
-        raise DataError(f"{where} is no JSON object; {remedy}")
+        raise DataError(f"{where} is not a JSON object; {remedy}")
     lists = ("pictures", "metrics", "input", "cost")
     if missing := [key for key in (*_REQUIRED, *lists) if key not in cell]:
         raise DataError(f"{where} lacks {missing[0]!r}; {remedy}")

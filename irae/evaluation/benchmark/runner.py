@@ -1,12 +1,12 @@
-"""``irae benchmark``: every cell of a matrix trained alike, measured alike, and kept.
+"""``irae benchmark``: trains and measures every cell of a matrix in the same way.
 
 The folder of a benchmark holds ``results.jsonl`` (a line for each finished cell), ``cost.json``,
-``samples/`` and ``cells/DATASET/DAMAGE/MODEL/``, the run of each cell that is trained. All of it
-can be killed at any moment: the next start drops a line that was cut, goes on with the cell that
-was being trained from its last checkpoint, and computes only what is missing.
+``samples/`` and ``cells/DATASET/DAMAGE/MODEL/``, the run of each trained cell. A benchmark can be
+killed at any moment: the next start drops an incomplete line, resumes the training of the
+interrupted cell from its last checkpoint, and computes only what is missing.
 
-Cells are done one after another. Under ``torchrun`` all processes train each cell together
-(`irae.training.distributed`), on the same batches as one would, and the first measures it.
+Cells are computed one after another. Under ``torchrun`` all processes train each cell together
+(`irae.training.distributed`), on the same batches as one process, and the first measures it.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _CELL_FILE = "cell.json"
 
 @dataclass
 class Outcome:
-    """What became of the cells.
+    """The outcome of a benchmark.
 
     Attributes:
-        finished: cells computed by this call.
-        kept: cells that were there already.
-        failures: cell → one line that says why.
-        stopped: whether a signal or the time limit ended it before all was tried.
+        finished: names of the cells that this call computed.
+        kept: names of the cells that were finished already.
+        failures: one line with the reason for each failed cell, by name.
+        stopped: whether a signal or the time limit ended the call before all cells were tried.
     """
 
     finished: list[str] = field(default_factory=list)
@@ -60,13 +60,13 @@ class Outcome:
 
 
 def done_cells(folder: Path) -> set[str]:
-    """Names of the finished cells."""
+    """Return the names of the finished cells."""
     path = folder / RESULTS_NAME
     return {row["cell"] for row in read_results(path)} if path.is_file() else set()
 
 
 def cell_state(cell: Cell, folder: Path, done: set[str]) -> str:
-    """``done``, ``begun`` (a checkpoint is there) or ``missing``."""
+    """Return ``done``, ``begun`` (there is a checkpoint) or ``missing``."""
     if cell.name in done:
         return "done"
     return "begun" if (_run_folder(cell, folder) / STATE_FILE).is_file() else "missing"
@@ -82,21 +82,23 @@ def run_benchmark(
     overwrite: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Compute the cells that are missing. Every process of ``ranks`` calls this.
+    """Compute the missing cells. Every process of ``ranks`` calls this.
+
+    An error in one cell does not stop the others.
 
     Args:
-        cells: of one benchmark, from `irae.evaluation.benchmark.cells.plan`.
-        folder: of the benchmark; made if absent.
-        device: where to train and to restore.
+        cells: cells of one benchmark, from `irae.evaluation.benchmark.cells.plan`.
+        folder: folder of the benchmark; made if absent.
+        device: the device for training and restoring.
         ranks: the processes that train together.
-        minutes: stop after this time, leaving what was computed.
-        overwrite: compute cells anew that are there from another config.
-        say: told a line of progress; stderr if None.
+        minutes: number of minutes after which to stop; all results are kept.
+        overwrite: compute cells again that were computed with another config.
+        say: called with lines about the progress; they go to stderr if None.
 
     Raises:
-        UsageError: a cell is there from another config.
+        UsageError: a cell was computed with another config.
         DataError: the results cannot be read.
-        OSError: as the disk reports it. A fault of one cell does not end the others.
+        OSError: the disk reports an error.
     """
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     talk = say or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
@@ -145,7 +147,7 @@ def run_benchmark(
 def _attempt(
     cell: Cell, folder: Path, device: torch.device, ranks: Ranks, deadline: float, cost: Any
 ) -> str | None:
-    """Compute one cell; returns why it failed."""
+    """Compute one cell; return the reason if it failed."""
     failure = None
     try:
         _compute(cell, folder, device, ranks, deadline, cost)
@@ -155,10 +157,10 @@ def _attempt(
         failure = str(error)
     except torch.OutOfMemoryError:
         if ranks.count > 1:
-            raise  # The other processes are still in the step.
+            raise  # The other processes are still in the middle of the step.
         failure = f"training does not fit the memory of {device}; lower training.batch"
     except SystemExit:
-        # It failed in another process, which says why.
+        # It failed in another process, which reports the reason.
         pass
     return next((each for each in ranks.gather(failure) if each is not None), None)
 
@@ -173,7 +175,7 @@ def _compute(
         trained = train_cell(cell, run, device, ranks, deadline)
 
     def finish() -> None:
-        # The averaged weights at the end of the budget: nothing is chosen by looking at data.
+        # The averaged weights at the end of the budget; no checkpoint is chosen by its score.
         model = load_model(run / LAST_MODEL) if trained else load_given(cell)
         model.name = cell.model
         found = measure(cell, model.to(device), folder)
@@ -201,7 +203,7 @@ def _run_folder(cell: Cell, folder: Path) -> Path:
 
 
 def _note(cell: Cell, folder: Path) -> None:
-    """Write down what a cell is before it is begun, so that a changed config is noticed."""
+    """Record a cell's config before it is begun, so that a later change is noticed."""
     text = json.dumps({"hash": cell.hash(), "resolved": cell.resolved()}, indent=1) + "\n"
     path = _run_folder(cell, folder) / _CELL_FILE
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -221,7 +223,7 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 
 def _mend(path: Path) -> None:
-    """Drop a last line that a kill cut short, before another is written behind it."""
+    """Drop an incomplete last line, left by a kill, before another line is appended."""
     remove_leftovers(path.parent)
     if not path.is_file():
         return
@@ -232,7 +234,7 @@ def _mend(path: Path) -> None:
 
 
 def _hashes(cells: list[Cell]) -> tuple[dict[str, str], dict[str, str]]:
-    """Hash of each cell, and why it cannot be for those whose config makes no sense."""
+    """Return the hash of each cell, and the reason for those whose config is invalid."""
     hashes, failures = {}, {}
     for cell in cells:
         try:
@@ -245,7 +247,7 @@ def _hashes(cells: list[Cell]) -> tuple[dict[str, str], dict[str, str]]:
 def _settle_changes(
     cells: list[Cell], hashes: dict[str, str], folder: Path, overwrite: bool
 ) -> None:
-    """Refuse cells that are there from another config, or with ``overwrite`` remove those."""
+    """Refuse cells computed with another config, or remove them if ``overwrite``."""
     results = folder / RESULTS_NAME
     rows = read_results(results) if results.is_file() else []
     known = {row["cell"]: row.get("hash") for row in rows}
@@ -268,7 +270,7 @@ def _settle_changes(
 
 
 def _settle_costs(cells: list[Cell], costs: dict[str, Cost], folder: Path) -> None:
-    """Give finished cells the costs of the last run that measured, so that all are of one run."""
+    """Update the costs of finished cells, so that all costs are from the latest measurement."""
     path = folder / RESULTS_NAME
     rows = read_results(path) if path.is_file() else []
     now = {cell.name: costs.get(cost_key(cell)) for cell in cells}
@@ -286,7 +288,7 @@ def _noted(cell: Cell, folder: Path) -> dict[str, Any]:
 
 
 def _difference(before: Any, now: Any, key: str = "") -> str:
-    """The first key in which two resolved configs differ, as `` (KEY was A, is B)``."""
+    """Name the first key in which two resolved configs differ, as `` (KEY was A, is B)``."""
     if isinstance(before, dict) and isinstance(now, dict):
         if not before:
             return ""

@@ -1,4 +1,4 @@
-"""Training a cell of a benchmark for its budget, by the ordinary training, over any restarts."""
+"""Training a cell of a benchmark for its budget with the ordinary training, over any restarts."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from irae.training.time_budget import begin_or_resume, train_minutes, train_step
 def train_cell(
     cell: Cell, folder: Path, device: torch.device, ranks: Ranks, deadline: float = math.inf
 ) -> dict[str, Any]:
-    """Train until the budget is used up, going on from what ``folder`` holds.
+    """Train until the budget is used up, resuming the run in ``folder`` if there is one.
 
     Every process of ``ranks`` calls this.
 
     Args:
-        cell: one whose model is trained here.
-        folder: of its run.
-        device: where to train.
+        cell: a cell whose model is trained here.
+        folder: folder of its run.
+        device: the training device.
         ranks: the processes that train together.
-        deadline: of `time.monotonic`, at which to stop.
+        deadline: time at which to stop, by `time.monotonic`.
 
     Returns:
-        Budget, steps, patches, seconds and seed, for the results.
+        Budget, steps, patches, seconds, seed and number of processes, for the results.
 
     Raises:
         Stopped: the deadline is reached, or a signal arrived.
-        IraeError: as the training says.
+        IraeError: the training failed.
     """
     assert cell.config.budget is not None
     budget = cell.config.budget

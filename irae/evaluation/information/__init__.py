@@ -1,1 +1,1 @@
-"""What a network keeps of its picture, layer by layer."""
+"""Measuring the information about a network's input that its layers keep."""

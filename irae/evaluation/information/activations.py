@@ -1,8 +1,8 @@
-"""What a network holds half-way: its stages, found on its modules, for every network there is.
+"""The activations of every kind of network at several stages.
 
-A stage is a set of tensors from which the rest of the network computes its output, or, where its
-name says "no skips", the one among them that went through every layer so far. Invertible networks
-have stages from which the input can be computed back; of the others, hooks read the tensors.
+A stage is a set of tensors from which the rest of the network computes its output or, if its name
+says "no skips", the one among them that has passed through every layer so far. From the stages of
+invertible networks the input can be recovered; the tensors of other networks are read by hooks.
 """
 
 from __future__ import annotations
@@ -30,19 +30,18 @@ from irae.models.networks.rednet import REDNet
 from irae.models.networks.unet import UNet
 
 OUTPUT = "output"
-"""The stage that every network ends with: the restored picture."""
+"""The last stage of every network: the restored picture."""
 
 
 @dataclass(frozen=True)
 class Activation:
-    """What a network holds at one place.
+    """The activations of one stage.
 
     Attributes:
-        name: of the place, such as ``after 4 convolutions``.
-        parts: tensors ``B C h w``; the input's height is a multiple of each h. Of a stage with
-            skips the finest is the first.
-        recover: computes the input ``B C H W`` back from the parts; None where the network has no
-            inverse.
+        name: name of the stage, such as ``after 4 convolutions``.
+        parts: tensors ``B C h w``; the input's height is a multiple of each h. In a stage with
+            skips the finest tensor is the first.
+        recover: recovers the input ``B C H W`` from the parts; None if the network has no inverse.
     """
 
     name: str
@@ -52,7 +51,7 @@ class Activation:
 
 @dataclass(frozen=True)
 class _Hook:
-    """Where a hook reads: what enters or what leaves a module."""
+    """A hook that reads the input or the output of a module."""
 
     module: nn.Module
     side: Literal["input", "output"] = "output"
@@ -63,18 +62,18 @@ _Plan = dict[str, list[_Hook]]
 
 @torch.no_grad()
 def activations_of(network: nn.Module, x: Tensor, condition: Tensor | None) -> list[Activation]:
-    """Run a network and keep its stages.
+    """Run a network and collect the activations of its stages.
 
     Args:
-        network: any that is trained here, in evaluation mode.
-        x: its input ``B C H W``, H and W multiples of its ``size_multiple``.
-        condition: its condition, see `irae.models.call.condition_for`.
+        network: any network of the registry, in evaluation mode.
+        x: input ``B C H W``, H and W multiples of the network's ``size_multiple``.
+        condition: condition of the network, see `irae.models.call.condition_for`.
 
     Returns:
-        The stages in the order they are computed in, the output last.
+        The stages in the order of computation, the output last.
 
     Raises:
-        ModelError: no stages are known of this kind of network.
+        ModelError: this kind of network has no stages.
     """
     if isinstance(network, IRAE):
         return _irae(network, x, condition)
@@ -126,7 +125,7 @@ def _hooked(
 
 
 def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Activation]:
-    """After each level, the state and all the latents split off so far: nothing is left out."""
+    """Collect, after each level, the state and all latents split off so far."""
     mask = network.flow_condition(condition)
     encoder, decoder = (_levels(flow, mask) for flow in (network.encoder, network.decoder))
 
@@ -161,7 +160,7 @@ def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Activation
 
 
 def _lifted(network: LiftedIRAE, x: Tensor, condition: Tensor | None) -> list[Activation]:
-    """Both streams after some of the couplings; the restored picture is a part of the last."""
+    """Collect both streams after some couplings; the last stage includes the restored picture."""
     flow, count = network.flow, len(network.flow.couplings)
     a = b = network.lift(x, condition)
 
@@ -185,7 +184,7 @@ def _lifted(network: LiftedIRAE, x: Tensor, condition: Tensor | None) -> list[Ac
 
 
 def _levels(flow: Glow, condition: Tensor | None) -> list[tuple[Chain, Tensor | None]]:
-    """The levels of a flow, each with the condition at the size of its input."""
+    """Return the levels of a flow, each with the condition at the size of its input."""
     levels = []
     for level in flow.levels:
         chain = cast(Chain, level)
@@ -195,7 +194,7 @@ def _levels(flow: Glow, condition: Tensor | None) -> list[tuple[Chain, Tensor | 
 
 
 def _up(parts: tuple[Tensor, ...], levels: list[tuple[Chain, Tensor | None]]) -> Tensor:
-    """From a state and the latents of the levels above it, finest first, back to the picture."""
+    """Invert levels: map a state and the finer latents, finest first, back to the picture."""
     state, *latents = parts
     for (chain, given), latent in reversed(list(zip(levels, latents, strict=False))):
         state = chain.inverse(torch.cat((state, latent), 1), given)
@@ -205,7 +204,7 @@ def _up(parts: tuple[Tensor, ...], levels: list[tuple[Chain, Tensor | None]]) ->
 def _down(
     parts: tuple[Tensor, ...], levels: list[tuple[Chain, Tensor | None]]
 ) -> tuple[Tensor, ...]:
-    """A state and the latents above it, taken through all the levels that are left below."""
+    """Run a state and the finer latents through the remaining, coarser levels."""
     state, *latents = parts
     for chain, given in levels[len(latents) :]:
         state, latent = chain(state, given).chunk(2, 1)
@@ -214,7 +213,7 @@ def _down(
 
 
 def _invdn(network: InvDN, x: Tensor) -> list[Activation]:
-    """Each halving is invertible; then the latent is thrown away, and with it information."""
+    """Collect each halving, which is invertible, and the small picture without its latent."""
     levels = [list(cast(nn.ModuleList, level)) for level in network.levels]
 
     def back(h: Tensor, count: int) -> Tensor:
@@ -248,17 +247,17 @@ def _invdn(network: InvDN, x: Tensor) -> list[Activation]:
 
 
 def _every(count: int, wanted: int = 5) -> list[int]:
-    """About ``wanted`` numbers from 1 to ``count``, evenly apart; the first is 1."""
+    """Return about ``wanted`` evenly spaced numbers from 1 to ``count``; the first is 1."""
     return sorted({1, *(round(count * i / wanted) for i in range(1, wanted + 1))})
 
 
 def _stack(network: DnCNN | FFDNet) -> _Plan:
-    """Activations between convolutions; the skip from the input to DnCNN's output is left out."""
+    """Plan stages between convolutions; the skip from the input to DnCNN's output is left out."""
     convolutions = list(network.body.convolutions)
     plan: _Plan = {}
     for number in _every(len(convolutions)):
         name = f"after {number} convolution{'s' if number > 1 else ''}"
-        # What enters the next one has been through normalisation and ReLU.
+        # The input of the next convolution has passed normalisation and ReLU.
         last = number == len(convolutions)
         plan[name] = [_Hook(convolutions[-1]) if last else _Hook(convolutions[number], "input")]
     return plan
@@ -278,7 +277,7 @@ def _rednet(network: REDNet) -> _Plan:
 
 
 def _unet(network: UNet) -> _Plan:
-    """Without skips a stage is its own features; with skips also those yet to be handed across."""
+    """Plan stages without skips (the features alone) and with the skips yet to be used."""
     depth = len(network.up)
     taps = [_Hook(module) for module in network.down]
     plan: _Plan = {"down 1": [taps[0]]}
@@ -296,10 +295,10 @@ def _unet(network: UNet) -> _Plan:
 
 
 def _pconv(network: PConvUNet) -> _Plan:
-    """Before the ReLUs. The picture itself is handed across, so only "no skips" says anything."""
+    """Plan stages before the ReLUs, without skips, because one skip passes the picture itself."""
     norms = list(network.encoder_norms)
     plan: _Plan = {f"down {i}, no skips": [_Hook(norm)] for i, norm in enumerate(norms, 1)}
-    # The last layer has no normalisation; what leaves it is the output.
+    # The last layer has no normalisation; its result is the output.
     for number, norm in enumerate(list(network.decoder_norms)[:-1], 1):
         plan[f"up {number}, no skips"] = [_Hook(norm)]
     return plan
@@ -324,20 +323,20 @@ _PLANS: dict[type[nn.Module], Callable[[Any], _Plan]] = {
 
 
 def scale_of(part: Tensor, height: int) -> int:
-    """Pixels of the input that one row of ``part`` (``B C h w``) stands for."""
+    """Return the number of input rows for one row of ``part`` (``B C h w``)."""
     return height // part.shape[2]
 
 
 def patches(part: Tensor, height: int, side: int) -> Tensor:
-    """All that a part has to say about each patch of ``side`` pixels of the input.
+    """Collect the values of a part at each patch of ``side`` pixels of the input.
 
     Args:
         part: ``B C h w``.
-        height: of the input; a multiple of ``side``, which is one of the part's scale.
-        side: of a patch, in pixels of the input.
+        height: height of the input, a multiple of ``side``.
+        side: side of a patch in pixels of the input, a multiple of the part's scale.
 
     Returns:
-        ``N D``: one row a patch, patches in the order of pictures, rows and columns.
+        ``N D``: one row per patch, in the order of pictures, rows and columns.
     """
     cells = F.pixel_unshuffle(part, side // scale_of(part, height))
     return cells.permute(0, 2, 3, 1).flatten(0, 2)

@@ -1,7 +1,7 @@
-"""Pictures of what was found about information; needs matplotlib (extra ``report``).
+"""Plots of a measurement of information; they need matplotlib (extra ``report``).
 
-What draws on given axes is shared: ``irae information`` makes one PNG of it, the page of a
-benchmark an SVG of each.
+The functions that draw on given axes are shared: ``irae information`` combines them in one PNG,
+the page of a benchmark has an SVG of each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PNG_NAME = "information.png"
 
-# Of Okabe and Ito's colours, which colour-blind readers can tell apart.
+# From Okabe and Ito's palette, which colour-blind readers can distinguish.
 _PROBE, _KSG, _MINE = "#e8590c", "#0072b2", "#009e73"
 _ESTIMATES = (("ksg", "KSG", "o", _KSG), ("mine", "MINE", "s", _MINE))
 
@@ -32,16 +32,16 @@ def can_draw() -> bool:
 
 
 def draw_information(found: Information, folder: Path) -> Path:
-    """Write ``information.png``: the validation, then stage by stage a plot for each model.
+    """Write ``information.png``: the validation, then a plot by stage for each model.
 
     Returns:
-        Its path.
+        The path of the file.
 
     Raises:
         ImportError: matplotlib is not installed, see `can_draw`.
         OSError: the file cannot be written.
     """
-    # Not pyplot: no window, no state shared with whoever imported this.
+    # Not pyplot, which would open windows and share state with the caller.
     from matplotlib.figure import Figure
 
     content = found.to_dict()
@@ -56,7 +56,7 @@ def draw_information(found: Information, folder: Path) -> Path:
         part.suptitle(name, parse_math=False)
         upper, lower = part.subplots(2, 1, sharex=True)
         draw_stages(upper, lower, model)
-        # No table stands beside this picture, and models are compared by it.
+        # The values are written in the plot, since no table accompanies it.
         for place, stage in enumerate(model["stages"]):
             where = (place, stage["probe_psnr"])
             text = f"{stage['probe_psnr']:.1f}"
@@ -69,11 +69,11 @@ def draw_information(found: Information, folder: Path) -> Path:
 
 
 def draw_validation(axes: Any, rows: Sequence[dict[str, Any]], ink: str = "0.4") -> None:
-    """Estimated against true mutual information of Gaussians, in nats.
+    """Plot estimated against true mutual information of Gaussians, in nats.
 
     Args:
-        axes: of matplotlib, empty, alone in its figure or part of one.
-        rows: ``validation`` of ``information.json``, one or more; an estimate may be None.
+        axes: empty axes of matplotlib, alone in their figure or subfigure.
+        rows: ``validation`` of ``information.json``, at least one row; an estimate may be None.
         ink: colour of the line of exact estimates.
     """
     top = max(float(row["true"]) for row in rows) * 1.08 or 1.0
@@ -88,12 +88,11 @@ def draw_validation(axes: Any, rows: Sequence[dict[str, Any]], ink: str = "0.4")
 
 
 def draw_stages(upper: Any, lower: Any, model: dict[str, Any]) -> None:
-    """What is left of the picture and of the noise, stage by stage.
+    """Plot the information that is left at each stage of a model.
 
     Args:
-        upper: axes of matplotlib for the PSNR of the probes, in dB; where a decoder was trained
-            for it, it has a ring.
-        lower: axes below for the mutual information, in nats; dotted what the input itself has.
+        upper: axes of matplotlib for the probes' PSNR in dB; trained decoders are ringed.
+        lower: axes below for the mutual information in nats; dotted lines are the input itself.
         model: one of ``models`` of ``information.json``; any number may be None.
     """
     stages = model["stages"]
@@ -122,7 +121,7 @@ def draw_stages(upper: Any, lower: Any, model: dict[str, Any]) -> None:
 
 
 def legend(figure: Any, grid: Sequence[Any], columns: int = 6) -> None:
-    """One legend below all axes of a figure or a part of one; each name is listed once."""
+    """Add one legend below all axes of a figure or subfigure; each name is listed once."""
     found = {
         label: handle
         for axes in grid

@@ -1,19 +1,19 @@
-"""Information loss, measured: what each stage of a network still knows of the network's input.
+"""Measuring information loss: how much each stage of a network keeps of the network's input.
 
-Two measures, stage by stage. The *reconstruction probe* (`irae.evaluation.information.probes`) is
-the PSNR at which the input, noise and all, can be recovered on held-out pictures: by the exact
-inverse where the network has one, by a decoder trained on the other pictures elsewhere.
+There are two measures for every stage. The *reconstruction probe*
+(`irae.evaluation.information.probes`) is the PSNR at which the noisy input can be recovered on
+held-out pictures: by the exact inverse if the network has one, otherwise by a decoder trained on
+the other pictures.
 
 The *mutual information* is estimated between few dimensions on either side. A network is
 deterministic and its input continuous, so the true mutual information of input and stage is
-infinite for whatever is not thrown away altogether; it is a matter of the estimator, not of the
-network, what figure comes out (Saxe et al., ICLR 2018; Goldfeld et al., ICML 2019). Gaussian noise
-of a stated level is therefore added to the stage, and the level is part of the result: only
-figures of one level can be compared. What is estimated, precisely: X is a patch of the input,
-projected on its first principal components and whitened; T is everything in the stage at that
-patch, projected on its own first principal components and whitened, plus N(0, noise²) in each.
-The figure is I(X; T), which is at most d/2 ln(1 + 1/noise²) with d components and, the projections
-being functions, at most that of the whole patch and the whole stage.
+infinite for everything that is not discarded entirely, and an estimate depends on the estimator
+rather than on the network (Saxe et al., ICLR 2018; Goldfeld et al., ICML 2019). Gaussian noise of a
+stated level is therefore added to the stage; only results at one level can be compared. Precisely,
+X is a patch of the input, projected on its first principal components and whitened; T is the whole
+stage at that patch, projected on its own first principal components and whitened, plus N(0, noise²)
+in each. The estimate is of I(X; T), which is at most d/2 ln(1 + 1/noise²) with d components and,
+since projections are functions, at most that of the whole patch and the whole stage.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ _BATCH = 8
 _PATCH = 16
 _MOST_SAMPLES = 4096
 _FEWEST_SAMPLES = 200
-# From one dimension up, so that one sees where an estimator begins to fall short.
+# Rising dimensions show where an estimator starts to fail.
 _VALIDATED = tuple((dimension, rho) for dimension in (1, 2, 3) for rho in (0.0, 0.5, 0.9))
 
 
 @dataclass(frozen=True)
 class _Crops:
-    """Degraded squares ``N 3 S S`` of many pictures; the last ``held`` are of held-out pictures."""
+    """Degraded crops ``N 3 S S`` of many pictures; the last ``held`` are of held-out pictures."""
 
     noisy: Tensor
     held: int
@@ -70,7 +70,7 @@ class _Crops:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A stage on all crops; ``recovered`` is the input of the held-out ones, where invertible."""
+    """A stage for all crops; ``recovered`` has the held-out inputs if the stage is invertible."""
 
     name: str
     parts: tuple[Tensor, ...]
@@ -85,23 +85,24 @@ def measure(
     max_pictures: int | None = None,
     progress: bool = False,
 ) -> Information:
-    """Measure what the stages of models know of their input.
+    """Measure how much the stages of models keep of their input.
 
-    Every fourth picture is held out: probes are trained on the others and judged on it. The
-    mutual information is estimated on all of them. All models are given the same crops (a gray
-    network their green channel), noisy and without holes, whatever the model was trained for.
+    Every fourth picture is held out: probes are trained on the others and scored on it. The mutual
+    information is estimated on all pictures. All models get the same noisy crops without holes (a
+    gray network their green channel), whatever the model was trained for.
 
     Args:
-        models: all on the device to measure on.
+        models: the models, all on the device to measure on.
         pictures: the clean pictures.
-        settings: see there.
-        max_pictures: only the first so many.
-        progress: show a bar on stderr, where that is a terminal.
+        settings: the settings of the measurement.
+        max_pictures: number of pictures to use, the first of the set; None for all.
+        progress: show a progress bar on stderr if that is a terminal.
 
     Raises:
-        UsageError: a setting out of range; too few pictures, or too small; no model.
+        UsageError: a setting is out of range, there is no model, or pictures are too few or too
+            small.
         DataError: a picture cannot be read.
-        ModelError: a model that has no stages, or whose stages are not finite.
+        ModelError: a model has no stages, or its stages are not finite.
     """
     settings.check()
     if not models:
@@ -132,11 +133,11 @@ def measure(
 
 
 def validate(samples: int, seed: int) -> list[dict[str, float]]:
-    """Both estimators on Gaussians whose mutual information is known in closed form.
+    """Run both estimators on Gaussians whose mutual information is known in closed form.
 
     Args:
-        samples: as many as the stages are measured with.
-        seed: of the samples and of MINE.
+        samples: number of samples, as for the stages.
+        seed: seed of the samples and of MINE.
 
     Returns:
         For each dimension and correlation: dimension, rho, true, ksg and mine, the last three in
@@ -160,7 +161,7 @@ def validate(samples: int, seed: int) -> list[dict[str, float]]:
 def _cut(
     pictures: PictureSet, multiple: int, max_pictures: int | None, settings: Settings
 ) -> _Crops:
-    """Random squares of every picture, with noise; sides are a multiple of ``multiple``."""
+    """Cut random crops of every picture, with noise; sides are a multiple of ``multiple``."""
     count = len(pictures) if max_pictures is None else min(max_pictures, len(pictures))
     if count < 2:
         raise UsageError(
@@ -205,7 +206,7 @@ def _measure_model(
     results = []
     stages = _run(model, given, crops.held, settings)
     with tqdm(total=len(stages), unit="stage", disable=None if progress else True) as bar:
-        # The longest list of tensors is held here, so each is let go as soon as it is measured.
+        # The stages take most of the memory, so each is released as soon as it is measured.
         while stages:
             stage = stages.pop(0)
             bar.set_description(f"{model.name}, {stage.name}")
@@ -230,7 +231,7 @@ def _measure_model(
 
 
 def _run(model: LoadedModel, given: Tensor, held: int, settings: Settings) -> list[_Kept]:
-    """All stages on all crops, a few crops at a time."""
+    """Compute all stages for all crops, a few crops at a time."""
     names: dict[str, list[tuple[Tensor, ...]]] = {}
     recovered: dict[str, list[Tensor]] = {}
     first_held = len(given) - held
@@ -249,7 +250,7 @@ def _run(model: LoadedModel, given: Tensor, held: int, settings: Settings) -> li
     kept = []
     joined: dict[tuple[int, ...], Tensor] = {}
     for name, batches in names.items():
-        # A skip is part of many stages; it is put together, and held, only once.
+        # A skip is part of many stages, but is concatenated and held only once.
         parts = tuple(
             joined.setdefault(tuple(map(id, part)), torch.cat(part))
             for part in zip(*batches, strict=True)
@@ -273,23 +274,23 @@ def _probe(stage: _Kept, given: Tensor, held: int, settings: Settings) -> float:
 def _project(
     parts: Sequence[Tensor], height: int, side: int, chosen: Tensor, settings: Settings
 ) -> Tensor:
-    """First principal components ``n d`` of all that parts say about patches, whitened."""
+    """Compute the whitened first principal components ``n d`` of the parts at each patch."""
     rows = torch.cat([patches(part, height, side)[chosen.to(part.device)] for part in parts], 1)
     wanted = min(settings.dimension, rows.shape[1])
     with torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else []):
         torch.manual_seed(settings.seed)
-        # A few more directions than are wanted make the random method exact to several digits.
+        # A few additional directions make the randomised method exact to several digits.
         u, s, _ = torch.pca_lowrank(rows, min(wanted + 6, *rows.shape), niter=4)
     components = (u * s)[:, :wanted].double().cpu()
     components = components - components.mean(0)
     deviation = components.std(0)
-    # Where a stage has fewer directions than are asked for, its rounding errors are not blown up.
+    # If a stage has fewer directions than requested, its rounding errors are not amplified.
     least = (deviation.max() * 1e-5).clamp_min(torch.finfo(torch.float64).tiny)
     return (components / deviation.clamp_min(least)).float()
 
 
 def _information(x: Tensor, t: Tensor, settings: Settings) -> dict[str, float]:
-    """Both estimates, nats, of the mutual information of ``x`` and ``t`` plus the noise."""
+    """Estimate the mutual information in nats of ``x`` and the noisy ``t``, by both estimators."""
     random = generator(settings.seed, 3)
     noisy = t + settings.noise * torch.randn(t.shape, generator=random)
     return {"ksg": ksg(x, noisy), "mine": mine(x, noisy, seed=settings.seed)}

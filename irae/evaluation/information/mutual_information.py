@@ -1,7 +1,7 @@
-"""Estimates of mutual information from samples, and the Gaussians they are validated on.
+"""Estimators of mutual information from samples, and Gaussians for their validation.
 
-All figures are in nats. Both estimators are for few dimensions: with d dimensions a side and n
-samples, KSG's cells grow as n^(-1/2d), and MINE's network has ever less to learn from.
+All results are in nats. Both estimators are for few dimensions: with d dimensions on each side and
+n samples, KSG's cells grow as n^(-1/2d), and MINE's network has too few samples to learn from.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _FEWEST = 50
 
 
 def gaussian_information(dimension: int, rho: float) -> float:
-    """Mutual information of two Gaussian vectors, in closed form: -d/2 ln(1 - rho²) nats.
+    """Compute the mutual information of two Gaussian vectors: -d/2 ln(1 - rho²) nats.
 
     Args:
-        dimension: of each vector.
-        rho: correlation of component i of the one with component i of the other, in (-1, 1);
-            all other pairs are independent.
+        dimension: dimension of each vector.
+        rho: correlation in (-1, 1) of components with the same index; all other pairs are
+            independent.
     """
     return -dimension / 2 * math.log1p(-(rho**2))
 
@@ -41,7 +41,7 @@ def gaussian_information(dimension: int, rho: float) -> float:
 def correlated_gaussians(
     count: int, dimension: int, rho: float, random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Samples (``count dimension``, twice) of what `gaussian_information` is of."""
+    """Draw samples (``count dimension``, twice) of the vectors of `gaussian_information`."""
     x, other = (torch.randn(count, dimension, generator=random) for _ in range(2))
     return x, rho * x + math.sqrt(1 - rho**2) * other
 
@@ -49,17 +49,17 @@ def correlated_gaussians(
 def ksg(x: Tensor, y: Tensor, *, neighbours: int = NEIGHBOURS) -> float:
     """Estimate the mutual information of x and y from distances to nearest neighbours.
 
-    Components are scaled to unit variance first, which changes no mutual information. The
-    estimate may be a little below 0 where there is none; it falls short where the truth is large
-    against ln n.
+    Components are scaled to unit variance first, which does not change the mutual information. The
+    estimate may be slightly below 0 for independent samples; it is too small if the true value is
+    large compared with ln n.
 
     Args:
-        x: ``n d``, one sample a row.
-        y: ``n d'``, the samples that belong to them.
-        neighbours: k; more of them give less variance and more bias.
+        x: ``n d``, one sample per row.
+        y: ``n d'``, the paired samples.
+        neighbours: number of neighbours k; a larger k has less variance and more bias.
 
     Raises:
-        UsageError: fewer than 50 samples, or no more than ``neighbours``.
+        UsageError: there are fewer than 50 samples, or not more than ``neighbours``.
 
     Source: Kraskov, Stögbauer and Grassberger, "Estimating mutual information", Physical Review E
     69, 2004, estimator 1 (equation 8).
@@ -67,7 +67,7 @@ def ksg(x: Tensor, y: Tensor, *, neighbours: int = NEIGHBOURS) -> float:
     _check(x, y, neighbours)
     a, b = (_standardised(each).double().cpu().numpy() for each in (x, y))
     joint = np.concatenate((a, b), 1)
-    # The nearest of all is the sample itself.
+    # The nearest neighbour of a sample is itself.
     distances, _ = cKDTree(joint).query(joint, neighbours + 1, p=math.inf)
     # Neighbours in a marginal are counted strictly nearer than the k-th in the joint space.
     radius = np.nextafter(distances[:, -1], 0)
@@ -82,19 +82,19 @@ def ksg(x: Tensor, y: Tensor, *, neighbours: int = NEIGHBOURS) -> float:
 def mine(x: Tensor, y: Tensor, *, steps: int = MINE_STEPS, seed: int = 0) -> float:
     """Estimate a lower bound of the mutual information of x and y with a trained network.
 
-    A network of two hidden layers is trained on three quarters of the samples to tell pairs that
-    belong together from pairs that do not; the gradient of the logarithm is corrected by a moving
-    average, as the paper's section 3.2 says. Other than there, the Donsker-Varadhan bound is then
-    taken on the remaining quarter, so that what was merely memorised does not count.
+    A network with two hidden layers is trained on three quarters of the samples to distinguish
+    true pairs from shuffled pairs; the gradient of the logarithm is corrected by a moving average
+    (section 3.2 of the paper). Unlike in the paper, the Donsker-Varadhan bound is then computed on
+    the remaining quarter, so that memorised samples do not count.
 
     Args:
-        x: ``n d``, one sample a row.
-        y: ``n d'``, the samples that belong to them.
-        steps: of Adam, 512 pairs each.
-        seed: of the network's start, the split and the pairs.
+        x: ``n d``, one sample per row.
+        y: ``n d'``, the paired samples.
+        steps: number of Adam's steps, 512 pairs each.
+        seed: seed of the initial weights, the split and the pairs.
 
     Raises:
-        UsageError: fewer than 50 samples.
+        UsageError: there are fewer than 50 samples.
 
     Source: Belghazi et al., "Mutual information neural estimation", ICML 2018 (arXiv 1801.04062),
     algorithm 1.
@@ -102,7 +102,7 @@ def mine(x: Tensor, y: Tensor, *, steps: int = MINE_STEPS, seed: int = 0) -> flo
     _check(x, y, 1)
     random = generator(seed)
     order = torch.randperm(len(x), generator=random)
-    # Contiguous copies on the CPU: a network this small gains nothing from an accelerator.
+    # Contiguous copies on the CPU: a network this small is not faster on an accelerator.
     x, y = (_standardised(each.detach().float().cpu())[order] for each in (x, y))
     held = len(x) // 4
     with torch.random.fork_rng(devices=[]):
@@ -140,7 +140,7 @@ def _train_mine(
 
 @torch.no_grad()
 def _donsker_varadhan(network: nn.Module, x: Tensor, y: Tensor) -> float:
-    """E[T] over pairs that belong together less ln E[exp T] over all others."""
+    """Compute E[T] over true pairs minus ln E[exp T] over all other pairs."""
     count = len(x)
     pairs = torch.cat((x.repeat_interleave(count, 0), y.repeat(count, 1)), 1)
     scores = network(pairs).view(count, count).double()
@@ -163,6 +163,6 @@ def _check(x: Tensor, y: Tensor, neighbours: int) -> None:
 
 
 def _standardised(x: Tensor) -> Tensor:
-    """Components of mean 0 and variance 1; one that does not vary becomes 0."""
+    """Scale components to mean 0 and variance 1; a constant one becomes 0."""
     centred = x - x.mean(0)
     return centred / centred.std(0).clamp_min(torch.finfo(x.dtype).tiny)

@@ -1,16 +1,16 @@
-"""How well the input of a network can be recovered from one of its stages.
+"""Reconstruction probes: how well a network's input can be recovered from one of its stages.
 
-Of an invertible network the answer is computed: its inverse. Of any other a decoder is trained,
-and its PSNR is a lower bound: a better decoder, or a longer training, might recover more. The
-decoder is the same for every stage, so that stages can be compared:
+For an invertible network its inverse recovers the input. For any other network a decoder is
+trained, and its PSNR is a lower bound: a better decoder or a longer training might recover more.
+The decoder is the same for every stage, so that stages can be compared. It is the sum of
 
-- a linear map of 3×3 neighbourhoods (1×1 where these would have more than 1024 features) of the
-  stage's first part, solved by ridge regression in float64 on 16,384 positions, its penalty chosen
-  on 4,096 others; it finds at once what can be recovered linearly;
-- and to its result is added that of two 3×3 convolutions with 32 channels and a ReLU between, for
-  each part of the stage, in units of the linear map's error there; they are trained with Adam on
-  the mean square error for a stated number of steps, on all but an eighth of the pictures. If
-  they make that eighth worse (deep stages have few positions to learn from) they are left out.
+- a linear map of 3×3 neighbourhoods (1×1 if these have more than 1024 features) of the stage's
+  first part, solved by ridge regression in float64 on 16,384 positions, with its penalty chosen on
+  4,096 others; it finds everything that can be recovered linearly;
+- for each part of the stage, two 3×3 convolutions with 32 channels and a ReLU between them, in
+  units of the linear map's error; they are trained with Adam on the mean squared error for a given
+  number of steps, on all but an eighth of the pictures. If they make that eighth worse (deep
+  stages have few positions to train on), they are left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from irae.evaluation.information.activations import scale_of
 from irae.runtime import generator
 
 DECODER = "ridge regression plus two 3x3 convolutions of 32 channels"
-"""What is trained, for the head of a table."""
+"""Description of the decoder for the head of a table."""
 
 _WIDTH = 32
 _FARTHEST = 5.0
@@ -35,35 +35,35 @@ _LEARNING_RATE = 2e-3
 _MOST_FEATURES = 1024
 _FIT, _CHOOSE = 16384, 4096
 _PENALTIES = tuple(10.0**exponent for exponent in range(-11, 1))
-# float32 resolves no more of a picture in [0, 1]; two equal pictures have this PSNR, not infinity.
+# The limit of float32 for pictures in [0, 1]; equal pictures have this PSNR instead of infinity.
 _HIGHEST_PSNR = 150.0
 
 
 def recovery_psnr(recovered: Tensor, given: Tensor) -> float:
-    """PSNR in dB with a peak of 1, of all pictures together, at most 150.
+    """Compute the PSNR in dB with a peak of 1 of all pictures together, at most 150.
 
     Args:
-        recovered: ``B C H W``.
-        given: the same shape.
+        recovered: recovered inputs ``B C H W``.
+        given: true inputs of the same shape.
     """
     error = (recovered.double() - given.double()).square().mean()
     return min(_HIGHEST_PSNR, float(-10 * error.log10()))
 
 
 class Decoder(nn.Module):
-    """A probe from a stage back to the input of the network; see the head of this module.
+    """A probe from a stage back to the input of the network; see the module docstring.
 
     Args:
-        parts: those of the stage on the training pictures, ``B C h w`` each.
-        target: the input, ``B C H W``.
-        seed: of positions and starting weights.
+        parts: parts of the stage for the training pictures, ``B C h w`` each.
+        target: inputs of the network, ``B C H W``.
+        seed: seed of the positions and the initial weights.
     """
 
     def __init__(self, parts: Sequence[Tensor], target: Tensor, seed: int) -> None:
         super().__init__()
         self.scales = [scale_of(part, target.shape[2]) for part in parts]
-        # What Adam's steps leave undone is as large as what they began with: of a stage that a
-        # linear map recovers to the last bit, convolutions of unit size would only spoil it.
+        # Adam's remaining error is in proportion to its outputs: if a linear map recovers a stage
+        # to the last bit, convolutions of unit size would only make it worse.
         self.linear, self.unit = _solve_linear(
             parts[0], F.pixel_unshuffle(target, self.scales[0]), seed
         )
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
                 self.branches.append(_branch(part, target.shape[1] * scale**2).to(target.device))
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
-        """The input ``B C H W`` as far as it can be told."""
+        """Estimate the input ``B C H W``."""
         recovered = F.pixel_shuffle(self.linear(parts[0]), self.scales[0])
         for branch, part, scale in zip(self.branches, parts, self.scales, strict=True):
             recovered = recovered + self.unit * F.pixel_shuffle(branch(part), scale)
@@ -85,10 +85,10 @@ def train_decoder(parts: Sequence[Tensor], target: Tensor, *, steps: int, seed: 
     """Fit a decoder on the training pictures.
 
     Args:
-        parts: of the stage, ``B C h w`` each.
-        target: the input of the network, ``B C H W``.
-        steps: of Adam, two pictures each; 0 leaves the linear map alone.
-        seed: of everything random.
+        parts: parts of the stage, ``B C h w`` each.
+        target: inputs of the network, ``B C H W``.
+        steps: number of Adam's steps, two pictures each; 0 uses the linear map alone.
+        seed: seed of all randomness.
     """
     decoder = Decoder(parts, target, seed)
     random = generator(seed, 1)
@@ -114,13 +114,13 @@ def train_decoder(parts: Sequence[Tensor], target: Tensor, *, steps: int, seed: 
 
 @torch.no_grad()
 def probe_psnr(decoder: Decoder, parts: Sequence[Tensor], given: Tensor) -> float:
-    """PSNR in dB of the input recovered from held-out pictures, all of them together."""
+    """Compute the PSNR in dB of the inputs recovered for all held-out pictures together."""
     recovered = [decoder([part[i : i + 1] for part in parts]) for i in range(len(given))]
     return recovery_psnr(torch.cat(recovered), given)
 
 
 class _Standardise(nn.Module):
-    """Channels of mean 0 and variance 1 on the training pictures; dead ones become 0."""
+    """Scales channels to mean 0 and variance 1 on the training pictures; dead ones become 0."""
 
     mean: Tensor
     scale: Tensor
@@ -132,23 +132,24 @@ class _Standardise(nn.Module):
         self.register_buffer("scale", 1 / deviation.clamp_min(1e-6))
 
     def forward(self, x: Tensor) -> Tensor:
-        # A channel that hardly ever fires is worth many deviations when it does.
+        # When a channel that hardly ever fires does, its value is many standard deviations.
         return ((x - self.mean) * self.scale).clamp(-_FARTHEST, _FARTHEST)
 
 
 def _branch(part: Tensor, outputs: int) -> nn.Sequential:
     last = nn.Conv2d(_WIDTH, outputs, 3, padding=1)
-    # Starts as nothing: the linear map is already as good as a linear map gets.
+    # Starts at zero, because the linear map is already optimal.
     nn.init.zeros_(last.weight)
     first = nn.Conv2d(part.shape[1], _WIDTH, 3, padding=1)
     return nn.Sequential(_Standardise(part), first, nn.ReLU(), last)
 
 
 def _solve_linear(part: Tensor, target: Tensor, seed: int) -> tuple[nn.Conv2d, float]:
-    """Ridge regression from ``B C h w`` to ``B C' h w``, as a convolution without gradient.
+    """Solve a ridge regression from ``B C h w`` to ``B C' h w``.
 
     Returns:
-        The convolution, and its root mean square error where the penalty was chosen.
+        A convolution without gradient, and its root mean squared error on the positions on which
+        the penalty was chosen.
     """
     kernel = 3 if 9 * part.shape[1] <= _MOST_FEATURES else 1
     features, wanted = _rows(part, target, kernel, seed)
@@ -174,7 +175,7 @@ def _solve_linear(part: Tensor, target: Tensor, seed: int) -> tuple[nn.Conv2d, f
 
 
 def _rows(part: Tensor, target: Tensor, kernel: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Neighbourhoods at random positions of each picture and what belongs there, in float64."""
+    """Draw random positions of each picture: neighbourhoods and their targets, in float64."""
     random = generator(seed, 2)
     area = part.shape[2] * part.shape[3]
     each = min(area, -(-(_FIT + _CHOOSE) // len(part)))
@@ -184,6 +185,6 @@ def _rows(part: Tensor, target: Tensor, kernel: int, seed: int) -> tuple[Tensor,
         unfolded = F.unfold(picture[None], kernel, padding=kernel // 2)[0]
         features.append(unfolded.cpu()[:, at].T.double())
         wanted.append(aim.flatten(1).cpu()[:, at].T.double())
-    # In the order of pictures, so that the penalty is chosen on others than it is fitted on:
-    # neighbours of a fitted position would give the answer away.
+    # In the order of pictures, so that the penalty is chosen on pictures that were not fitted:
+    # neighbours of a fitted position would reveal the answer.
     return torch.cat(features), torch.cat(wanted)

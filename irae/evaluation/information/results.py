@@ -1,4 +1,4 @@
-"""What a measurement of information loss found, and how it is written down."""
+"""The results of a measurement of information loss, and their output."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from irae.evaluation.results import markdown_table
 from irae.writing import write_atomically
 
 JSON_NAME = "information.json"
-"""The report of a benchmark looks for a file of this name."""
+"""Name of the results file, which the report of a benchmark also reads."""
 
 CROPS = 2
-"""Squares cut from each picture."""
+"""Number of square crops from each picture."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How it is measured.
+    """The settings of the measurement.
 
     Attributes:
-        sigma: of the noise that degrades the pictures, 8-bit units.
-        noise: standard deviation of what is added to each whitened component of a stage.
-        dimension: principal components on either side.
-        budget: steps of the decoders.
-        seed: of everything random.
+        sigma: level of the noise that degrades the pictures, in 8-bit units.
+        noise: standard deviation of the noise added to each whitened component of a stage.
+        dimension: number of principal components on either side.
+        budget: number of training steps of a decoder.
+        seed: seed of all randomness.
     """
 
     sigma: float = 25.0
@@ -39,7 +39,7 @@ class Settings:
     seed: int = 0
 
     def check(self) -> None:
-        """Raise UsageError for a value out of range."""
+        """Raise `UsageError` if a value is out of range."""
         if not 0 <= self.sigma <= 255:
             raise UsageError(f"sigma is {self.sigma:g}; use 0 to 255")
         if not 0 < self.noise < math.inf:
@@ -54,21 +54,21 @@ class Settings:
 
     @property
     def ceiling(self) -> float:
-        """The most that can be found, in nats: the capacity of that many Gaussian channels."""
+        """The largest possible value in nats: the capacity of ``dimension`` Gaussian channels."""
         return self.dimension / 2 * math.log1p(1 / self.noise**2)
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What one stage still knows.
+    """The results for one stage.
 
     Attributes:
-        stage: its name.
-        probe_psnr: of the recovered input, dB, on held-out pictures.
+        stage: name of the stage.
+        probe_psnr: PSNR in dB of the recovered input, on held-out pictures.
         probe: ``exact inverse`` or ``trained decoder``.
-        ksg: estimate of the mutual information by nearest neighbours, nats.
-        mine: by a trained network, nats.
-        values: numbers in the stage for each number of the input.
+        ksg: estimate of the mutual information in nats, by nearest neighbours.
+        mine: estimate of the mutual information in nats, by a trained network.
+        values: number of values in the stage per value of the input.
     """
 
     stage: str
@@ -81,7 +81,7 @@ class StageResult:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """All stages of one model, and the input's mutual information with itself plus the noise."""
+    """The results for one model; ``identity`` has the estimates for the input itself."""
 
     model: str
     network: str
@@ -92,19 +92,19 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class Information:
-    """Everything that was found.
+    """All results of a measurement.
 
     Attributes:
-        settings: how it was measured.
+        settings: settings of the measurement.
         data: name of the set of pictures.
-        trained_on: number of pictures the probes were trained on.
-        held_out: number of pictures they were judged on.
-        crop: side of the squares cut from each, pixels.
-        patch: side of the patches that mutual information is of, pixels.
-        samples: number of those patches.
-        device: where it was measured.
+        trained_on: number of pictures for training the probes.
+        held_out: number of pictures for scoring the probes.
+        crop: side in pixels of the square crops from each picture.
+        patch: side in pixels of the patches whose mutual information is estimated.
+        samples: number of these patches.
+        device: device of the measurement.
         validation: the estimators on Gaussians: dimension, rho, true, ksg, mine.
-        models: one each.
+        models: results of each model.
     """
 
     settings: Settings
@@ -119,7 +119,7 @@ class Information:
     models: tuple[ModelResult, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for ``json.dumps``."""
+        """Return a dict for ``json.dumps``."""
         head = {key: value for key, value in vars(self).items() if key != "settings"}
         models = [asdict(model) for model in self.models]
         return {
@@ -133,7 +133,7 @@ class Information:
         }
 
     def describe(self) -> str:
-        """What was measured and how, then tables in Markdown that are aligned as plain text."""
+        """Describe the measurement, followed by Markdown tables that are aligned as plain text."""
         s = self.settings
         lines = [
             f"data {self.data}, sigma {s.sigma:g}, seed {s.seed}: {self.held_out} pictures held"
@@ -178,7 +178,7 @@ def _identity_row(model: ModelResult) -> StageResult:
 
 
 def write_information(found: Information, folder: Path) -> Path:
-    """Write ``information.json`` into a folder, which is made if missing; returns its path."""
+    """Write ``information.json`` into a folder, which is made if missing; return its path."""
     path = folder / JSON_NAME
     text = json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

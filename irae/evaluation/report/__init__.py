@@ -1,1 +1,1 @@
-"""The report of a benchmark: tables, plots, pages."""
+"""The report of a benchmark: tables, plots and an HTML page."""

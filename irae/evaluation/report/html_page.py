@@ -1,7 +1,7 @@
-"""The report of a benchmark as one page that opens without a network.
+"""The report of a benchmark as one HTML page that opens offline.
 
-What the page says is put together here as plain data. How it is marked up is in the templates
-beside, which escape all of it: names of models, sets and pictures are strangers' text.
+This module collects the content of the page as plain data. The templates beside it add the markup
+and escape all text, because names of models, sets and pictures are untrusted.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def html_report(
     left_out: int = 0,
     information: dict[str, Any] | None = None,
 ) -> str:
-    """The page.
+    """Render the page.
 
     Args:
-        found: what was measured.
+        found: sections of the benchmark.
         settings: lines about machine and versions.
-        shown: sample pictures.
-        left_out: how many more there would be.
-        information: of ``information.json``; None without.
+        shown: strips of sample pictures.
+        left_out: number of strips that were left out.
+        information: content of ``information.json``, if there is one.
 
     Raises:
         UsageError: Jinja2 is not installed.
@@ -47,7 +47,7 @@ def html_report(
     template = _template("report.html")
     drawn = can_draw()
     style, script = (
-        # As the browser hashes it: line ends are part of the text.
+        # Line ends are part of the text that the browser hashes.
         (_PAGE_FILES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
         for name in ("report.css", "report.js")
     )

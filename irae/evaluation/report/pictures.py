@@ -1,4 +1,4 @@
-"""Sample pictures of a report: the same crop of each, error maps, all as data URIs."""
+"""Sample pictures of a report as data URIs: the same crop of each, with error maps."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from irae.evaluation.report.summary import Level, Section, scores
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# Sides of the crop that is shown and of the window that is magnified, in pixels of the picture.
-# Cropped, never scaled: scaling would average the noise away.
+# Sides in pixels of the crop that is shown and of the window that is magnified. Pictures are
+# cropped, never scaled: scaling would average the noise away.
 CROP = 256
 WINDOW = 40
 
 ERROR_GAIN = 8
 """The error map is white where restored and clean differ by 255 / 8 = 32 of 255 or more."""
 
-# All pictures of a page together, as text of base64. A strip of a noisy 256 x 256 crop (PNG of 190
-# kB) with five restored ones (100 kB each, their maps 40 kB) is about 1.3 MB; so some 15 strips.
+# Limit for all pictures of a page together, in base64. A strip of a noisy 256 x 256 crop (PNG of
+# 190 kB) with five restored ones (100 kB each, their maps 40 kB) is about 1.3 MB: some 15 strips.
 PAGE_BYTES = 20_000_000
 
 
@@ -36,10 +36,10 @@ class Shown:
     """One picture of a strip.
 
     Attributes:
-        name: ``clean``, ``degraded`` or the model's.
+        name: ``clean``, ``degraded`` or the model's name.
         picture: data URI of a PNG.
-        error: data URI of the map of its errors; None for the clean picture.
-        psnr: of the whole picture in dB, as measured; None where it is not known.
+        error: data URI of its error map; None for the clean picture.
+        psnr: measured PSNR of the whole picture in dB; None if unknown.
     """
 
     name: str
@@ -49,17 +49,17 @@ class Shown:
 
     @property
     def score(self) -> str:
-        """The PSNR as text; empty where it is not known."""
+        """The PSNR as text; empty if unknown."""
         return "" if self.psnr is None else f"{self.psnr:.2f} dB"
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One picture at one level: clean, degraded, then each model.
+    """One picture at one level: clean, degraded, then each model's result.
 
     Attributes:
         window: left and upper edge of the magnified window, as shares of the crop in [0, 1].
-        window_share: width and height of the window as shares of the crop's.
+        window_share: width and height of the window, as shares of the crop's.
         size: width and height of the crop in pixels.
     """
 
@@ -73,14 +73,14 @@ class Strip:
 
     @property
     def title(self) -> str:
-        """Picture, data set and damage."""
+        """The title: picture, data set and damage."""
         return f"{self.picture}, {self.section.dataset}, {self.level.name}"
 
     @property
     def after(self) -> int:
-        """Which of `shown` the damaged picture is compared with first.
+        """Index in `shown` of the picture first compared with the damaged one.
 
-        An entry of ours if there is one, else the last.
+        It is an entry of irae if there is one, else the last.
         """
         names = [shown.name for shown in self.shown]
         ours = {cell["model"] for cell in self.level.cells if cell["network"] == "irae"}
@@ -88,20 +88,20 @@ class Strip:
 
     @property
     def bytes(self) -> int:
-        """What it adds to the page."""
+        """Number of bytes that the strip adds to the page."""
         return sum(len(x.picture) + len(x.error or "") for x in self.shown)
 
 
 def strips(folder: Path, found: Sequence[Section]) -> tuple[list[Strip], int]:
-    """The strips that fit into `PAGE_BYTES`: the first picture of each level, then the second, ...
+    """Select strips up to `PAGE_BYTES`: the first picture of each level, then the second, ...
 
     Args:
-        folder: of the benchmark.
-        found: its sections.
+        folder: folder of the benchmark.
+        found: sections of the benchmark.
 
     Returns:
-        The strips in the order of the tables, and how many more there would be. A picture of which
-        no file can be read counts for neither.
+        The strips in the order of the tables, and the number of those left out. A picture whose
+        files cannot be read counts for neither.
     """
     every = [_candidates(section, level) for section in found for level in section.levels]
     in_turn = [each for turn in zip_longest(*every) for each in turn if each is not None]
@@ -109,7 +109,7 @@ def strips(folder: Path, found: Sequence[Section]) -> tuple[list[Strip], int]:
     size = left_out = 0
     order = [each for group in every for each in group]
     for candidate in in_turn:
-        # One that does not fit ends it, so that no later and smaller one is preferred.
+        # The first strip that does not fit ends the selection, so that no smaller one is preferred.
         if left_out:
             left_out += 1
             continue
@@ -176,7 +176,7 @@ def _shown(name: str, picture: Array, clean: Array, psnr: float | None) -> Shown
 
 
 def _read(folder: Path, name: str) -> Array | None:
-    """RGB ``H W 3``; None where there is no such picture inside the folder."""
+    """Read RGB ``H W 3``; None if there is no such picture inside the folder."""
     path = folder / name
     if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder)):
         return None
@@ -188,7 +188,7 @@ def _read(folder: Path, name: str) -> Array | None:
 
 
 def _crop_box(picture: Array) -> tuple[int, int, int, int]:
-    """Upper, lower, left and right edge of a crop in the middle."""
+    """Return the upper, lower, left and right edge of a crop in the middle."""
     height, width = picture.shape[:2]
     rows, columns = min(CROP, height), min(CROP, width)
     top, left = (height - rows) // 2, (width - columns) // 2
@@ -201,9 +201,9 @@ def _cut(picture: Array, box: tuple[int, int, int, int]) -> Array:
 
 
 def _busiest(clean: Array, width: int, height: int) -> tuple[int, int]:
-    """Left and upper edge of the window with most detail.
+    """Return the left and upper edge of the window with most detail.
 
-    Chosen by the clean picture alone, so that it favours no model.
+    It is chosen from the clean picture alone, so that it favours no model.
     """
     luma = clean.astype(np.float64).mean(-1)
     rows, columns = np.gradient(luma) if min(luma.shape) > 1 else (luma * 0, luma * 0)

@@ -1,4 +1,4 @@
-"""Plots of a report, as SVG, each in colours for light and for dark pages."""
+"""Plots of a report as SVG, each in colours for light and for dark pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from irae.evaluation.report.summary import Section, standings, verdicts
 from irae.evaluation.results import heading
 from irae.tasks import get_task
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; the first is for irae.
+# Okabe and Ito's colours, which colour-blind readers can distinguish; the first is for irae.
 _OURS = "#e8590c"
 _COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5fd0", "#808080")
 _MARKERS = "osD^vPX<>h"
@@ -26,8 +26,8 @@ class Plot:
 
     Attributes:
         title: caption.
-        light, dark: data URIs of the same figure for either page.
-        alternative: what it shows, in words.
+        light, dark: data URIs of the same figure for light and dark pages.
+        alternative: alternative text.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Plot:
 
 
 def section_plots(section: Section) -> list[Plot]:
-    """PSNR against parameters and against time, and each measure against the level."""
+    """Plot PSNR against parameters and against time, and each measure against the level."""
     plots = []
     if "psnr" in section.measures:
         for key, label in (
@@ -52,7 +52,7 @@ def section_plots(section: Section) -> list[Plot]:
 
 
 def verdict_plot(found: Sequence[Section], measure: str) -> Plot | None:
-    """Differences between our entries and the best baseline, with their intervals."""
+    """Plot the differences of irae's entries from the best baseline, with their intervals."""
     judged = verdicts(found, measure)
     if not judged:
         return None
@@ -77,7 +77,7 @@ def verdict_plot(found: Sequence[Section], measure: str) -> Plot | None:
 
 
 def _style(name: str, network: str, place: int) -> dict[str, Any]:
-    # What begins with an underscore matplotlib leaves out of its legend.
+    # Matplotlib leaves names that begin with an underscore out of its legend.
     name = f" {name}" if name.startswith("_") else name
     if network == "irae":
         marker = "*" if place == 0 else _MARKERS[place % len(_MARKERS)]
@@ -130,7 +130,7 @@ def _scatter(section: Section, key: str, label: str) -> Plot | None:
                 if x:
                     axes.plot(x, y, ls="", **styles[model])
                 else:
-                    # No place on a logarithmic axis: a method without parameters is a level line.
+                    # Zero has no place on a logarithmic axis, so it is drawn as a horizontal line.
                     colour = styles[model]["color"]
                     axes.axhline(y, color=colour, ls="--", lw=1.4, label=f"{model} (none)")
             axes.margins(0.15)
@@ -195,7 +195,7 @@ def _label(grid: Sequence[Any], x: str, y: str) -> None:
 def _both(title: str, draw: Callable[[Any, str], Any], alternative: str) -> Plot:
     svg = _render(draw)
     dark = svg
-    # Drawn once, since drawing is slow, and recoloured.
+    # Drawing is slow, so the figure is drawn once and recoloured.
     for light_colour, dark_colour in zip(_PAGES["light"], _PAGES["dark"], strict=True):
         dark = dark.replace(light_colour, dark_colour)
     return Plot(title, _uri(svg), _uri(dark), alternative)
@@ -231,7 +231,7 @@ def _render(draw: Callable[[Any, str], Any]) -> str:
     }
 
     class _Plotting:
-        """Figures of our own: pyplot would keep them all, and pick a backend with windows."""
+        """Makes figures without pyplot, which would keep them all and choose a GUI backend."""
 
         @staticmethod
         def subplots(*shape: int, figsize: tuple[float, float], **options: Any) -> tuple[Any, Any]:
@@ -246,7 +246,7 @@ def _render(draw: Callable[[Any, str], Any]) -> str:
 
 
 def validation_plot(rows: Sequence[dict[str, Any]]) -> Plot | None:
-    """Estimated against true mutual information of Gaussians; None without rows."""
+    """Plot estimated against true mutual information of Gaussians; None without rows."""
     if not rows:
         return None
 
@@ -260,7 +260,7 @@ def validation_plot(rows: Sequence[dict[str, Any]]) -> Plot | None:
 
 
 def stages_plot(model: dict[str, Any]) -> Plot | None:
-    """What is left of the picture and of the noise, stage by stage; None without stages."""
+    """Plot the information that is left at each stage; None without stages."""
     stages = model["stages"]
     if not stages:
         return None

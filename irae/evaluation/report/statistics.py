@@ -1,7 +1,7 @@
-"""What a mean over pictures is worth: intervals, paired tests, correction for many tests.
+"""Statistics of means over pictures: intervals, paired tests, correction for multiple tests.
 
-Two models are compared on the same pictures, picture by picture: how pictures differ from one
-another is far more than how models do, and falls out of the differences.
+Two models are compared on the same pictures, picture by picture: scores vary far more between
+pictures than between models, and the differences remove that variation.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 
-# Resamples drawn at a time: bounds the memory to some 8 MB per thousand pictures.
+# Number of resamples drawn at a time, which limits the memory to 8 MB per thousand pictures.
 _CHUNK = 1_000
 
 METHOD = (
     f"Intervals: {CONFIDENCE:.0%} percentile bootstrap of the mean over pictures"
-    f" ({RESAMPLES:,} resamples, seed 0; Efron and Tibshirani 1993). They tell how far the mean"
-    " would move with other pictures of the same kind, not how far it would move with another"
-    " training run. Tests: two-sided Wilcoxon signed-rank test on the differences picture by"
-    " picture (Wilcoxon 1945; Demšar 2006 for its use in comparing models), corrected by Holm's"
-    " step-down method (Holm 1979). A difference counts only where the corrected p is below"
-    f" {ALPHA:.2f} and the bootstrap interval of the mean difference leaves out zero."
+    f" ({RESAMPLES:,} resamples, seed 0; Efron and Tibshirani 1993). They show how much the mean"
+    " would vary with other pictures of the same kind, not with another training run. Tests:"
+    " two-sided Wilcoxon signed-rank test on the differences per picture (Wilcoxon 1945; Demšar"
+    " 2006 for its use in comparing models), corrected by Holm's step-down method (Holm 1979). A"
+    " difference counts only if the corrected p is below"
+    f" {ALPHA:.2f} and the bootstrap interval of the mean difference excludes zero."
 )
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and where it may lie.
+    """A mean and its confidence interval.
 
     Attributes:
-        mean: over the pictures.
-        low, high: ends of the interval; NaN where there is none (one picture, or an infinity).
+        mean: mean over the pictures.
+        low, high: ends of the interval; NaN if there is none (one picture, or an infinity).
     """
 
     mean: float
@@ -55,11 +55,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model less another, on the same pictures.
+    """The comparison of two models on the same pictures.
 
     Attributes:
-        difference: of the means.
-        p: of the test, after correction where that was done.
+        difference: mean of the first minus mean of the second, with its interval.
+        p: p-value of the test, corrected if several comparisons were made.
     """
 
     difference: Interval
@@ -78,25 +78,27 @@ def bootstrap_interval(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Interval:
-    """The mean and its percentile bootstrap interval (Efron and Tibshirani 1993, section 13.3).
+    """Compute a mean and its percentile bootstrap interval.
 
     Equal numbers of values and equal seeds give equal resamples, whatever the values.
 
     Args:
-        values: one per picture.
-        resamples: how often as many pictures are drawn with replacement.
+        values: one score per picture.
+        resamples: number of resamples, each as large as ``values``, drawn with replacement.
         confidence: share of the resampled means inside the interval, in (0, 1).
-        seed: of the drawing.
+        seed: seed of the resamples.
 
     Raises:
-        ValueError: no value.
+        ValueError: there are no values.
+
+    Source: Efron and Tibshirani 1993, section 13.3.
     """
     if not values:
         raise ValueError("a mean needs at least one value")
     return _bootstrap(tuple(values), resamples, confidence, seed)
 
 
-# Every table and plot asks for the same intervals again.
+# Cached, since every table and plot needs the same intervals.
 @lru_cache(maxsize=4096)
 def _bootstrap(values: tuple[float, ...], resamples: int, confidence: float, seed: int) -> Interval:
     mean = math.fsum(values) / len(values)
@@ -116,17 +118,17 @@ def _bootstrap(values: tuple[float, ...], resamples: int, confidence: float, see
 
 
 def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Comparison:
-    """``first`` less ``second``, picture by picture, with an uncorrected p.
+    """Compare ``first`` minus ``second``, picture by picture, with an uncorrected p.
 
-    With fewer than six pictures the two-sided test cannot fall below 0.05, so no difference counts.
+    With fewer than six pictures p cannot fall below 0.05, so no difference counts.
 
     Args:
         first: one score per picture.
-        second: the same pictures in the same order.
-        seed: of the bootstrap.
+        second: scores of the same pictures in the same order.
+        seed: seed of the bootstrap.
 
     Returns:
-        p is 1 where no picture differs, or where a score is infinite and there is nothing to rank.
+        The comparison; p is 1 if no picture differs, or if a score is infinite.
 
     Raises:
         ValueError: the lengths differ.
@@ -139,12 +141,12 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number by Holm's step-down method (Holm 1979).
+    """Correct p-values for multiple tests by Holm's step-down method (Holm 1979).
 
-    Controls the chance of even one false rejection among them, whatever their dependence.
+    It controls the probability of any false rejection, whatever the dependence of the tests.
 
     Returns:
-        Corrected p-values, at most 1, in the order given.
+        Corrected p-values, at most 1, in the same order.
     """
     corrected = [0.0] * len(p_values)
     largest = 0.0

@@ -1,4 +1,4 @@
-"""From the cells of a benchmark to what its tables say: means, who is best, who is tied."""
+"""The summary of a benchmark's cells for its tables: means, the best models, and ties."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from irae.evaluation.results import measures
 
 Cell = dict[str, Any]
 
-# What our entries are compared with the best baseline in.
+# The measures by which irae's entries are compared with the best baseline.
 JUDGED = ("psnr", "ssim")
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """One model in one column of a table.
+    """The rank of one model in one column of a table.
 
     Attributes:
-        score: mean over the pictures with its interval.
-        best: whether no model's mean is higher, of two or more models.
-        tied: whether the difference from the best does not count.
-        against_best: the best less this one, corrected within the column; None for the best.
+        score: mean over the pictures, with its interval.
+        best: whether its mean is the highest of two or more models.
+        tied: whether its difference from the best does not count.
+        against_best: the best minus this model, corrected within the column; None for the best.
     """
 
     score: Interval
@@ -40,7 +40,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Level:
-    """All cells that may be compared: same set, damage, protocol and pictures."""
+    """Cells that may be compared: they have the same set, damage, protocol and pictures."""
 
     level: Any
     name: str
@@ -49,7 +49,7 @@ class Level:
 
     @property
     def title(self) -> str:
-        """Heading of its column."""
+        """The heading of its column."""
         return f"{self.name}, {len(self.pictures)} pictures"
 
 
@@ -69,28 +69,28 @@ class Section:
 
     @property
     def title(self) -> str:
-        """Such as ``celeba, denoise``."""
+        """The title, such as ``celeba, denoise, protocol standard``."""
         on_luma = ", luma only" if self.measured_on == "Y" else ""
         return f"{self.dataset}, {self.task}{on_luma}, protocol {self.protocol}"
 
     @property
     def models(self) -> list[str]:
-        """In the order of the results."""
+        """Names of the models, in the order of the results."""
         return list(dict.fromkeys(c["model"] for level in self.levels for c in level.cells))
 
     @property
     def measures(self) -> list[str]:
-        """Those that any cell has, in the order of `irae.evaluation.results.measures`."""
+        """Measures that any cell has, in the order of `irae.evaluation.results.measures`."""
         cells = [cell for level in self.levels for cell in level.cells]
         return [m for m in measures() if any(scores(cell, m) is not None for cell in cells)]
 
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """One of our entries against the best baseline.
+    """The comparison of an entry of irae with the best baseline.
 
     Attributes:
-        comparison: ours less the baseline, corrected over all verdicts on the same measure.
+        comparison: the entry minus the baseline, corrected over all verdicts on the same measure.
     """
 
     section: Section
@@ -111,16 +111,16 @@ class BaselineComparison:
 
 
 def scores(cell: Cell, measure: str, side: str = "metrics") -> list[float] | None:
-    """The scores of a cell, one per picture; None where any picture lacks the measure."""
+    """Return the scores of a cell, one per picture; None if any picture lacks the measure."""
     values = cell[side].get(measure)
     if not values or any(value is None for value in values):
         return None
-    # JSON knows no infinity, so that of equal pictures may be the text "inf".
+    # JSON has no infinity, so the PSNR of equal pictures is the text "inf".
     return [float(value) for value in values]
 
 
 def sections(cells: Sequence[Cell]) -> list[Section]:
-    """Cells put together by what may be compared, in the order of the results."""
+    """Group cells by data set, task, protocol and channel, in the order of the results."""
     grouped: dict[tuple[str, str, str, str], list[Cell]] = {}
     for cell in cells:
         dataset, task, protocol = (str(cell[key]) for key in ("dataset", "task", "protocol"))
@@ -141,7 +141,7 @@ def _levels(cells: Sequence[Cell]) -> tuple[Level, ...]:
 
 
 def standings(level: Level, measure: str) -> dict[str, Ranking]:
-    """Every model that has the measure, by name."""
+    """Rank every model that has the measure, by name."""
     found = {c["model"]: s for c in level.cells if (s := scores(c, measure)) is not None}
     if not found:
         return {}
@@ -149,7 +149,7 @@ def standings(level: Level, measure: str) -> dict[str, Ranking]:
     best = max(standing, key=lambda model: standing[model].score.mean)
     others = [model for model in found if model != best]
     comparisons = _corrected([compare(found[best], found[model]) for model in others])
-    # Where there is one model, it is best of nothing.
+    # A single model is not marked as best.
     standing[best] = replace(standing[best], best=bool(others))
     for model, comparison in zip(others, comparisons, strict=True):
         standing[model] = replace(
@@ -159,13 +159,13 @@ def standings(level: Level, measure: str) -> dict[str, Ranking]:
 
 
 def input_score(level: Level, measure: str) -> Interval | None:
-    """Mean score of the damaged pictures."""
+    """Return the mean score of the damaged pictures."""
     values = scores(level.cells[0], measure, "input")
     return None if values is None else bootstrap_interval(values)
 
 
 def verdicts(found: Sequence[Section], measure: str) -> list[BaselineComparison]:
-    """Every entry of network ``irae`` against the best baseline, where there is one."""
+    """Compare every entry of network ``irae`` with the best baseline, if there is one."""
     drafts = []
     for section in found:
         for level in section.levels:

@@ -1,4 +1,4 @@
-"""What the tables of a benchmark say, as data that is not yet marked up."""
+"""The content of a benchmark's tables, as data without markup."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from irae.tasks.protocols import PROTOCOLS
 
 TIED = "≈"
 READING = (
-    "In bold the best mean of a column; ≈ marks what is statistically tied with it (the difference"
-    " does not count, corrected over the column). Behind a mean, its interval. The interval of a"
-    " mean is mostly that pictures differ; models are compared by their differences."
+    "The best mean of a column is bold; ≈ marks means that are statistically tied with it (the"
+    " difference does not count, corrected over the column). Each mean is followed by its interval,"
+    " which mostly shows that pictures differ; models are compared by their differences."
 )
 _COSTS = (
     "model",
@@ -45,7 +45,7 @@ _VERDICTS = (
     "p",
     "verdict",
 )
-# Of the tables on information: the key, and how its value is written.
+# Keys and number formats of the tables on information.
 _VALIDATION = {
     "dimension": "{}", "rho": "{:.2f}", "true": "{:.3f}", "ksg": "{:.3f}", "mine": "{:.3f}",
 }  # fmt: skip
@@ -56,12 +56,12 @@ _STAGE = {
 
 @dataclass(frozen=True)
 class Table:
-    """What a table says, not yet marked up.
+    """A table without markup.
 
     Attributes:
-        caption: what it shows.
-        header: one text per column.
-        rows: the name of a row, then its cells: texts, or `ScoreCell` in a table of scores.
+        caption: caption of the table.
+        header: heading of each column.
+        rows: each the name of the row, then its cells: texts, or `ScoreCell` in score tables.
     """
 
     caption: str
@@ -71,12 +71,12 @@ class Table:
 
 @dataclass(frozen=True)
 class ScoreCell:
-    """One model in one column.
+    """The score of one model in one column.
 
     Attributes:
-        mean: over the pictures; ``-`` where it is not known.
-        interval: both ends, or empty.
-        best, tied: as in `Ranking`.
+        mean: mean over the pictures as text; ``-`` if unknown.
+        interval: both ends of its interval as text, or empty.
+        best, tied: see `Ranking`.
     """
 
     mean: str
@@ -86,14 +86,14 @@ class ScoreCell:
 
 
 def interval_text(measure: str, interval: Interval) -> str:
-    """``29.90 to 31.02``, or empty where there is none."""
+    """Format an interval as ``29.90 to 31.02``; empty if there is none."""
     if math.isnan(interval.low):
         return ""
     return f"{format_score(measure, interval.low)} to {format_score(measure, interval.high)}"
 
 
 def difference_text(measure: str, interval: Interval) -> str:
-    """``+0.31 (+0.20 to +0.42)``."""
+    """Format a difference as ``+0.31 (+0.20 to +0.42)``."""
     places = decimals(measure)
     if math.isnan(interval.low):
         return f"{interval.mean:+.{places}f}"
@@ -102,12 +102,12 @@ def difference_text(measure: str, interval: Interval) -> str:
 
 
 def p_text(p: float) -> str:
-    """Three decimals, or ``<0.001``."""
+    """Format a p-value with three decimals, or as ``<0.001``."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def si_text(value: float | None, unit: str = "") -> str:
-    """Three digits with a metric prefix, such as ``1.30 M``; ``-`` for None."""
+    """Format three digits with a metric prefix, such as ``1.3 M``; ``-`` for None."""
     if value is None:
         return "-"
     for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -117,7 +117,7 @@ def si_text(value: float | None, unit: str = "") -> str:
 
 
 def cost_cells(section: Section) -> list[Cell]:
-    """One cell per model: that of the first level it was measured at."""
+    """Return one cell per model, at the first level at which it was measured."""
     first: dict[str, Cell] = {}
     for level in section.levels:
         for cell in level.cells:
@@ -126,7 +126,7 @@ def cost_cells(section: Section) -> list[Cell]:
 
 
 def training_text(cell: Cell) -> str:
-    """How the model came to its weights."""
+    """Describe the training of a cell's model."""
     trained = cell.get("trained")
     if not trained:
         return "given weights" if cell["cost"].get("parameters") else "nothing to train"
@@ -138,13 +138,13 @@ def training_text(cell: Cell) -> str:
 
 
 def protocol_text(section: Section) -> str:
-    """What was done, in one line."""
+    """Describe the protocol in one line."""
     known = PROTOCOLS.get(section.protocol)
     return f"Protocol {section.protocol}: {known.summary}." if known else ""
 
 
 def verdict_table(found: Sequence[Section], measure: str) -> Table:
-    """Every entry of irae against the best baseline; without rows where there is none."""
+    """Compare every entry of irae with the best baseline; no rows if there is none."""
     rows = [_verdict_row(verdict) for verdict in verdicts(found, measure)]
     return Table(heading(measure), _VERDICTS, rows)
 
@@ -166,7 +166,7 @@ def _verdict_row(verdict: BaselineComparison) -> list[str]:
 
 
 def score_table(section: Section, measure: str) -> Table:
-    """One measure at every level: the damaged pictures, then every model."""
+    """Tabulate one measure at every level: the damaged pictures, then every model."""
     before = [input_score(level, measure) for level in section.levels]
     columns = [standings(level, measure) for level in section.levels]
     damaged = [ScoreCell(format_score(measure, x.mean if x else None)) for x in before]
@@ -186,7 +186,7 @@ def _score_cell(measure: str, standing: Ranking | None) -> ScoreCell:
 
 
 def cost_table(section: Section) -> Table:
-    """What each model costs, at the first level it was measured at, and how it was trained."""
+    """Tabulate each model's cost at the first level measured, and its training."""
     caption = f"Cost and training, at {section.levels[0].name}"
     return Table(caption, _COSTS, [_cost_row(cell) for cell in cost_cells(section)])
 
@@ -205,14 +205,14 @@ def _cost_row(cell: Cell) -> list[str]:
 
 
 def validation_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """``validation`` of ``information.json``; ``-`` for a number that is not known."""
+    """Tabulate ``validation`` of ``information.json``; ``-`` for unknown numbers."""
     header = ["dimension", "correlation", "true (nats)", "KSG", "MINE"]
     body = [_texts(row, _VALIDATION) for row in rows]
     return Table("Validation of the estimators on Gaussians", header, body)
 
 
 def stage_table(model: dict[str, Any]) -> Table:
-    """One of ``models`` of ``information.json``; ``-`` for what is not known."""
+    """Tabulate one of ``models`` of ``information.json``; ``-`` for unknown values."""
     header = ["stage", "probe PSNR (dB)", "probe", "KSG (nats)", "MINE (nats)"]
     body = [_texts(stage, _STAGE) for stage in model["stages"]]
     return Table(f"Stages of {model['model']}", header, body)

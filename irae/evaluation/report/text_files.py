@@ -32,7 +32,7 @@ from irae.evaluation.results import heading, markdown_table
 
 
 def csv_report(found: Sequence[Section]) -> str:
-    """One row per data set, damage, model and measure."""
+    """Write CSV with one row per data set, damage, model and measure."""
     rows = [
         _csv_row(section, level, measure, cell, standing)
         for section in found
@@ -84,10 +84,10 @@ def _csv_row(
 
 
 def markdown_report(found: Sequence[Section], settings: Sequence[str]) -> str:
-    """All tables.
+    """Write all tables in Markdown.
 
     Args:
-        found: what was measured.
+        found: sections of the benchmark.
         settings: lines about machine and versions.
     """
     lines = ["# Benchmark", "", *(f"- {_markdown(line)}" for line in settings), "", METHOD, ""]
@@ -110,7 +110,7 @@ def _markdown_texts(table: Table) -> str:
 
 
 def latex_report(found: Sequence[Section]) -> str:
-    """One table per section and measure; needs the package booktabs."""
+    """Write one LaTeX table per section and measure; they need the package booktabs."""
     lines = [
         "% Needs \\usepackage{booktabs}.",
         *(f"% {part}" for part in METHOD.replace(". ", ".\n").split("\n")),
@@ -141,13 +141,13 @@ def latex_report(found: Sequence[Section]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# How a table is written: text, bold, mark of a tie, interval.
+# The markup of a format: escaping of text, bold, mark of a tie, interval.
 _MARKDOWN = (lambda text: _markdown(text), "**{}**", f" {TIED}", " ({})")
 _LATEX = (lambda text: _latex(text), "\\textbf{{{}}}", " $\\approx$", " {{\\small({})}}")
 
 
 def _body(section: Section, measure: str, style: Any) -> list[list[str]]:
-    """Rows of a table of scores, marked up."""
+    """Return the rows of a score table with markup."""
     escape, bold, tie, around = style
     rows = []
     for name, *cells in score_table(section, measure).rows:

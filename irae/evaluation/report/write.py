@@ -1,4 +1,4 @@
-"""Write the report of a benchmark: CSV, Markdown, LaTeX and one page of HTML."""
+"""Writing the report of a benchmark: CSV, Markdown, LaTeX and one HTML page."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ INFORMATION_NAME = "information.json"
 def write_reports(folder: Path) -> list[Path]:
     """Write ``results.csv``, ``results.md``, ``results.tex`` and ``report.html``.
 
-    They are made anew from ``results.jsonl`` and replace those of an earlier call. The page holds
-    sample pictures where the cells have them, plots where matplotlib is installed, and a section
-    on information where ``information.json`` lies in the folder. Only the page needs Jinja2.
+    They are made from ``results.jsonl`` and replace those of an earlier call. The page has sample
+    pictures if the cells do, plots if matplotlib is installed, and a section on information if
+    ``information.json`` is in the folder. Only the page needs Jinja2.
 
     Args:
-        folder: of the benchmark.
+        folder: folder of the benchmark.
 
     Returns:
-        The files, in that order.
+        The paths of the files, in that order.
 
     Raises:
         DataError: the results or the information cannot be read, or no cell is finished.
@@ -44,7 +44,7 @@ def write_reports(folder: Path) -> list[Path]:
     found = sections(cells)
     settings = [*_settings(cells, "machine"), *_settings(cells, "versions")]
     shown, left_out = strips(folder, found)
-    # Each is written before the next is made: the page alone may fail, for want of Jinja2.
+    # Each is written before the next is made, since the page fails if Jinja2 is not installed.
     reports: dict[str, Callable[[], str]] = {
         "results.csv": lambda: csv_report(found),
         "results.md": lambda: markdown_report(found, settings),
@@ -67,12 +67,12 @@ def _read_information(path: Path) -> dict[str, Any] | None:
             f"{path} is not JSON; remove it, or measure the information again"
         ) from None
     if not isinstance(information, dict):
-        raise DataError(f"{path} is no JSON object; remove it, or measure the information again")
+        raise DataError(f"{path} is not a JSON object; remove it, or measure the information again")
     return information
 
 
 def _settings(cells: Sequence[Cell], key: str) -> list[str]:
-    """One line for each machine (or set of versions) that the cells were measured on."""
+    """Return one line for each machine (or set of versions) on which cells were measured."""
     users: dict[str, list[str]] = {}
     for cell in cells:
         said = ", ".join(f"{name} {value}" for name, value in (cell.get(key) or {}).items())

@@ -1,1 +1,1 @@
-"""How fast restoring and training are, and what memory they take."""
+"""Measuring the speed and the memory of restoring and training."""

@@ -1,4 +1,4 @@
-"""Speed and memory, side by side in one run."""
+"""Benchmarks of speed and memory, with all models measured in one run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from irae.training.distributed import ALONE
 from irae.training.step import TrainStep
 
 RESTORE_MODELS = ("denoise", "irae:paper", "ffdnet", "dncnn")
-"""What is measured unless said otherwise: the packaged denoiser, the paper's, and two peers."""
+"""The models measured by default: the packaged denoiser, the paper's, and two peers."""
 
 TRAIN_MODELS = ("irae:default", "irae:paper", "ffdnet", "dncnn")
 
@@ -37,27 +37,27 @@ PEAK = "convolution of 96 to 96 channels"
 """The machine's own peak: one 3×3 convolution at half of the picture's height and width."""
 
 REFERENCE = "ffdnet"
-"""The network that speeds are given as multiples of."""
+"""The network whose speed is the unit of all speeds."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one subject.
+    """The measurements of one model in one form.
 
     Attributes:
-        model: its name, as it was asked for.
-        form: how it was run, such as ``restoring`` or ``layers``.
+        model: name of the model, as given.
+        form: form in which it was run, such as ``restoring`` or ``layers``.
         precision: ``fp32`` or ``bf16``.
-        parameters: number of trained numbers.
+        parameters: number of trained parameters.
         macs: multiply-adds per pixel of its convolutions.
-        seconds: median over the rounds.
-        fastest: least over the rounds.
-        slowest: greatest over the rounds.
+        seconds: median time over the rounds.
+        fastest: shortest time over the rounds.
+        slowest: longest time over the rounds.
         rate: megapixels (restore) or patches (train) per second, at the median.
-        memory: peak beyond what was held before, bytes; None where it cannot be told.
+        memory: peak memory in bytes beyond that held before; None if it cannot be measured.
         speed: ``rate`` as a multiple of the reference's at this precision; None without it.
-        peak_share: multiply-adds a second, of what the machine reaches in one convolution that
-            suits it; see `PEAK`.
+        peak_share: multiply-adds per second as a share of those of a convolution that suits the
+            machine, see `PEAK`.
     """
 
     model: str
@@ -85,7 +85,7 @@ class _Subject:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were taken on."""
+    """Describe the machine and the device of a measurement."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -104,12 +104,12 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def macs_per_pixel(model: LoadedModel) -> float:
-    """Multiply-adds of the convolutions for each pixel of a picture."""
+    """Count the multiply-adds of a model's convolutions per pixel of a picture."""
     side = 16 * model.size_multiple
     x = torch.rand(1, model.channels or 3, side, side, device=model.device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.network(x, _condition(model, x))
-    # Of convolutions alone: what is done once a picture (inverting matrices) has no share.
+    # Only convolutions count: work done once per picture (inverting matrices) does not scale.
     flops = counter.get_flop_counts()["Global"][torch.ops.aten.convolution]
     return float(flops) / 2 / side**2
 
@@ -187,12 +187,12 @@ def bench_restore(
     """Time the restoring of one picture by each model.
 
     Args:
-        models: as `named_model` takes them.
-        height: of the picture, pixels.
-        width: of the picture, pixels.
-        rounds: measured runs of each, after one that is not; subjects take turns.
-        precisions: each of ``fp32`` and ``bf16`` at most once.
-        device: where.
+        models: names of models, see `named_model`.
+        height: height of the picture in pixels.
+        width: width of the picture in pixels.
+        rounds: number of measured runs of each model, after a warm-up; models take turns.
+        precisions: ``fp32``, ``bf16`` or both.
+        device: the device to measure on.
     """
     _check(rounds, height, width)
     x = torch.rand(1, 3, height, width, generator=generator(0))
@@ -202,7 +202,7 @@ def bench_restore(
 
 
 def _peak(height: int, width: int, precision: str, device: torch.device) -> _Subject:
-    """A convolution as large as the widest of `REFERENCE`; its MACs are for each picture pixel."""
+    """A convolution as large as the widest of `REFERENCE`; its MACs are per picture pixel."""
     dtype, channels = network_dtype(precision), 96
     x = torch.rand(1, channels, height, width, generator=generator(0)).to(device, dtype)
     layer = nn.Conv2d(channels, channels, 3, padding=1).to(device, dtype)
@@ -229,8 +229,8 @@ def bench_train(
 ) -> list[Row]:
     """Time optimisation steps (forward, backward, clipping, update) on one batch.
 
-    Flows are measured with plain autograd and with the backward pass that recomputes. Arguments
-    as in `bench_restore`, the batch in samples and the patch's side in pixels.
+    Flows are measured with plain autograd and with the recomputing backward pass. The arguments
+    are those of `bench_restore`, with the batch in samples and the patch's side in pixels.
     """
     _check(rounds, batch, patch)
     subjects = [
@@ -247,7 +247,7 @@ def _check(*numbers: int) -> None:
 def _measure(
     subjects: list[_Subject], rounds: int, amount: float, device: torch.device
 ) -> list[Row]:
-    memory = [peak_memory(subject.run, device) for subject in subjects]  # Warms up, too.
+    memory = [peak_memory(subject.run, device) for subject in subjects]  # Also warms up.
     times: list[list[float]] = [[] for _ in subjects]
     for _ in range(rounds):
         for subject, taken in zip(subjects, times, strict=True):
@@ -287,7 +287,7 @@ def _measure(
 
 
 def table(rows: Sequence[Row], unit: str) -> str:
-    """Rows as a Markdown table; ``unit`` is that of the rate."""
+    """Format rows as a Markdown table; ``unit`` is the unit of the rate."""
     head = ["model", "form", "precision", "parameters", "MACs/pixel", "median s", "fastest to "
             "slowest s", unit, "peak MB", f"x {REFERENCE}", "of peak"]  # fmt: skip
     lines = [head, ["---"] * len(head)]
@@ -311,5 +311,5 @@ def table(rows: Sequence[Row], unit: str) -> str:
 
 
 def as_json(rows: Sequence[Row], device: torch.device) -> dict[str, Any]:
-    """Machine and rows, for ``--json``."""
+    """Return the machine and the rows as plain JSON."""
     return {"machine": machine(device), "rows": [asdict(row) for row in rows]}

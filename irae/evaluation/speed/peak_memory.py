@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes."""
+"""The peak memory of a function."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:
-    """Most memory held during a run beyond what was held before, bytes.
+    """Measure the peak memory of a run in bytes, beyond the memory held before.
 
-    Runs it twice: what it keeps from then on, such as a folded network, is no part.
+    It is run twice, and memory that it keeps after the first run, such as a folded network, does
+    not count.
 
     Returns:
-        The peak; None where it cannot be told (on a CPU: elsewhere than on Linux with glibc).
+        The peak; None if it cannot be measured (for a CPU, it needs Linux with glibc).
     """
     run()
     gc.collect()
@@ -32,10 +33,10 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return None
-    # Else the run would take its memory from what earlier ones freed, and hold no more than that.
+    # Without this, the run would reuse memory that earlier ones freed, and seem to take none.
     trim(0)
     before = _resident("VmRSS")
-    _RESET.write_text("5", encoding="ascii")  # The peak begins anew at what is resident now.
+    _RESET.write_text("5", encoding="ascii")  # Resets the peak to the resident memory.
     run()
     return max(0, _resident("VmHWM") - before)
 
