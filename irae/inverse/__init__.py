@@ -1,1 +1,1 @@
-"""What only an invertible network can do."""
+"""Round trips, undoing and noise transfer: uses of invertible networks and of remainders."""

@@ -1,4 +1,4 @@
-"""A picture of where an error is, on a logarithmic scale with its legend."""
+"""Error maps: pictures of an error per pixel, on a logarithmic scale with a legend."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 DECADES = (-6, 1)
-"""The scale: powers of ten of an 8-bit unit. What is smaller or larger has the end's colour."""
+"""Powers of ten of an 8-bit unit at the ends of the scale, whose colours clip other values."""
 
-# Dark to light with even steps of lightness, so that it is read right in gray too (viridis).
+# Viridis: from dark to light in even steps of lightness, so that it is also correct in gray.
 _COLOURS = [(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)]
 _BAR, _TEXT = 14, 16
 
 
 def draw_error_map(difference: Tensor) -> Image.Image:
-    """The largest error of each pixel's channels as a colour, above a legend.
+    """Draw the largest error of each pixel's channels as a colour, above a legend.
 
     Args:
-        difference: ``C H W`` in [0, 1] units, of either sign.
+        difference: ``C H W`` in units of [0, 1], of either sign.
     """
     error = difference.abs().amax(dim=0).double() * 255
     low, high = DECADES
@@ -39,7 +39,7 @@ def draw_error_map(difference: Tensor) -> Image.Image:
         anchor = "la" if power == low else "ra" if power == high else "ma"
         draw.text((x, raster.height + _BAR + 1), f"1e{power}", "black", anchor=anchor)
     largest, rms = float(error.max()), math.sqrt(float(difference.double().square().mean())) * 255
-    caption = f"error of the way back, 8-bit units: largest {largest:.2g}, RMS {rms:.2g}"
+    caption = f"round-trip error, 8-bit units: largest {largest:.2g}, RMS {rms:.2g}"
     draw.text((2, raster.height + _BAR + _TEXT), caption, "black")
     return page
 

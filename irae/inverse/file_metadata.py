@@ -1,4 +1,4 @@
-"""An original file but for its pixels, and the file made again from that and the pixels."""
+"""Splitting an original file into its pixels and everything else, and joining them again."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from irae.imaging.io.files import encode_picture
 from irae.imaging.io.picture import Layout, Picture
 from irae.imaging.io.sixteen_bit import PNG_SIGNATURE
 
-# Where and how the pixels of a TIFF lie, which is another matter in the file made again.
+# Tags for the storage of a TIFF's pixels, which differs in the rebuilt file.
 _PLACES = {273, 278, 279, 317, 320, 322, 323, 324, 325, 330, 338, 284, 266, 254, 255}
 
 
 def strip_pixels(data: bytes, picture: Picture) -> bytes:
-    """Everything about a file but its pixels.
+    """Return everything in a file except its pixels.
 
     Args:
-        data: the file.
-        picture: what was read from it.
+        data: content of the file.
+        picture: the picture read from the file.
 
     Returns:
-        Of a PNG the very bytes before and after its pixel data; of other formats what irae knows
-        about the file (`Layout`).
+        A container: for a PNG, the bytes before and after its pixel data; for other formats, the
+        picture's `Layout`.
     """
     if data.startswith(PNG_SIGNATURE):
         start, stop = _pixel_data(data)
@@ -38,7 +38,7 @@ def strip_pixels(data: bytes, picture: Picture) -> bytes:
 
 
 def fill_pixels(container: bytes, picture: Picture, suffix: str) -> bytes:
-    """The file made again: `strip_pixels`' answer with the pixels and the alpha of ``picture``.
+    """Rebuild a file from the container of `strip_pixels` and the pixels and alpha of ``picture``.
 
     Raises:
         ValueError: the container is damaged.
@@ -60,7 +60,7 @@ def fill_pixels(container: bytes, picture: Picture, suffix: str) -> bytes:
 
 
 def other_tags(data: bytes) -> dict[int, Any]:
-    """The tags of a TIFF that do not say where its pixels are; empty for other files."""
+    """Return a TIFF's tags except those for the storage of its pixels; empty for other files."""
     try:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             tags = dict(getattr(image, "tag_v2", {}))
@@ -70,10 +70,10 @@ def other_tags(data: bytes) -> dict[int, Any]:
 
 
 def _pixel_data(data: bytes) -> tuple[int, int]:
-    """Where the IDAT chunks of a PNG begin and end.
+    """Find the begin and the end of a PNG's IDAT chunks.
 
     Raises:
-        ValueError: there are none, or other chunks among them.
+        ValueError: there are no IDAT chunks, or others between them.
     """
     at, start, stop = len(PNG_SIGNATURE), None, 0
     while at + 12 <= len(data):
@@ -96,7 +96,7 @@ def _to_json(value: Any) -> Any:
         return {"tuple": [_to_json(part) for part in value]}
     if value is None or isinstance(value, str | int | float):
         return value
-    raise ValueError(f"{type(value).__name__} cannot be kept")
+    raise ValueError(f"{type(value).__name__} cannot be stored")
 
 
 def _from_json(value: Any) -> Any:

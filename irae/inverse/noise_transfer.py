@@ -1,9 +1,10 @@
-"""The noise of one picture on another: measured in its flat parts and drawn anew.
+"""Noise transfer: the noise of one picture is measured in its flat parts and drawn for another.
 
-The remainder that a lifted network keeps of a noisy picture cannot be put on another picture: it
-also holds what the network did to the edges of its own. Joined with another picture it gives
-coloured patterns hundreds of levels strong, in the shapes of both scenes (tried with sigma 25 on
-photographs). So the noise is described by its covariance across space and colours, and drawn anew.
+The remainder that a lifted network keeps of a noisy picture cannot be joined with another picture,
+because it also holds the network's changes to the edges of its own. The result has coloured
+patterns hundreds of levels strong, in the shapes of both scenes (tried with sigma 25 on
+photographs). So the noise is described by its covariance across space and colours, and new noise
+is drawn from that.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from irae.errors import UsageError
 Array = npt.NDArray[np.float64]
 
 PATCH = 16
-"""Side of the patches that noise is measured in, pixels; correlation is seen up to half of it."""
+"""Side in pixels of the patches in which noise is measured, with correlations up to half of it."""
 
-_FLATTEST = 0.1  # The share of patches that are measured: those with the least structure.
+_FLATTEST = 0.1  # Share of the patches that are measured: those with the least structure.
 _LEAST_PATCHES = 8
 
 
 def noise_covariance(noisy: Tensor) -> Array:
-    """The covariance of a picture's noise between colours and neighbouring pixels.
+    """Measure the covariance of a picture's noise between colours and neighbouring pixels.
 
-    Measured in the patches that are flattest once they are averaged over 4×4 pixels, less a
-    quadratic surface. What varies there at a scale below some eight pixels is taken for noise.
+    It is measured in the patches that are flattest after averaging over 4×4 pixels, minus a
+    quadratic surface. Variation at scales below about eight pixels counts as noise.
 
     Args:
         noisy: float ``3 H W`` in [0, 1], H and W at least ``2 * PATCH``.
@@ -45,7 +46,7 @@ def noise_covariance(noisy: Tensor) -> Array:
         raise UsageError(f"a noisy picture needs {2 * PATCH} pixels a side; give a larger one")
     patches = F.unfold(noisy.double()[None], PATCH, stride=PATCH // 2)[0].T
     patches = patches.reshape(-1, 3, PATCH, PATCH)
-    # Where values were cut off, the noise is not whole.
+    # Clipped pixels have incomplete noise.
     cut = ((patches <= 0) | (patches >= 1)).double().mean((1, 2, 3))
     patches = patches[cut <= max(0.01, float(cut.quantile(_FLATTEST)))]
     rest = _less_surface(patches.numpy())
@@ -60,7 +61,7 @@ def noise_covariance(noisy: Tensor) -> Array:
     window = slice(middle - reach, middle + reach + 1)
     overlap = PATCH - np.abs(np.arange(-reach, reach + 1))
     covariance: Array = sums[:, :, window, window] / (overlap[:, None] * overlap)
-    # A quadratic surface has six coefficients, and takes their share of white noise with it.
+    # Subtracting a quadratic surface with six coefficients removes their share of white noise.
     return covariance * (PATCH**2 / (PATCH**2 - 6))
 
 
@@ -75,16 +76,16 @@ def _less_surface(patches: Array) -> Array:
 
 
 def draw_noise(covariance: Array, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Gaussian noise with a covariance, float32 ``3 H W`` in units of [0, 1].
+    """Draw Gaussian noise with a covariance, float32 ``3 H W`` in units of [0, 1].
 
     Args:
-        covariance: as `noise_covariance` gives it.
-        height: rows.
-        width: columns.
-        generator: what it is drawn from, on the CPU.
+        covariance: covariance from `noise_covariance`.
+        height: number of rows.
+        width: number of columns.
+        generator: a generator on the CPU.
     """
     size = covariance.shape[2]
-    # Towards the largest displacements an estimate is mostly chance.
+    # At the largest displacements the estimate is mostly random, so it is faded out.
     fade = np.cos(np.linspace(-np.pi / 2, np.pi / 2, size + 2)[1:-1])
     tapered = covariance * fade[:, None] * fade / fade.max() ** 2
     grid = 2 * size
@@ -97,8 +98,8 @@ def draw_noise(covariance: Array, height: int, width: int, generator: torch.Gene
     root = root @ np.conj(np.swapaxes(vectors, 2, 3))
     kernel = np.fft.ifft2(np.moveaxis(root, (2, 3), (0, 1))).real
     kernel = np.roll(kernel, (grid // 2, grid // 2), axis=(2, 3))
-    # A field drawn through the kernel has the variance of its squares; what clipping the power
-    # and fading have changed is put right.
+    # The variance of the filtered noise is the kernel's sum of squares, which is corrected for
+    # the clipped power and the fading.
     made = np.square(kernel).sum(axis=(1, 2, 3))
     wanted = covariance[range(3), range(3), size // 2, size // 2]
     kernel *= np.sqrt(np.maximum(wanted, 0.0) / np.maximum(made, 1e-12))[:, None, None, None]
@@ -108,24 +109,24 @@ def draw_noise(covariance: Array, height: int, width: int, generator: torch.Gene
 
 
 def noise_like(clean: Tensor, noisy: Tensor, generator: torch.Generator) -> Tensor:
-    """A clean picture with noise like another's.
+    """Add noise like that of another picture to a clean picture.
 
-    Noise that depends on brightness comes out at its strength in the flat parts of ``noisy``,
+    If the noise depends on brightness, its strength in the flat parts of ``noisy`` is used
     everywhere.
 
     Args:
         clean: float32 ``C H W`` in [0, 1], C 1 or 3.
-        noisy: float32 ``C h w`` in [0, 1], of any size from ``2 * PATCH`` a side.
-        generator: what the noise is drawn from.
+        noisy: float32 ``C h w`` in [0, 1], with sides of at least ``2 * PATCH``.
+        generator: a generator on the CPU.
 
     Returns:
         float32 ``C H W``, C that of ``clean``, not clipped.
 
     Raises:
-        UsageError: a picture is CMYK, or the noisy one too small.
+        UsageError: a picture is CMYK, or the noisy one is too small.
     """
     if len(clean) == 4 or len(noisy) == 4:
-        raise UsageError("CMYK pictures cannot be given noise; convert them to RGB first")
+        raise UsageError("noise cannot be added to CMYK pictures; convert them to RGB first")
     height, width = clean.shape[1:]
     drawn = draw_noise(noise_covariance(noisy.expand(3, -1, -1)), height, width, generator)
     if len(clean) == 1:

@@ -1,4 +1,4 @@
-"""What is kept of an original: its difference from the restored picture, packed without loss."""
+"""Lossless coding of an original as its difference from the restored picture."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Codes = npt.NDArray[np.int64]
 
 
 class DamagedError(ValueError):
-    """Packed data that does not unpack to what was promised."""
+    """Packed data that is damaged or of another size than stated."""
 
 
 def pack(data: bytes) -> bytes:
-    """Compress with whichever of a few coders does best; its letter comes first."""
-    # Noise has no repeats to be found: an entropy coder alone is quicker and no worse.
+    """Compress with the best of several coders, whose letter is the first byte."""
+    # Noise has no repetitions, so an entropy coder alone is faster and compresses as well.
     plain = zlib.compressobj(9, strategy=zlib.Z_HUFFMAN_ONLY)
     candidates = [b"r" + data, b"z" + plain.compress(data) + plain.flush()]
     candidates.append(b"z" + zlib.compress(data, 6))
@@ -27,10 +27,10 @@ def pack(data: bytes) -> bytes:
 
 
 def unpack(packed: bytes, size: int) -> bytes:
-    """The ``size`` bytes that `pack` was given; never more memory than these.
+    """Return the ``size`` bytes that were packed, never using more memory than these.
 
     Raises:
-        DamagedError: the data is not that.
+        DamagedError: the data is damaged or has another size.
     """
     kind, body = packed[:1], packed[1:]
     try:
@@ -38,7 +38,7 @@ def unpack(packed: bytes, size: int) -> bytes:
             data, whole = body, True
         elif kind == b"z":
             inflate = zlib.decompressobj()
-            # One byte more than promised is enough to see that there are too many.
+            # One byte more than stated shows that there are too many.
             data = inflate.decompress(body, size + 1)
             whole = inflate.eof and not inflate.unused_data
         elif kind == b"x":
@@ -50,25 +50,25 @@ def unpack(packed: bytes, size: int) -> bytes:
     except (zlib.error, lzma.LZMAError, EOFError) as error:
         raise DamagedError(str(error)) from None
     if len(data) != size or not whole:
-        raise DamagedError("another size than promised")
+        raise DamagedError("another size than stated")
     return data
 
 
 def encode_difference(original: Codes, restored: Codes, depth: int) -> bytes:
-    """Pack ``original - restored``, both codes of ``depth`` bits (8 or 16) and any one shape."""
+    """Pack ``original - restored``, both codes of ``depth`` bits (8 or 16) and equal shape."""
     half = 1 << (depth - 1)
     difference = ((original - restored + half) & (2 * half - 1)) - half
-    # Small numbers of either sign become small ones without: 0 -1 1 -2 2 to 0 1 2 3 4.
+    # Small numbers of either sign become small unsigned ones: 0 -1 1 -2 2 to 0 1 2 3 4.
     folded = np.where(difference < 0, -2 * difference - 1, 2 * difference).ravel()
     planes = [folded & 255] if depth == 8 else [folded >> 8, folded & 255]
     return pack(np.concatenate(planes).astype(np.uint8).tobytes())
 
 
 def decode_difference(packed: bytes, restored: Codes, depth: int) -> Codes:
-    """The original that `encode_difference` was given.
+    """Decode the original that `encode_difference` packed.
 
     Raises:
-        DamagedError: the data does not fit.
+        DamagedError: the data does not fit the restored picture.
     """
     planes = depth // 8
     raw = np.frombuffer(unpack(packed, planes * restored.size), np.uint8).astype(np.int64)

@@ -1,4 +1,4 @@
-"""How exactly a model can be run backward: by level of its flows, and by precision."""
+"""Measuring the error of round trips through a model, by level of its flows and by precision."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from irae.models.networks.irae import IRAE
 from irae.models.networks.lifted import LiftedIRAE
 
 PRECISIONS = ("fp64", "fp32", "bf16")
-"""``fp64``: all of it. ``fp32``: all of it. ``bf16``: the coupling networks; the state is fp32."""
+"""The precision of the whole network; with ``bf16`` only of the subnets, the state is fp32."""
 
 
 @dataclass(frozen=True)
 class Error:
-    """What comes back, less what was given, in 8-bit units.
+    """The error of one round trip: recovered minus given, in 8-bit units.
 
     Attributes:
-        precision: of `PRECISIONS`.
-        part: ``encoder`` or ``decoder``, run there and back by itself, or ``whole``: picture,
-            restored, picture. Of a lifted network ``whole`` in plain arithmetic, and ``exact``.
-        level: of the flow, the finest is 1; 0 for the whole.
-        largest: infinite where the way back overflows.
-        rms: likewise.
+        precision: one of `PRECISIONS`.
+        part: ``encoder`` or ``decoder``, each run forward and backward by itself, or ``whole``:
+            picture to restored to picture. Of a lifted network ``whole``, in plain arithmetic, and
+            ``exact``.
+        level: level of the flow, 1 for the finest; 0 for the whole.
+        largest: largest absolute error; infinite if the inverse overflows.
+        rms: root mean square of the error; infinite if the inverse overflows.
     """
 
     precision: str
@@ -45,9 +46,9 @@ class Error:
 def measure_reversibility(
     model: LoadedModel, degraded: Tensor, mask: Tensor | None = None
 ) -> list[Error]:
-    """Run every level there and back by itself, and the whole, in every precision.
+    """Measure the round trip of every level by itself, and of the whole, in every precision.
 
-    Each level is given what reaches it in float64 (float32 on a device without it).
+    With ``fp64``, levels run in float64 (float32 on a device without it).
 
     Args:
         model: an IRAE, strict or lifted.
@@ -111,7 +112,7 @@ def _strict_errors(
 def _levels(
     flow: Glow, x: Tensor, condition: Tensor | None
 ) -> Iterator[tuple[Chain, Tensor, Tensor | None]]:
-    """Each level of a flow with what reaches it."""
+    """Yield each level of a flow with its input and its condition."""
     for chain in flow.levels:
         if isinstance(chain, Chain):
             yield chain, x, condition

@@ -1,7 +1,7 @@
-"""The ``.irae`` file beside a restored picture: what gives its original back.
+"""The sidecar: a ``.irae`` file beside a restored picture, from which its original is recovered.
 
-``MAGIC``, the length of a header, the header (JSON), the sections it lists, one after the other,
-and the SHA-256 of all of that. Nothing in it is run, and no name in it is opened as a path.
+It consists of ``MAGIC``, the length of the header, the header (JSON), the sections that it lists in
+order, and the SHA-256 of all of that. Nothing in it is run, and no name in it is opened as a path.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _DROPPED = "inverse"  # A method of irae 0.1, whose sidecars were hardly ever th
 
 
 def _bare(name: str) -> str:
-    """Only the name of a picture, so that it can lead nowhere.
+    """Check that a name is a bare picture name, without folders, and return it.
 
     Raises:
-        ValueError: it is more than that, or another thing.
+        ValueError: the name is anything else.
     """
     plain = name == PurePosixPath(name).name == PureWindowsPath(name).name
     if not plain or not name.isprintable() or PurePosixPath(name).suffix.lower() not in _SUFFIXES:
@@ -49,7 +49,7 @@ _Count = Annotated[int, Field(ge=0, lt=1 << 40)]
 
 
 class Original(BaseModel):
-    """The file that was restored: its name, bytes, and the SHA-256 of file and pixels."""
+    """The original file: its name, its size in bytes, and the SHA-256 of file and pixels."""
 
     model_config = _Strict
     name: Annotated[str, Field(max_length=_LONGEST_NAME), AfterValidator(_bare)]
@@ -59,17 +59,17 @@ class Original(BaseModel):
 
 
 class Header(BaseModel):
-    """What a sidecar says of itself.
+    """The header of a sidecar.
 
     Attributes:
         format: `FORMAT`.
-        irae: the version that wrote it.
-        method: ``file``: the original itself is kept; ``restored``: its difference from the
-            restored picture.
+        irae: version of irae that wrote it.
+        method: ``file`` if the original itself is stored; ``restored`` if its difference from the
+            restored picture is.
         original: the file that was restored.
         restored_sha256: SHA-256 of the restored file.
-        restored_pixels: SHA-256 of its pixels, which outlive new metadata.
-        sections: their lengths in bytes, in their order.
+        restored_pixels: SHA-256 of its pixels, which does not change with its metadata.
+        sections: lengths of the sections in bytes, in order.
     """
 
     model_config = _Strict
@@ -83,11 +83,11 @@ class Header(BaseModel):
 
 
 def bare_name(name: str, kind: str) -> str:
-    """The name to keep of an original: its own, or a plain one where that cannot be kept.
+    """Return the name to store for an original: its own, or a plain one if that is not allowed.
 
     Args:
-        name: the file's name.
-        kind: Pillow's name of its format.
+        name: name of the file.
+        kind: Pillow's name of the file format.
     """
     try:
         return _bare(name) if len(name) <= _LONGEST_NAME else f"original{_SUFFIX_OF[kind]}"
@@ -96,26 +96,26 @@ def bare_name(name: str, kind: str) -> str:
 
 
 def sidecar_path(restored: Path) -> Path:
-    """Where the sidecar of a restored picture is."""
+    """Return the path of a restored picture's sidecar."""
     return restored.with_name(restored.name + SUFFIX)
 
 
 def join(header: Header, sections: Mapping[str, bytes]) -> bytes:
-    """The bytes of a sidecar; the header's lengths are those of the sections."""
+    """Assemble the bytes of a sidecar; the header must state the lengths of the sections."""
     text = header.model_dump_json().encode()
     body = MAGIC + _LENGTH.pack(len(text)) + text + b"".join(sections.values())
     return body + hashlib.sha256(body).digest()
 
 
 def split(data: bytes, name: str) -> tuple[Header, dict[str, bytes]]:
-    """The header and the sections of a sidecar.
+    """Split a sidecar into its header and its sections.
 
     Args:
-        data: the whole file.
-        name: what to call it in an error.
+        data: content of the file.
+        name: name of the file for error messages.
 
     Raises:
-        PictureError: it is none, was changed, or is of another version.
+        PictureError: the file is not a sidecar, was changed, or is of another version.
     """
     if not data.startswith(MAGIC):
         raise PictureError(f"{name}: is not a sidecar of irae; name the one written by `undoable`")

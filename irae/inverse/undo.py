@@ -1,4 +1,4 @@
-"""Restorations that can be undone: a sidecar beside the picture, and the original from both."""
+"""Undoing restorations: writing sidecars, and recovering the original from picture and sidecar."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from irae.inverse.sidecar import Header, Original, bare_name, join, sidecar_path
 from irae.writing import file_sha256, write_atomically
 
 _FILE_BYTES = 1 << 26
-"""No original file is larger than this and 16 bytes for each of its pixels."""
+"""Largest size in bytes of an original file, apart from 16 bytes for each of its pixels."""
 
 _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
 class Undone:
-    """An original as it came back.
+    """A recovered original.
 
     Attributes:
-        data: the file.
-        name: what it was called.
-        same_file: whether it is the original file byte for byte, and not in its pixels alone.
-        method: how it was kept (see `irae.inverse.sidecar.Header`).
+        data: content of the file.
+        name: name of the original file.
+        same_file: whether it equals the original file byte for byte, not only in its pixels.
+        method: method of the sidecar (see `irae.inverse.sidecar.Header`).
     """
 
     data: bytes
@@ -46,17 +46,17 @@ class Undone:
 
 
 def make_sidecar(source: Path, restored: Path) -> bytes:
-    """What gives the picture at ``source`` back from the one at ``restored``.
+    """Make a sidecar that recovers the picture at ``source`` from the one at ``restored``.
 
-    The original is kept in whichever way is smaller: the file itself, or its difference from the
-    restored picture. Undoing is tried before this returns.
+    The original is stored in the smaller of two ways: as the file itself, or as its difference
+    from the restored picture. The sidecar is verified by undoing before it is returned.
 
     Args:
-        source: the original file.
-        restored: the restored file.
+        source: path of the original file.
+        restored: path of the restored file.
 
     Raises:
-        PictureError: either cannot be read, or the original was changed meanwhile.
+        PictureError: either file cannot be read, or the original was changed meanwhile.
     """
     data = source.read_bytes()
     original, result = read_picture(source), read_picture(restored)
@@ -88,14 +88,14 @@ def make_sidecar(source: Path, restored: Path) -> bytes:
         sidecar = join(whole, sections)
         if _gives_back(sidecar, data, original, result):
             return sidecar
-    raise PictureError(f"{source}: its original does not come back; restore it without `undoable`")
+    raise PictureError(f"{source}: its original cannot be recovered; restore it without `undoable`")
 
 
 def check_sidecar_target(restored: Path, *, overwrite: bool) -> None:
-    """Refuse to replace a sidecar unasked.
+    """Check that no existing sidecar would be replaced, unless ``overwrite``.
 
     Raises:
-        PictureError: there is one, and ``overwrite`` is not set.
+        PictureError: the sidecar exists, and ``overwrite`` is not set.
     """
     place = sidecar_path(restored)
     if place.exists() and not overwrite:
@@ -103,22 +103,22 @@ def check_sidecar_target(restored: Path, *, overwrite: bool) -> None:
 
 
 def write_sidecar(source: Path, restored: Path) -> None:
-    """`make_sidecar`, written beside the restored picture.
+    """Make a sidecar and write it beside the restored picture.
 
     Raises:
-        PictureError: as there.
-        OSError: as the disk reports it.
+        PictureError: as for `make_sidecar`.
+        OSError: the disk reports an error.
     """
     data = make_sidecar(source, restored)
     write_atomically(sidecar_path(restored), lambda temporary: temporary.write_bytes(data))
 
 
 def undo(restored: Path, *, sidecar: Path | None = None) -> Undone:
-    """The original of a restored picture.
+    """Recover the original of a restored picture.
 
     Args:
-        restored: the restored picture.
-        sidecar: none for the one beside it.
+        restored: path of the restored picture.
+        sidecar: path of the sidecar; None for the one beside the picture.
 
     Raises:
         PictureError: the picture or the sidecar is missing or was changed, or they do not belong
@@ -133,7 +133,7 @@ def undo(restored: Path, *, sidecar: Path | None = None) -> Undone:
         ) from None
     header, sections = split(data, str(place))
     result = read_picture(restored)
-    # Either will do: a JPEG decoder may differ from the one that was there, and tags may be added.
+    # Equal bytes or equal pixels suffice: JPEG decoders differ, and metadata may be added.
     same_file = file_sha256(restored) == header.restored_sha256
     if not same_file and pixels_checksum(result) != header.restored_pixels:
         raise PictureError(
@@ -147,11 +147,11 @@ def undo(restored: Path, *, sidecar: Path | None = None) -> Undone:
 
 
 def write_undone(undone: Undone, target: Path, *, overwrite: bool = False) -> None:
-    """Write an original that came back.
+    """Write a recovered original.
 
     Raises:
         PictureError: the target exists and ``overwrite`` is not set.
-        OSError: as the disk reports it.
+        OSError: the disk reports an error.
     """
     if target.exists() and not overwrite:
         raise PictureError(
@@ -161,7 +161,7 @@ def write_undone(undone: Undone, target: Path, *, overwrite: bool = False) -> No
 
 
 def pixels_checksum(picture: Picture) -> str:
-    """SHA-256 of the numbers a file holds for pixels and alpha, however it packs them."""
+    """Return the SHA-256 of the decoded samples of pixels and alpha."""
     digest = hashlib.sha256(f"{picture.layout.depth} {tuple(picture.pixels.shape)}".encode())
     for raster in (picture.pixels, picture.alpha):
         digest.update(b"|")
@@ -181,12 +181,12 @@ def _codes(raster: torch.Tensor, depth: int) -> Codes:
 
 
 def _raster(codes: Codes, depth: int) -> torch.Tensor:
-    # As a file is read: float32, then divided.
+    # In the same way as a file is read: converted to float32, then divided.
     return torch.from_numpy(codes).to(torch.float32).div_(float((1 << depth) - 1))
 
 
 def _comparable(original: Picture, restored: Picture) -> bool:
-    """Whether the original's pixels can be told as a difference from the restored ones."""
+    """Whether the original can be stored as a difference from the restored picture."""
     return (
         original.layout.depth == restored.layout.depth
         and original.layout.depth in (8, 16)
@@ -215,7 +215,7 @@ def _ways_by_pixels(
 
 
 def _gives_back(sidecar: bytes, data: bytes, original: Picture, restored: Picture) -> bool:
-    """Whether the sidecar, read as a file would be, gives the original back, layout and all."""
+    """Whether undoing by the sidecar's bytes recovers the original, including its layout."""
     try:
         undone = _undo(*split(sidecar, "sidecar"), restored)
         if undone.same_file:
@@ -227,14 +227,14 @@ def _gives_back(sidecar: bytes, data: bytes, original: Picture, restored: Pictur
 
 
 def _undo(header: Header, sections: dict[str, bytes], restored: Picture) -> Undone:
-    """The original, proved by its checksums.
+    """Recover the original and verify it by its checksums.
 
     Raises:
-        DamagedError: it does not come out as it was.
+        DamagedError: the original cannot be recovered exactly.
     """
     about, pixels = header.original, restored.height * restored.width
     if about.size > _FILE_BYTES + 16 * min(pixels, MAX_PIXELS):
-        raise DamagedError("the original is said to be too large for its pixels")
+        raise DamagedError("the stated size of the original is too large for its pixels")
     if header.method == "file":
         data = residual.unpack(sections.get("file", b""), about.size)
         if hashlib.sha256(data).hexdigest() != about.sha256:
@@ -253,7 +253,7 @@ def _undo(header: Header, sections: dict[str, bytes], restored: Picture) -> Undo
     try:
         (size,) = _LENGTH.unpack_from(sections["container"])
         if size > 2 * about.size + (1 << 16):
-            raise DamagedError("its metadata are said to be larger than the original")
+            raise DamagedError("the stated size of its metadata is larger than the original")
         container = residual.unpack(sections["container"][_LENGTH.size :], size)
         data = fill_pixels(container, picture, Path(about.name).suffix)
     except (ValueError, TypeError, KeyError, struct.error, IraeError) as error:
