@@ -1,1 +1,1 @@
-"""Pictures: reading and writing them whole, degrading, tiling and measuring them."""
+"""Pictures: reading, writing, degrading, tiling and measuring them."""

@@ -1,4 +1,4 @@
-"""Gaussian blurs of a batch whose pictures each have a width of their own."""
+"""Gaussian blurs of a batch with a standard deviation for each picture."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 
 def gaussian_kernels(sigma: Tensor, radius: int) -> Tensor:
-    """Kernels ``B 2·radius+1`` of widths ``sigma`` (``B``, in pixels), each of sum 1."""
+    """Return kernels ``B 2·radius+1`` of sum 1 with ``sigma`` in pixels, ``B``."""
     along = torch.arange(-radius, radius + 1, device=sigma.device, dtype=torch.float32)
-    # A width of nothing is a kernel of one pixel.
+    # A sigma of 0 gives a kernel of one pixel.
     kernels = torch.exp(-0.5 * (along / sigma.float().clamp(min=1e-3)[:, None]).square())
     return kernels / kernels.sum(1, keepdim=True)
 
 
 def gaussian_blur(pictures: Tensor, sigma: Tensor, *, largest: float) -> Tensor:
-    """Blur each picture by its own Gaussian, the border reflected.
+    """Blur each picture by its own Gaussian, with reflected borders.
 
     Args:
         pictures: float ``B C H W``.
-        sigma: width of each in pixels, ``B``; 0 leaves it as it is.
-        largest: no width is above this; it decides how far the kernels reach (three widths).
+        sigma: standard deviation of each in pixels, ``B``; 0 leaves the picture unchanged.
+        largest: upper bound of ``sigma``; the kernels reach three times as far.
     """
     batch, channels, height, width = pictures.shape
     radius = min(math.ceil(3 * largest), min(height, width) - 1)
@@ -38,7 +38,7 @@ def gaussian_blur(pictures: Tensor, sigma: Tensor, *, largest: float) -> Tensor:
 
 
 def blurred_noise(noise: Tensor, sigma: Tensor, *, largest: float) -> Tensor:
-    """White noise of deviation 1 blurred as by `gaussian_blur`, and then of deviation 1 again."""
+    """Blur white noise of variance 1 by `gaussian_blur`, and scale it to variance 1 again."""
     radius = min(math.ceil(3 * largest), min(noise.shape[2:]) - 1)
-    power = gaussian_kernels(sigma, radius).square().sum(1)  # Along one axis; along both, squared.
+    power = gaussian_kernels(sigma, radius).square().sum(1)  # For one axis; for both it is squared.
     return gaussian_blur(noise, sigma, largest=largest) / power[:, None, None, None]

@@ -1,9 +1,9 @@
-"""What a camera does to light: sensor noise on a Bayer mosaic, demosaicing, gamma.
+"""Simulation of a camera: sensor noise on a Bayer mosaic, demosaicing, gamma.
 
-Noise of real photographs is not white: it depends on the light, neighbours share it because two
-thirds of each pixel are interpolated, and channels share it because of white balance. The model is
-that of Foi et al. 2008 (shot and read noise) with the ranges that Brooks et al. 2019 (arXiv
-1811.11127) measured on phones.
+The noise of real photographs is not white: it depends on the light, is correlated between
+neighbours because two thirds of each pixel are interpolated, and between channels because of white
+balance. The model is that of Foi et al. 2008 (shot and read noise) with the ranges that Brooks et
+al. 2019 (arXiv 1811.11127) measured on phones.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sensor:
-    """How a camera took each picture of a batch; every tensor is ``B``.
+    """Parameters of the camera for each picture of a batch; every tensor is ``B``.
 
     Attributes:
-        shot: variance of the noise for each unit of light.
+        shot: variance of the noise per unit of light.
         read: variance of the noise in the dark.
-        red, blue: gains of the white balance; green has 1.
-        exposure: share of the sensor's range that white light fills.
-        row, column: 0 or 1, where in the mosaic the picture begins.
-        edge_aware: whether demosaicing looks for edges; bilinear otherwise.
+        red, blue: gains of the white balance; that of green is 1.
+        exposure: share of the sensor's range that white fills.
+        row, column: offset of the picture in the mosaic, 0 or 1.
+        edge_aware: whether demosaicing follows edges; it is bilinear otherwise.
     """
 
     shot: Tensor
@@ -38,7 +38,7 @@ class Sensor:
     edge_aware: Tensor
 
     def rows(self, index: Tensor) -> Sensor:
-        """Those of some pictures."""
+        """Select the parameters of some pictures."""
         return Sensor(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
@@ -48,17 +48,17 @@ def srgb_to_linear(x: Tensor) -> Tensor:
 
 
 def linear_to_srgb(x: Tensor) -> Tensor:
-    """The sRGB curve; values in [0, 1]."""
+    """Apply the sRGB curve; values in [0, 1]."""
     curved = 1.055 * x.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(x <= 0.0031308, x * 12.92, curved)
 
 
 def photograph(clean: Tensor, sensor: Sensor, noise: Tensor) -> Tensor:
-    """A picture as a camera would have taken it.
+    """Simulate the pictures that a camera would have taken.
 
     Args:
         clean: sRGB ``B 3 H W`` in [0, 1], H and W at least 5.
-        sensor: of each.
+        sensor: parameters of the camera for each picture.
         noise: standard normal numbers ``B 1 H W``, one for each cell of the mosaic.
 
     Returns:
@@ -77,12 +77,12 @@ def photograph(clean: Tensor, sensor: Sensor, noise: Tensor) -> Tensor:
 
 
 def bayer_masks(row: Tensor, column: Tensor, height: int, width: int) -> Tensor:
-    """Which cells of the mosaic see red, green and blue: 0 or 1, ``B 3 height width``.
+    """Mark the mosaic's cells of red, green and blue: 0 or 1, ``B 3 height width``.
 
     Args:
-        row, column: 0 or 1 for each picture, ``B``: what is added to the places of its cells.
-            At (0, 0) red begins: RGGB.
-        height, width: in pixels.
+        row, column: offset of each picture in the mosaic, 0 or 1, ``B``. At (0, 0) the pattern is
+            RGGB.
+        height, width: size in pixels.
     """
     down = (torch.arange(height, device=row.device)[None] + row[:, None]) % 2
     across = (torch.arange(width, device=row.device)[None] + column[:, None]) % 2
@@ -92,11 +92,11 @@ def bayer_masks(row: Tensor, column: Tensor, height: int, width: int) -> Tensor:
 
 
 def demosaic(raw: Tensor, masks: Tensor) -> Tensor:
-    """Bilinear: each colour is the mean of its nearest cells.
+    """Demosaic bilinearly: each colour is the mean of its nearest cells.
 
     Args:
         raw: the mosaic ``B 1 H W``.
-        masks: as `bayer_masks` makes them.
+        masks: masks from `bayer_masks`.
 
     Returns:
         ``B 3 H W``.
@@ -106,10 +106,10 @@ def demosaic(raw: Tensor, masks: Tensor) -> Tensor:
 
 
 def demosaic_by_edges(raw: Tensor, masks: Tensor) -> Tensor:
-    """Along edges, after Hamilton and Adams (US patent 5,629,734): green first, in the direction
-    that changes less, then red and blue by their differences from green.
+    """Demosaic along edges (Hamilton and Adams, US patent 5,629,734).
 
-    Arguments and result are those of `demosaic`.
+    Green is interpolated first, in the direction that changes less; then red and blue by their
+    differences from green. Arguments and result are those of `demosaic`.
     """
     padded = F.pad(raw, (2, 2, 2, 2), mode="reflect")
     height, width = raw.shape[2:]
@@ -134,7 +134,7 @@ def demosaic_by_edges(raw: Tensor, masks: Tensor) -> Tensor:
 
 
 def _spread(values: Tensor, masks: Tensor, kernel: Tensor) -> Tensor:
-    """The weighted mean of the values that the masks let through, around every pixel."""
+    """Interpolate masked values: the weighted mean of those around every pixel."""
     channels = values.shape[1]
     weights = kernel.expand(channels, 1, 3, 3)
     total = F.conv2d(values, weights, padding=1, groups=channels)

@@ -1,4 +1,4 @@
-"""Squares cut out of many pictures in one gather, turned and mirrored."""
+"""Square crops of many pictures in one gather, with rotations and reflections."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Crops:
-    """Squares to cut out of pictures, one per sample; each tensor is int64 of that length.
+    """Square crops, one per sample; each tensor is int64 ``B``.
 
     Attributes:
-        pictures: numbers of the pictures, in whatever holds them.
-        top, left: the corner in pixels.
-        symmetry: 0 to 7, which of the eight symmetries of the square to apply.
+        pictures: numbers of the pictures in their container.
+        top, left: upper left corner in pixels.
+        symmetry: which of the eight symmetries of the square to apply, 0 to 7.
     """
 
     pictures: Tensor
@@ -24,17 +24,18 @@ class Crops:
     symmetry: Tensor
 
     def rows(self, index: Tensor) -> Crops:
-        """Those of some samples."""
+        """Select the crops of some samples."""
         parts = (self.pictures, self.top, self.left, self.symmetry)
         return Crops(*(part[index] for part in parts))
 
 
 class PixelBuffer:
-    """Pictures of any size one after another, ``N C`` uint8; grows as they are added.
+    """A buffer of the pixels of many pictures, uint8 ``N C``, which grows as they are added.
 
     Args:
-        room: bytes it may grow to; while it grows, the old half is there besides.
-        device: where it lies.
+        room: largest size in bytes; while it grows, the old buffer exists as well.
+        device: device of the buffer.
+        channels: number of channels C.
     """
 
     def __init__(self, room: int, device: torch.device, channels: int = 3) -> None:
@@ -44,11 +45,11 @@ class PixelBuffer:
 
     @property
     def device(self) -> torch.device:
-        """Where it lies."""
+        """The device of the buffer."""
         return self._pixels.device
 
     def add(self, picture: Tensor) -> int | None:
-        """Keep ``C H W``; returns where its first pixel is, None if there is no room."""
+        """Add ``C H W``; return the number of its first pixel, or None if there is no room."""
         height, width = picture.shape[1:]
         start, end = self._used, self._used + height * width
         if end > self._room:
@@ -63,7 +64,7 @@ class PixelBuffer:
         return start
 
     def gather(self, index: Tensor) -> Tensor:
-        """Pixels by number: ``…`` int64 to ``… C``."""
+        """Look up pixels by number: ``…`` int64 to ``… C``."""
         found = self._pixels.index_select(0, index.flatten())
         return found.view(*index.shape, self._pixels.shape[1])
 
@@ -71,20 +72,20 @@ class PixelBuffer:
 def pixel_index(
     start: Tensor, width: Tensor, crops: Crops, rows: Tensor, columns: Tensor
 ) -> Tensor:
-    """Numbers of the pixels of crops, ``B side side``, turned and mirrored.
+    """Compute the numbers of the pixels of crops, ``B side side``, with their symmetries applied.
 
     Args:
-        start: where each crop's picture begins, ``B``.
-        width: of each crop's picture, ``B``.
-        crops: ``B`` crops; ``pictures`` is not looked at.
+        start: number of the first pixel of each crop's picture, ``B``.
+        width: width of each crop's picture, ``B``.
+        crops: ``B`` crops; ``pictures`` is ignored.
         rows: offsets of the crop's rows from its top, ``1 side`` or ``B side``.
-        columns: offsets of its columns from its left, the same.
+        columns: offsets of the crop's columns from its left, ``1 side`` or ``B side``.
     """
     turned, upside, mirrored = (crops.symmetry >> bit & 1 == 1 for bit in range(3))
     rows = torch.where(upside[:, None], rows.flip(1), rows) + crops.top[:, None]
     columns = torch.where(mirrored[:, None], columns.flip(1), columns) + crops.left[:, None]
     rows = start[:, None] + rows * width[:, None]
-    # The first axis of the result runs along the picture's columns where the crop is transposed.
+    # In a transposed crop the first axis of the result runs along the picture's columns.
     first = torch.where(turned[:, None], columns, rows)
     second = torch.where(turned[:, None], rows, columns)
     return first[:, :, None] + second[:, None, :]

@@ -1,4 +1,4 @@
-"""Degradations: noise, JPEG, holes. All randomness comes from a generator that is handed in."""
+"""Degradations: noise, JPEG, holes. All randomness comes from the caller's generator."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Subsampling = Literal["4:2:0", "4:4:4"]
 
 
 def uniform(generator: Generator, low: float = 0.0, high: float = 1.0) -> float:
-    """One number from [low, high)."""
+    """Draw one number from [low, high)."""
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
 def integer(generator: Generator, low: int, high: int) -> int:
-    """One integer from low to high, both included."""
+    """Draw one integer from low to high, both included."""
     return int(torch.randint(low, high + 1, (), generator=generator))
 
 
@@ -30,8 +30,8 @@ def add_noise(clean: Tensor, sigma: float, generator: Generator, *, clip: bool =
     Args:
         clean: float32 ``… C H W`` in [0, 1].
         sigma: standard deviation in 8-bit units, from 0 to 255.
-        generator: on the device of ``clean``.
-        clip: clip to [0, 1] and round to 8 bits, as a real file would be.
+        generator: generator on the device of ``clean``.
+        clip: clip to [0, 1] and round to 8 bits, as in a file.
 
     Raises:
         UsageError: sigma is out of range.
@@ -61,11 +61,11 @@ def jpeg_compress(clean: Tensor, quality: int, *, subsampling: Subsampling = "4:
 
     Args:
         clean: float32 ``C H W`` in [0, 1], C 1 or 3; rounded to 8 bits first.
-        quality: 1 to 100, as Pillow and libjpeg mean it.
-        subsampling: of the chroma; without effect on one channel.
+        quality: quality on the scale of Pillow and libjpeg, 1 to 100.
+        subsampling: subsampling of the chroma; it has no effect on one channel.
 
     Raises:
-        UsageError: quality is out of range.
+        UsageError: the quality is out of range.
     """
     import numpy
     from PIL import Image
@@ -78,12 +78,12 @@ def jpeg_compress(clean: Tensor, quality: int, *, subsampling: Subsampling = "4:
 
 
 def apply_mask(clean: Tensor, mask: Tensor, fill: float = 0.0) -> Tensor:
-    """Set the holes (``mask`` True, ``… 1 H W``) of ``… C H W`` to ``fill``."""
+    """Set the masked region (``mask`` True, ``… 1 H W``) of ``… C H W`` to ``fill``."""
     return torch.where(mask, torch.full_like(clean, fill), clean)
 
 
 def center_mask(height: int, width: int, side: int) -> Tensor:
-    """A centred square hole of ``side`` pixels, as bool ``1 H W``.
+    """Make the mask of a centred square hole of ``side`` pixels, bool ``1 H W``.
 
     Raises:
         UsageError: the hole is empty or larger than the picture.
@@ -92,7 +92,7 @@ def center_mask(height: int, width: int, side: int) -> Tensor:
 
 
 def box_mask(height: int, width: int, side: int, generator: Generator) -> Tensor:
-    """A square hole of ``side`` pixels anywhere in the picture, as bool ``1 H W``.
+    """Make the mask of a randomly placed square hole of ``side`` pixels, bool ``1 H W``.
 
     Raises:
         UsageError: the hole is empty or larger than the picture.
@@ -110,10 +110,10 @@ def _box(height: int, width: int, side: int, top: int, left: int) -> Tensor:
 
 
 def irregular_mask(height: int, width: int, generator: Generator) -> Tensor:
-    """Free-form brush strokes, as bool ``1 H W``; about 1 to 60 % of the picture.
+    """Draw a mask of free-form brush strokes, bool ``1 H W``, over about 1 to 60 % of the picture.
 
-    Random walks of thick lines, in the manner of Yu et al. 2019 (arXiv 1806.03589, section 4.3):
-    the training counterpart of irregular mask files, none of which it needs.
+    They are random walks of thick lines, similar to Yu et al. 2019 (arXiv 1806.03589, section 4.3),
+    and replace irregular mask files in training.
     """
     import numpy
     from PIL import Image, ImageDraw
@@ -141,7 +141,7 @@ def irregular_mask(height: int, width: int, generator: Generator) -> Tensor:
         mask = torch.from_numpy(numpy.array(image))[None]
         if mask.sum() >= wanted:
             break
-    # The last stroke may have covered everything; some known pixel must remain to start from.
+    # The last stroke may have covered everything, but some pixels must remain known.
     if mask.all():
         mask[:, : max(1, height // 4)] = False
     return mask

@@ -1,6 +1,6 @@
-"""Pages of text and simple drawings, so that networks learn what must stay sharp.
+"""Pages of text and simple drawings, from which networks learn to keep edges sharp.
 
-Text is set in Aileron Regular, the font that Pillow carries.
+Text is set in Aileron Regular, the font included in Pillow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from irae.errors import PictureError
 
-# Letters as often as running text has them, capitals and digits now and then.
+# Letters with the frequencies of running text; capitals and digits are rare.
 _LETTERS = "eeeeeeeeeetttttttaaaaaaooooooiiiiinnnnnnsssssshhhhhrrrrrddddlllccuuummwffggyyppbbvk"
 _OTHERS = string.ascii_uppercase + string.digits + ".,;:!?()-+=%&/"
 
@@ -31,17 +31,17 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def draw_page(side: int, seed: int) -> Tensor:
-    """A square of a page: lines of text, or a drawing, in two colours or more.
+    """Draw a square part of a page: lines of text, or a drawing, in two colours or more.
 
     Args:
-        side: in pixels.
-        seed: what it is is a function of this and the side alone.
+        side: side of the square in pixels.
+        seed: seed of all randomness.
 
     Returns:
-        float32 ``3 side side`` in [0, 1], in 8-bit levels.
+        float32 ``3 side side`` in [0, 1], rounded to 8 bits.
 
     Raises:
-        PictureError: Pillow has no font.
+        PictureError: Pillow cannot draw text.
     """
     chance = random.Random(seed)
     paper, ink = _colours(chance)
@@ -49,7 +49,7 @@ def draw_page(side: int, seed: int) -> Tensor:
         image = Image.new("RGB", (side, side), paper)
         _write_lines(image, ink, chance)
     else:
-        # Drawn at twice the size, so that edges are smooth.
+        # Drawn at twice the size and scaled down, so that edges are smooth.
         image = Image.new("RGB", (2 * side, 2 * side), paper)
         _draw_shapes(image, ink, chance)
         image = image.resize((side, side), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-"""Filling holes from what is known around them, with nothing learned."""
+"""Classical inpainting by diffusion: filling holes from the known pixels without a network."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_LEAST = 8  # pixels of the shorter side: in a smaller picture there are no edges to see
-# Of the diffusion along edges, chosen on photos_val (docs/ablation.md).
+_LEAST = 8  # least side in pixels at which edges are continued
+# Parameters of the diffusion along edges, chosen on photos_val (docs/ablation.md).
 _STEPS = 14
 _STEP_SIZE = 0.4  # the operator's eigenvalues reach 4.8; below 2 / 4.8 the iteration is stable
-_GRADIENT_SCALE, _TENSOR_SCALE = 0.5, 4.0  # pixels
-_SEEN = 16  # pixels beyond which nothing decides about the direction at a place
+_GRADIENT_SCALE, _TENSOR_SCALE = 0.5, 4.0  # standard deviations in pixels
+_SEEN = 16  # distance in pixels up to which a pixel affects the direction of diffusion
 _SHARPNESS = 5
-_FLAT = 0.01**2  # squared gradients far below this show no edge
-_ISOTROPIC = 0.1  # of the plain diffusion besides
+_FLAT = 0.01**2  # squared gradients far below this do not count as edges
+_ISOTROPIC = 0.1  # weight of the isotropic diffusion
 # Corners of a cell of 2x2 pixels, as signs along x and y.
 _CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
-# All sums below are of whole tensors, term by term: convolutions and matrix products round by the
-# size of the batch, and a picture would be filled otherwise alone than among others.
+# All sums below add whole tensors term by term: convolutions and matrix products round differently
+# with the size of the batch, but a picture must be filled equally alone and in a batch.
 
 
 def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Tensor:
-    """Fill holes from what is known around them: what an inpainting network starts from.
+    """Fill holes from the known pixels around them, as the input of an inpainting network.
 
-    Averages of the known pixels are pulled up a pyramid until no hole is left and pushed down into
+    Averages of the known pixels are pulled up a pyramid until no hole is left, and pushed down into
     the holes (Gortler et al. 1996, section 3.4). At every level the filling is then relaxed: first
     towards a membrane (Laplace's equation); then towards a thin plate (the biharmonic equation),
-    which goes on with the slopes at the hole's rim (Chan and Kang 2006); then along edges only,
-    which goes on with those that run into the hole (coherence-enhancing diffusion, Weickert 1999).
+    which continues the slopes at the hole's rim (Chan and Kang 2006); then along edges only, which
+    continues edges that run into the hole (coherence-enhancing diffusion, Weickert 1999).
 
     Args:
-        picture: ``B C H W``; what it holds inside the holes is not looked at.
+        picture: ``B C H W``; its content inside the holes is ignored.
         mask: bool ``B 1 H W``, True in the holes.
         value: fill with this number instead, as the published code does.
 
     Returns:
-        ``B C H W``; known pixels unchanged. A picture without any known pixel becomes 0.5.
+        ``B C H W``; known pixels are unchanged. A picture without known pixels becomes 0.5.
     """
     if value is not None:
         return torch.where(mask, torch.full_like(picture, value), picture)
@@ -75,7 +75,7 @@ def _laplacian(x: Tensor) -> Tensor:
 
 
 def _continue_edges(filled: Tensor, mask: Tensor) -> Tensor:
-    """Diffuse inside the holes along the edges that the filling and its surroundings show."""
+    """Diffuse inside the holes along the edges of the filling and its surroundings."""
     place = mask.expand(len(filled), -1, -1, -1).nonzero()
     first = (place[:, 2:].amin(0) - _SEEN).clamp_min(0).tolist()
     last = (place[:, 2:].amax(0) + _SEEN + 1).tolist()
@@ -87,7 +87,7 @@ def _continue_edges(filled: Tensor, mask: Tensor) -> Tensor:
 
 def _diffuse(filled: Tensor, place: Tensor) -> Tensor:
     batch, channels, height, width = filled.shape
-    # One row of nothing around: what lies outside has no weight, but is looked up.
+    # Padded by one pixel: pixels outside have no weight, but are looked up.
     wide = width + 2
     pixel = (place[:, 0] * (height + 2) + place[:, 2] + 1) * wide + place[:, 3] + 1
     around = [dy * wide + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
@@ -107,10 +107,10 @@ def _diffuse(filled: Tensor, place: Tensor) -> Tensor:
 
 
 def _tensors(picture: Tensor) -> Tensor:
-    """Diffusion tensors in the cells between the pixels of ``B C H W``, and in those around it.
+    """Compute diffusion tensors in the cells between the pixels of ``B C H W`` and around it.
 
     Returns:
-        ``4 B H+1 W+1``: how fast along x, along y, and mixed, and how fast everywhere.
+        ``4 B H+1 W+1``: the tensor's xx, yy and twice its xy component, and the isotropic weight.
     """
     smoothed = _blur(picture, _GRADIENT_SCALE)
     a, b = smoothed[..., :-1, :-1], smoothed[..., :-1, 1:]
@@ -119,7 +119,7 @@ def _tensors(picture: Tensor) -> Tensor:
     products = torch.stack([(x * x).sum(1), (y * y).sum(1), (x * y).sum(1)], 1)
     xx, yy, xy = _blur(products, _TENSOR_SCALE).unbind(1)
     difference = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
-    # Where gradients agree, diffusion is along the edge alone; where they do not, everywhere.
+    # Where gradients agree, diffusion is along the edge alone; elsewhere in all directions.
     coherence = difference / (xx + yy + _FLAT)
     across = (1 - coherence.clamp(0, 1)) ** _SHARPNESS
     mean, half = (1 + across) / 2, (1 - across) / 2 / difference.clamp_min(1e-12)
@@ -130,7 +130,7 @@ def _tensors(picture: Tensor) -> Tensor:
 
 
 def _blur(picture: Tensor, sigma: float) -> Tensor:
-    """By a Gaussian, along x and along y; what lies outside is as the border."""
+    """Blur by a Gaussian along x and y; the border is replicated."""
     radius = math.ceil(2.5 * sigma)
     weights = [math.exp(-(at**2) / (2 * sigma**2)) for at in range(-radius, radius + 1)]
     for axis in (2, 3):
@@ -144,10 +144,10 @@ def _blur(picture: Tensor, sigma: float) -> Tensor:
 
 
 def _stencils(tensors: Tensor, place: Tensor) -> list[Tensor]:
-    """The weights of the 3×3 pixels around each of N places, 9 of ``N``, from ``4 B H+1 W+1``."""
+    """Compute the 3×3 stencils at N places, 9 tensors ``N``, from tensors ``4 B H+1 W+1``."""
     sample, row, column = place[:, 0], place[:, 2], place[:, 3]
     found = [torch.zeros(len(place), dtype=tensors.dtype, device=tensors.device) for _ in range(9)]
-    # The four cells around a pixel, in the order of the corner that it is of each.
+    # The four cells around a pixel, in the order of the corner that the pixel is of the cell.
     for (x, y), couplings in zip(_CORNERS, _cell_couplings(), strict=True):
         for kind, weights in zip(tensors, couplings, strict=True):
             cell = kind[sample, row + (y < 0), column + (x < 0)]
@@ -159,10 +159,11 @@ def _stencils(tensors: Tensor, place: Tensor) -> list[Tensor]:
 
 @cache
 def _cell_couplings() -> list[list[list[float]]]:
-    """What each cell around a pixel adds to its stencil, ``4 4 9``: cell, kind, weight.
+    """Return the terms of a pixel's stencil from each cell, ``4 4 9``: cell, component, weight.
 
-    The derivative of half the sum over all cells of ∇uᵀ D ∇u, where ∇u is the mean of a cell's two
-    differences along each axis; for the last kind, of half the squared differences themselves.
+    They are the derivative of half the sum over all cells of ∇uᵀ D ∇u, where ∇u is the mean of a
+    cell's two differences along each axis; for the last component, of half the squared differences
+    themselves.
     """
     weights = torch.zeros(4, 4, 3, 3)
     for cell, (x, y) in enumerate(_CORNERS):

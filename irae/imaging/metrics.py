@@ -1,8 +1,8 @@
-"""How far two pictures are apart: PSNR, SSIM in two forms, PSNR-B, and the luma they need.
+"""Metrics of the difference of two pictures: PSNR, SSIM in two forms, PSNR-B; and the luma.
 
-Every metric takes two batches ``B C H W`` in [0, 1], works in float64 on the device of the first
-(on the CPU where the device has no float64) and returns one float64 number per picture, never a
-mean over the batch.
+Every metric takes two batches ``B C H W`` in [0, 1], computes in float64 on the device of the first
+(on the CPU if the device has no float64) and returns one float64 number per picture, never a mean
+over the batch.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def rgb_to_y(x: Tensor) -> Tensor:
-    """The luma of a picture: ITU-R BT.601 weights, full range (black is 0, white is 1).
+    """Compute the luma of a picture: ITU-R BT.601 weights, full range (black is 0, white is 1).
 
-    This is what Pillow and OpenCV compute, before the one cuts and the other rounds to 8 bits.
-    MATLAB's ``rgb2ycbcr`` squeezes luma into 16-235 instead, which raises a PSNR by 1.3 dB.
+    Pillow and OpenCV compute the same, and then truncate and round to 8 bits, respectively.
+    MATLAB's ``rgb2ycbcr`` compresses luma into 16-235 instead, which raises a PSNR by 1.3 dB.
 
     Args:
         x: ``... 3 H W``, RGB, in any range.
@@ -36,7 +36,7 @@ def rgb_to_y(x: Tensor) -> Tensor:
         ``... 1 H W`` in the dtype of ``x``.
 
     Raises:
-        UsageError: ``x`` has not three channels.
+        UsageError: ``x`` does not have three channels.
     """
     if x.dim() < 3 or x.shape[-3] != 3:
         raise UsageError(f"luma needs a picture of 3 channels, got the shape {tuple(x.shape)}")
@@ -45,14 +45,14 @@ def rgb_to_y(x: Tensor) -> Tensor:
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB with a peak of 1, over all channels of a picture together.
+    """Compute the peak signal-to-noise ratio in dB with a peak of 1, over all channels together.
 
     Args:
-        a: ``B C H W``; values outside [0, 1] count as they are.
-        b: the same shape.
+        a: ``B C H W``; values outside [0, 1] are not clipped.
+        b: pictures of the same shape.
 
     Returns:
-        ``B``; infinite where the two are equal.
+        ``B``; infinite if the two pictures are equal.
 
     Raises:
         UsageError: the shapes differ or are not ``B C H W``.
@@ -62,17 +62,17 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity, 11x11 Gaussian window of sigma 1.5, data range 1, per channel.
+    """Compute SSIM: 11x11 Gaussian window of sigma 1.5, data range 1, averaged over channels.
 
-    Equal to scikit-image's ``structural_similarity(..., gaussian_weights=True, sigma=1.5,
+    It equals scikit-image's ``structural_similarity(..., gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, channel_axis=..., data_range=1)``: the mean over the channels and
-    over those positions where the whole window lies on the picture. (torchmetrics also averages
-    over windows that hang over a mirrored border; and in float32 its variances cancel, which
-    costs up to 5e-4 on flat bright pictures.)
+    over the positions where the whole window lies inside the picture. (torchmetrics also averages
+    over windows that overlap a mirrored border; and in float32 its variances suffer cancellation,
+    which costs up to 5e-4 on flat bright pictures.)
 
     Args:
         a: ``B C H W`` with H and W at least 11.
-        b: the same shape.
+        b: pictures of the same shape.
 
     Returns:
         ``B``, at most 1.
@@ -96,16 +96,16 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ssim_authors(a: Tensor, b: Tensor) -> Tensor:
-    """The SSIM of the published code, for comparison with the paper's tables only.
+    """Compute the SSIM of the published code, for comparison with the paper's tables only.
 
-    That code hands scikit-image a ``C H W`` array with ``multichannel=True, win_size=3``, so the
-    *width* is taken for channels and a uniform 3x3 window slides over channel and row. For three
-    channels a single window position is left on the channel axis. scikit-image uses the sample
-    covariance here, and a data range of 2, which is what it assumes for floats.
+    That code passes scikit-image a ``C H W`` array with ``multichannel=True, win_size=3``, so the
+    *width* is treated as channels and a uniform 3x3 window slides over channel and row. For three
+    channels there is a single window position on the channel axis. scikit-image uses the sample
+    covariance here, and a data range of 2, its default for floats.
 
     Args:
         a: ``B C H W`` with C and H at least 3.
-        b: the same shape.
+        b: pictures of the same shape.
 
     Returns:
         ``B``, at most 1.
@@ -113,7 +113,7 @@ def ssim_authors(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         UsageError: the shapes differ, or C or H is shorter than the window.
 
-    Source: ``batchSSIM`` in the authors' repository, and what scikit-image 0.17 did.
+    Source: ``batchSSIM`` in the authors' repository, and scikit-image 0.17.
     """
     a, b = _pair(a, b)
     if min(a.shape[1:3]) < AUTHORS_SSIM_WINDOW:
@@ -129,22 +129,22 @@ def ssim_authors(a: Tensor, b: Tensor) -> Tensor:
 
 
 def psnr_b(a: Tensor, b: Tensor) -> Tensor:
-    """PSNR with a penalty for visible 8x8 block edges in ``a``, in dB with a peak of 1.
+    """Compute PSNR with a penalty for visible 8x8 block edges in ``a``, in dB with a peak of 1.
 
     The penalty is log2(8) / log2(min(H, W)) times the amount by which the mean squared step across
-    block edges passes that between other neighbours; none where it does not. It looks at ``a``
-    only, so the order of the arguments matters.
+    block edges exceeds that between other neighbours, or 0. It depends on ``a`` only, so the order
+    of the arguments matters.
 
     The means are over the true numbers of pixel pairs. torchmetrics reads the paper's
-    N_V (N_H / B) - 1 without a bracket around (N_H / B - 1), which is not a number of pairs, and
+    N_V (N_H / B) - 1 without brackets around (N_H / B - 1), which is not a number of pairs, and
     so differs by some hundredths of a dB.
 
     Args:
-        a: the picture to judge, ``B 1 H W``: luma.
-        b: the clean picture, the same shape.
+        a: luma of the pictures to judge, ``B 1 H W``.
+        b: luma of the clean pictures, of the same shape.
 
     Returns:
-        ``B``; infinite where the two are equal and ``a`` shows no block edges.
+        ``B``; infinite if the two are equal and ``a`` has no block edges.
 
     Raises:
         UsageError: the shapes differ, or there is more than one channel.
@@ -159,7 +159,7 @@ def psnr_b(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _blocking_effect(x: Tensor) -> Tensor:
-    """The blocking effect factor of ``B 1 H W``: ``B``."""
+    """Compute the blocking effect factor of ``B 1 H W``: ``B``."""
     at_edges = elsewhere = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
     edge_pairs = other_pairs = 0
     for axis, along in ((2, 3), (3, 2)):
@@ -173,7 +173,7 @@ def _blocking_effect(x: Tensor) -> Tensor:
     if not edge_pairs or not other_pairs:
         return torch.zeros_like(at_edges)
     excess = at_edges / edge_pairs - elsewhere / other_pairs
-    # A side of one pixel has log2 = 0; such a strip has edges along its other side only.
+    # A side of one pixel, whose log2 is 0, counts as 2; such a strip has edges on one axis only.
     weight = math.log2(BLOCK) / math.log2(max(min(x.shape[-2:]), 2))
     return weight * excess.clamp(min=0.0)
 
@@ -193,9 +193,10 @@ def _decibels(mean_squared_error: Tensor) -> Tensor:
 
 
 def _window_mean(x: Tensor, kernel: list[float]) -> Tensor:
-    """Weighted mean under a separable window, at the positions where all of it lies on ``x``.
+    """Compute the weighted mean in a separable window, at positions where it lies inside ``x``.
 
-    Shifted sums: an 11x11 convolution in float64 takes thirty times as long on a CPU.
+    It is computed by shifted sums: an 11x11 convolution in float64 takes thirty times as long on a
+    CPU.
     """
     for axis in (-2, -1):
         size = x.shape[axis] - len(kernel) + 1
@@ -207,7 +208,7 @@ def _window_mean(x: Tensor, kernel: list[float]) -> Tensor:
 
 
 def _ssim_map(moments: list[Tensor], *, data_range: float, covariance_scale: float) -> Tensor:
-    """SSIM at each window from the window means of a, b, a², b² and ab (Wang et al., eq. 13)."""
+    """Compute SSIM per window from the means of a, b, a², b² and ab (Wang et al., eq. 13)."""
     mean_a, mean_b, square_a, square_b, product = moments
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     variances = (square_a - mean_a**2 + square_b - mean_b**2) * covariance_scale

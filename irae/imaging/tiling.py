@@ -1,4 +1,4 @@
-"""Restoring a picture in overlapping tiles, so that memory follows the tile, not the picture."""
+"""Restoring a picture in overlapping tiles, so that memory depends on the tile, not the picture."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 from irae.errors import IraeError, UsageError
 
 MINIMUM_TILE = 64
-"""Pixels: when memory does not even hold a tile of this side, smaller ones will not help."""
+"""Least side of a tile in pixels; if even this does not fit in memory, smaller ones will not."""
 
 DEFAULT_OVERLAP = 48
-"""Pixels. 99.99 % of the gradient of a pixel that the default network restores lies within 32
-pixels of it, and the outer quarter of an overlap has no say. Largest seam error of the packaged
-denoiser on a photograph with noise of sigma 50, in tiles of 256: 8.2/255 at an overlap of 16,
-1.9/255 at 32, 0.22/255 at 48 and 0.06/255 at 64 (RMS 0.21, 0.044, 0.008 and 0.001)."""
+"""Default overlap in pixels. 99.99 % of the gradient of a pixel that the default network restores
+lies within 32 pixels of it, and the outer quarter of an overlap has no weight. Largest seam error
+of the packaged denoiser on a photograph with noise of sigma 50, in tiles of 256: 8.2/255 at an
+overlap of 16, 1.9/255 at 32, 0.22/255 at 48 and 0.06/255 at 64 (RMS 0.21, 0.044, 0.008, 0.001)."""
 
 RestoreFunction = Callable[[Tensor, Tensor | None], Tensor]
-"""Takes ``1 C h w`` and a mask ``1 1 h w`` or none, returns ``1 C h w``, on any device."""
+"""Maps ``1 C h w`` and a mask ``1 1 h w`` or None to ``1 C h w``, on any device."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one axis: pixels ``start`` to ``stop``, and how much each of them counts."""
+    """One tile along one axis: pixels ``start`` to ``stop``, and their weights."""
 
     start: int
     stop: int
@@ -35,18 +35,18 @@ class Span:
 def tile_spans(length: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
     """Cut an axis into overlapping spans with feathered weights.
 
-    Spans are as even as they can be, so that no narrow remainder is left at the end. Every
-    start is a multiple of ``multiple``: a network that begins with a squeeze groups pixels by
-    their position, and a tile that starts off that grid would be grouped otherwise.
+    Spans are as even as possible, so that no narrow remainder is left at the end. Every start is a
+    multiple of ``multiple``: a network that begins with a squeeze groups pixels by their position,
+    and would group them differently in a tile that starts off this grid.
 
     Args:
-        length: pixels along the axis, at least 1.
-        tile: most pixels of a span, at least ``multiple``; rounded down to a multiple of it.
-        overlap: least pixels that neighbours share; at most a third of a tile is used.
-        multiple: the grid of the starts, in pixels.
+        length: number of pixels along the axis, at least 1.
+        tile: largest length of a span, at least ``multiple``; rounded down to a multiple of it.
+        overlap: least number of pixels that neighbours share; limited to a third of a tile.
+        multiple: grid of the starts, in pixels.
 
     Raises:
-        UsageError: a size that is not positive, or a tile below ``multiple``.
+        UsageError: a size is not positive, or the tile is smaller than ``multiple``.
     """
     if length < 1 or multiple < 1 or overlap < 0 or tile < multiple:
         raise UsageError(
@@ -56,8 +56,8 @@ def tile_spans(length: int, tile: int, overlap: int, multiple: int = 1) -> list[
     if length <= tile:
         return [Span(0, length, torch.ones(length))]
     tile -= tile % multiple
-    # Rounded up, or the overlap promised would not be kept. With at most a third of a tile, the
-    # stride stays above the overlap and no pixel lies in three spans.
+    # Rounded up, so that the overlap is not less than requested. With at most a third of a tile,
+    # the stride stays above the overlap and no pixel lies in three spans.
     overlap = min(-(-overlap // multiple), tile // (3 * multiple)) * multiple
     count = -(-(length - overlap) // (tile - overlap))
     stride = -(-(length - overlap) // (count * multiple)) * multiple
@@ -76,10 +76,9 @@ def tile_spans(length: int, tile: int, overlap: int, multiple: int = 1) -> list[
 
 
 def _ramp(length: int) -> Tensor:
-    """0 to 1 over ``length`` pixels, flat for a quarter at either end, raised cosine between.
+    """Return a ramp from 0 to 1: flat for a quarter at either end, a raised cosine between.
 
-    The pixels next to a tile's edge are those that saw least of their surroundings, so they
-    get no say at all.
+    The pixels next to a tile's edge were restored with the least context, so their weight is 0.
     """
     position = (torch.arange(length, dtype=torch.float32) + 0.5) / length
     return 0.5 - 0.5 * torch.cos(torch.pi * ((position - 0.25) / 0.5).clamp(0, 1))
@@ -96,22 +95,22 @@ def restore_tiled(
 ) -> Tensor:
     """Restore a picture tile by tile and feather the tiles together.
 
-    Picture and result stay where ``picture`` is (host memory); ``restore`` is handed one tile at
-    a time and may compute it on any device.
+    Picture and result stay on the device of ``picture`` (host memory); ``restore`` gets one tile
+    at a time and may compute it on any device.
 
     Args:
-        restore: what restores one tile.
+        restore: restores one tile.
         picture: float32 ``C H W``.
-        tile: largest side of a tile, pixels.
-        overlap: pixels that neighbouring tiles share.
-        multiple: what tile positions must be a multiple of (the model's ``size_multiple``).
-        mask: bool ``1 H W``, true in the holes; known pixels are then returned bit-equal.
+        tile: largest side of a tile in pixels.
+        overlap: least number of pixels that neighbouring tiles share.
+        multiple: divisor of the tiles' positions (the model's ``size_multiple``).
+        mask: bool ``1 H W``, True in the masked region; known pixels are then returned bit-equal.
 
     Returns:
-        float32 ``C H W``, the same as the untiled result but for the feathered seams.
+        float32 ``C H W``, equal to the untiled result except near the feathered seams.
 
     Raises:
-        UsageError: sizes that do not fit together (see `tile_spans`).
+        UsageError: the sizes do not fit together (see `tile_spans`).
     """
     _, height, width = picture.shape
     rows = tile_spans(height, tile, overlap, multiple)
@@ -123,7 +122,7 @@ def restore_tiled(
         part = (slice(None), slice(row.start, row.stop), slice(column.start, column.stop))
         hole = None if mask is None else mask[part]
         if hole is not None and not bool(hole.any()):
-            continue  # Nothing to fill here, and what is known is put back below.
+            continue  # There is nothing to fill here, and known pixels are put back below.
         restored = _restore_part(restore, picture[part], hole)
         result[part] += restored * row.weight[:, None] * column.weight
     return result if mask is None else torch.where(mask, result, picture)
@@ -136,16 +135,16 @@ def _pairs(rows: list[Span], columns: list[Span]) -> Iterator[tuple[Span, Span]]
 
 
 def _restore_part(restore: RestoreFunction, part: Tensor, mask: Tensor | None) -> Tensor:
-    """Hand one tile to ``restore`` as a batch of one, and bring the answer back to its place."""
+    """Restore one tile as a batch of one, and bring the result to the picture's device."""
     batch_mask = None if mask is None else mask[None]
     return restore(part[None], batch_mask)[0].to(device=part.device, dtype=part.dtype)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that an allocation failed, on an accelerator or on the host."""
+    """Whether an error means that an allocation failed, on an accelerator or on the host."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The host allocator and MPS raise a plain RuntimeError, known only by its text.
+    # The host allocator and MPS raise a plain RuntimeError, recognisable only by its text.
     text = str(error)
     return isinstance(error, RuntimeError) and (
         "DefaultCPUAllocator" in text or "out of memory" in text or "bad_alloc" in text
@@ -163,18 +162,20 @@ def restore_within_memory(
     minimum: int = MINIMUM_TILE,
     notify: Callable[[str], None],
 ) -> tuple[Tensor, int]:
-    """As `restore_tiled`, but when memory runs out the tile is halved and the picture redone.
+    """Restore a picture in tiles; when memory runs out, the tile is halved and restoring restarts.
+
+    The other arguments are those of `restore_tiled`.
 
     Args:
-        tile: first largest side of a tile; 0 means the whole picture at once.
-        minimum: the smallest side that is tried, pixels.
-        notify: told in one line each time the tile is halved.
+        tile: largest side of a tile at first, in pixels; 0 for the whole picture at once.
+        minimum: smallest side of a tile to try, in pixels.
+        notify: called with one line each time the tile is halved.
 
     Returns:
-        The restored picture ``C H W`` and the tile that memory held (0: the whole picture).
+        The restored picture ``C H W`` and the final tile (0 for the whole picture).
 
     Raises:
-        IraeError: memory does not hold a tile of ``minimum`` pixels either.
+        IraeError: even a tile of ``minimum`` pixels does not fit in memory.
     """
     longest = max(picture.shape[-2:])
     while True:
@@ -188,7 +189,7 @@ def restore_within_memory(
                 raise
         else:
             return restored, tile
-        # Outside the handler, whose traceback still holds the tensors of the failed attempt.
+        # Outside the handler, because its traceback holds the tensors of the failed attempt.
         _empty_caches()
         if side <= max(minimum, multiple):
             raise IraeError(

@@ -1,1 +1,1 @@
-"""What is wrong with a picture, measured."""
+"""Measuring the damage of a picture."""

@@ -1,4 +1,4 @@
-"""The 8x8 discrete cosine transform, as JPEG uses it, on flattened blocks."""
+"""The 8x8 discrete cosine transform of JPEG on flattened blocks."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 BLOCK = 8
-"""Pixels along a side of a block."""
+"""Side of a block in pixels."""
 
 
 @cache
 def dct_matrix() -> Tensor:
-    """The orthonormal two-dimensional DCT-II as float32 ``64 64``.
+    """Return the orthonormal two-dimensional DCT-II as float32 ``64 64``.
 
-    It takes a block flattened row by row to its coefficients, row frequency first.
+    It maps a block flattened row by row to its coefficients, row frequency first.
     """
     frequency = torch.arange(BLOCK, dtype=torch.float64)[:, None]
     place = torch.arange(BLOCK, dtype=torch.float64)[None]
@@ -27,6 +27,6 @@ def dct_matrix() -> Tensor:
 
 @cache
 def frequency_sums() -> Tensor:
-    """The row and column frequency of each coefficient added up: ``64``, from 0 to 14."""
+    """Return the sum of row and column frequency of each coefficient: ``64``, from 0 to 14."""
     index = torch.arange(BLOCK)
     return (index[:, None] + index[None]).flatten()

@@ -1,4 +1,4 @@
-"""At which JPEG quality a picture was saved: from its file's tables, or from its pixels."""
+"""Estimating the JPEG quality of a picture, from its file's tables or from its pixels."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _CHROMA = (
     24, 26, 56, 99, 99, 99, 99, 99, 47, 66, *[99] * 38,
 )  # fmt: skip
 
-# The coefficients looked at: of the lower frequencies, where there are more than zeros.
+# The coefficients used: those of the lower frequencies, where not all are zero.
 _FREQUENCIES = (1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40)
 _BLOCKS = 2000
 _SIDE = 2048
 _GRID_BLOCKS = 800
 
-# Rounding the decoded pixels to 8 bits leaves errors of this deviation in a coefficient of the
-# luma; and this share of all coefficients is further off, by clipping.
+# Rounding the decoded pixels to 8 bits leaves errors of this standard deviation in a coefficient
+# of the luma; this share of all coefficients has larger errors, due to clipping.
 _ROUNDING = 0.35
 _ASTRAY = 0.02
 
-# The mean log-likelihood ratio of a coefficient is about -0.2 without JPEG; 0.1 is reached at
-# quality 95. The sum over all must be beyond what chance can give.
+# The mean log-likelihood ratio of a coefficient is about -0.2 without JPEG, and 0.1 at quality 95.
+# The sum over all must exceed what can occur by chance.
 _LEAST_MEAN, _LEAST_SUM = 0.05, 15.0
 
 
@@ -53,9 +53,9 @@ class JpegQuality:
     Attributes:
         quality: 1 to 100.
         standard: whether the quantisation tables are exactly those of that quality; otherwise
-            it is the nearest.
-        source: ``tables`` of the file, or ``pixels``, where the picture is decoded already.
-        grid: the row and the column, 0 to 7, at which the first whole block begins.
+            the quality is the nearest.
+        source: ``tables`` if it is from the file's tables, ``pixels`` if it was estimated.
+        grid: row and column, 0 to 7, at which the first whole block begins.
     """
 
     quality: int
@@ -66,18 +66,18 @@ class JpegQuality:
 
 @cache
 def _scaled(base: tuple[int, ...]) -> Tensor:
-    """A table at every quality as int64 ``100 64``, quality 1 first (jcparam.c of the IJG)."""
+    """Scale a table to every quality: int64 ``100 64``, quality 1 first (jcparam.c of the IJG)."""
     quality = torch.arange(1, 101)[:, None]
     scale = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     return ((torch.tensor(base)[None] * scale + 50) // 100).clamp(1, 255)
 
 
 def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> JpegQuality:
-    """The quality that belongs to the quantisation tables of a file.
+    """Find the quality for the quantisation tables of a file.
 
     Args:
-        tables: by number, at least one, of 64 steps each in row-by-row order, as Pillow's
-            ``quantization`` has them. Number 0 is taken for luma and 1 for chroma.
+        tables: at least one table of 64 steps in row-by-row order, by number, as in Pillow's
+            ``quantization``. Number 0 counts as luma and 1 as chroma.
     """
     known = [
         (_scaled(base), torch.tensor(list(tables[number])))
@@ -86,7 +86,7 @@ def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> JpegQuality:
     ]
     exact = torch.ones(100, dtype=torch.bool)
     for scaled, given in known:
-        # A file without the baseline limit of 255 is standard all the same.
+        # Files without the baseline limit of 255 also count as standard.
         exact &= (scaled == given.clamp(max=255)).all(dim=1)
     if known and bool(exact.any()):
         return JpegQuality(int(exact.nonzero()[-1]) + 1, True, "tables")
@@ -95,7 +95,7 @@ def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> JpegQuality:
 
 
 def read_jpeg_quality(path: str | Path) -> JpegQuality | None:
-    """The quality by the tables of a JPEG file; none where the file is no JPEG."""
+    """Read the quality from the tables of a JPEG file; None if the file is not a JPEG."""
     try:
         with unlimited_pixels(), Image.open(path, formats=["JPEG"]) as image:
             tables = getattr(image, "quantization", {})
@@ -105,21 +105,21 @@ def read_jpeg_quality(path: str | Path) -> JpegQuality | None:
 
 
 def estimate_jpeg_quality(pixels: Tensor) -> JpegQuality | None:
-    """The quality at which a picture was saved as JPEG before, if it was.
+    """Estimate the quality of an earlier JPEG compression of a picture.
 
     The 8x8 grid is the one on which most DCT coefficients of the luma are zero (Nikoukhah et al.
-    2021). On it, the coefficients of a decoded JPEG lie at multiples of their quantisation steps,
-    save for rounding: of the standard tables the likeliest is taken (Neelamani et al. 2006, with
-    the likelihood of Fan and de Queiroz 2003). Where none fits but steps that belong to no
-    standard table do, it is the quality nearest to those.
+    2021). On it, the coefficients of a decoded JPEG are multiples of their quantisation steps, up
+    to rounding. The most likely standard table is chosen (Neelamani et al. 2006, with the
+    likelihood of Fan and de Queiroz 2003). If no standard table fits but other steps do, the
+    quality nearest to these steps is returned.
 
     Args:
-        pixels: float32 ``C H W`` in [0, 1], C 1 or 3, as decoded and not changed afterwards:
-            scaling, rotating by odd angles, editing and noise wipe out the traces.
+        pixels: float32 ``C H W`` in [0, 1], C 1 or 3, unchanged since decoding: scaling, rotation
+            by odd angles, editing and noise destroy the traces.
 
     Returns:
-        The quality, or none: never saved as JPEG, changed since, saved at more than about 96, or
-        fewer than 50 blocks to tell by.
+        The quality; None if the picture was never saved as JPEG, was changed since, was saved at a
+        quality above about 96, or has fewer than 50 blocks.
 
     Source: Fan and de Queiroz, "Identification of bitmap compression history: JPEG detection and
     quantizer estimation", IEEE TIP 2003; Neelamani et al., "JPEG compression history estimation
@@ -132,7 +132,7 @@ def estimate_jpeg_quality(pixels: Tensor) -> JpegQuality | None:
     if (height - BLOCK + 1) // BLOCK * ((width - BLOCK + 1) // BLOCK) < 50:
         return None
     grid = _find_grid(luma)
-    # A block that reaches black or white was clipped after decoding, in any channel.
+    # A block that reaches black or white in any channel was clipped after decoding.
     clipped = ((pixels <= 0) | (pixels >= 1)).any(dim=0)
     whole = ~_blocks(clipped, *grid, _BLOCKS).any(dim=1)
     blocks = _blocks(luma, *grid, _BLOCKS)
@@ -142,7 +142,7 @@ def estimate_jpeg_quality(pixels: Tensor) -> JpegQuality | None:
 
 
 def _centre(pixels: Tensor) -> Tensor:
-    """The middle of a large picture, on the same grid: it tells enough, at a bounded cost."""
+    """Crop the middle of a large picture on the same grid, which suffices at a bounded cost."""
     height, width = pixels.shape[1:]
     top, left = (max(0, side - _SIDE) // 2 // BLOCK * BLOCK for side in (height, width))
     return pixels[:, top : top + _SIDE, left : left + _SIDE]
@@ -158,7 +158,7 @@ def _find_grid(luma: Tensor) -> tuple[int, int]:
 
 
 def _blocks(plane: Tensor, row: int, column: int, most: int) -> Tensor:
-    """Blocks of the grid that begins at ``row`` and ``column``, at most so many: ``N 64``."""
+    """Cut at most ``most`` blocks of the grid that begins at ``row`` and ``column``: ``N 64``."""
     grid = plane[row:, column:].unfold(0, BLOCK, BLOCK).unfold(1, BLOCK, BLOCK)
     rows, columns = grid.shape[:2]
     count = rows * columns
@@ -173,7 +173,7 @@ def _likeliest(coefficients: Tensor, grid: tuple[int, int]) -> JpegQuality | Non
     steps: dict[int, int] = {}
     for index, frequency in enumerate(_FREQUENCIES):
         sizes = coefficients[:, frequency].abs()
-        # A zero fits any step; what is not zero tells.
+        # A zero is a multiple of any step, so only other coefficients count.
         sizes = sizes[sizes > 1]
         candidates, place = torch.unique(tables[:, index], return_inverse=True)
         ratios = _likelihood_ratios(sizes, candidates)
@@ -191,10 +191,10 @@ def _likeliest(coefficients: Tensor, grid: tuple[int, int]) -> JpegQuality | Non
 
 
 def _nearest(steps: Mapping[int, int]) -> int:
-    """The quality whose luma steps differ least, by ratio, from those of some frequencies.
+    """Find the quality whose luma steps differ least, by ratio, from those of some frequencies.
 
-    Of the lower frequencies alone: there is the damage that is seen, and tables of other programs
-    differ most in the others.
+    Only lower frequencies are compared: they cause the visible damage, and the tables of other
+    programs differ most in the higher ones.
     """
     tables = _scaled(_LUMA)[:, list(_FREQUENCIES)][:, list(steps)]
     given = torch.tensor(list(steps.values())).clamp(min=1)
@@ -206,10 +206,10 @@ def _is_certain(ratio: float, count: int) -> bool:
 
 
 def _likelihood_ratios(sizes: Tensor, steps: Tensor) -> Tensor:
-    """For each step, the log-likelihood of having been quantised by it against not at all.
+    """Compute each step's log-likelihood ratio of quantisation by it against no quantisation.
 
-    Within one step the unquantised coefficients are taken for evenly spread, so that what is known
-    of their distribution cancels out.
+    Unquantised coefficients are assumed to be uniform within one step, so that their distribution
+    cancels out.
     """
     step = steps[:, None].float()
     off = sizes - step * (sizes / step).round()

@@ -1,4 +1,4 @@
-"""How strong the noise of a picture is, told from the picture alone."""
+"""Estimating the noise level of a picture from the picture alone."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from torch import Tensor
 from irae.imaging.analysis.dct import BLOCK, dct_matrix, frequency_sums
 
 PATCHES = 20_000
-"""Patches looked at in each channel, however large the picture is."""
+"""Largest number of patches used in each channel, approximately."""
 
 _QUIET_SHARE = 0.01
 _LEAST_QUIET = 128
 _LEAST_PATCHES = 64
 
-# By the sum of the two indices of a DCT coefficient: what a patch is chosen by, what tells how
-# much texture it has all the same, and what the noise is measured on.
+# Frequency bands, by the sum of the two indices of a DCT coefficient: patches are chosen by the
+# low band, their remaining texture is estimated in the middle one, the noise in the high one.
 _LOW, _MIDDLE, _HIGH = range(1, 5), range(5, 8), range(11, 15)
 
-# By how much the power of texture falls from the middle to the high frequencies, at the least.
-# Measured on photographs: 3 to 7 in grass, foliage and water; that of white noise stays.
+# Least factor by which the power of texture falls from the middle to the high frequencies.
+# Measured on photographs: 3 to 7 in grass, foliage and water; the power of white noise is constant.
 _FALL = 3.5
 
 
 def estimate_noise(pixels: Tensor, visible: Tensor | None = None) -> float | None:
-    """The standard deviation of white noise in a picture, the mean over its channels.
+    """Estimate the standard deviation of white noise in a picture, averaged over its channels.
 
-    Of all 8x8 patches, those with the least power in the low frequencies of their DCT are taken:
-    choosing them so says nothing about their high frequencies, where the noise is then measured
-    (Ponomarenko et al. 2007). Two things are ours. Patches within two deviations of black or
-    white are left out, since their noise is cut off. And the share of texture in the high
-    frequencies is taken off, as extrapolated from the middle ones: noise has equal power in both.
+    Of all 8x8 patches, those with the least power in the low frequencies of their DCT are chosen:
+    this choice does not bias their high frequencies, where the noise is then measured (Ponomarenko
+    et al. 2007). Two additions are ours. Patches within two standard deviations of black or white
+    are left out, because their noise is clipped. And the share of texture in the high frequencies
+    is subtracted, extrapolated from the middle ones: noise has equal power in both.
 
-    A picture of which more than half is of exactly one value around each pixel was drawn, not
+    If more than half of the patches have exactly one value, the picture was drawn, not
     photographed, and has no noise.
 
     Args:
         pixels: float32 ``C H W`` in [0, 1].
-        visible: bool ``1 H W``, False where a picture's pixels mean nothing; patches with such
-            a pixel are left out.
+        visible: bool ``1 H W``, False for transparent pixels; patches with such a pixel are left
+            out.
 
     Returns:
-        Sigma in 8-bit units; none for a picture too small to tell (less than 64 patches).
+        Sigma in 8-bit units; None for a picture that is too small (less than 64 patches).
 
     Source: Ponomarenko, Lukin, Zriakhov, Kaarna and Astola, "An automatic approach to lossy
     compression of AVIRIS images", IGARSS 2007; Colom and Buades, "Analysis and extension of the
@@ -54,17 +54,18 @@ def estimate_noise(pixels: Tensor, visible: Tensor | None = None) -> float | Non
 
 
 def estimate_colour_noise(pixels: Tensor, visible: Tensor | None = None) -> float | None:
-    """As `estimate_noise`, of the noise that red and blue do not share with green.
+    """Estimate the level of the noise that red and blue do not share with green.
 
-    It is all of the noise where that is independent in each channel, and none where the channels
-    are equal or the chroma was subsampled.
+    This is all of the noise if it is independent in each channel, and none if the channels are
+    equal or the chroma was subsampled. Otherwise see `estimate_noise`.
 
     Args:
         pixels: float32 ``3 H W`` in [0, 1].
         visible: as in `estimate_noise`.
     """
     green = _patches(pixels[1])
-    # Halved and moved so that a difference lies in [0, 1]; its deviation is sqrt(2) / 2 of one's.
+    # Halved and shifted so that a difference lies in [0, 1]; its standard deviation is sqrt(2) / 2
+    # times that of one channel.
     differences = ((_patches(pixels[channel]) - green + 1) / 2 for channel in (0, 2))
     sigma = _mean_noise(differences, visible)
     return None if sigma is None else sigma * math.sqrt(2)
@@ -74,13 +75,13 @@ def _mean_noise(channels: Iterable[Tensor], visible: Tensor | None) -> float | N
     keep = None if visible is None else _patches(visible[0]).all(dim=1)
     found = [_patch_noise(patches if keep is None else patches[keep]) for patches in channels]
     known = [sigma for sigma in found if sigma is not None]
-    # A channel that is flat (the blue of a red sign) says nothing about the others' noise.
+    # A flat channel (the blue of a red sign) has no information about the others' noise.
     telling = [sigma for sigma in known if sigma > 0] or known
     return sum(telling) / len(telling) if telling else None
 
 
 def _patches(channel: Tensor) -> Tensor:
-    """8x8 patches of ``H W`` from all over it, as ``N 64``; none of a smaller picture."""
+    """Cut evenly spaced 8x8 patches of ``H W``, as ``N 64``; none if the picture is smaller."""
     height, width = channel.shape
     if min(height, width) < BLOCK:
         return channel.new_empty(0, BLOCK * BLOCK)
@@ -105,7 +106,7 @@ def _patch_noise(patches: Tensor) -> float | None:
     for _ in range(3):
         high, sigma = _quiet_noise(power[chosen], low[chosen])
         whole = (means > 2 * high) & (means < 255 - 2 * high)
-        # With too few left the darkest and lightest have to do.
+        # If too few patches are left, the darkest and lightest are used too.
         if int(whole.sum()) < 2 * _LEAST_QUIET or torch.equal(whole, chosen):
             break
         chosen = whole
@@ -113,7 +114,7 @@ def _patch_noise(patches: Tensor) -> float | None:
 
 
 def _quiet_noise(power: Tensor, low: Tensor) -> tuple[float, float]:
-    """Deviation in the high frequencies of the quietest patches, with and without texture."""
+    """Estimate the standard deviation in the quietest patches, with and without texture."""
     count = max(int(_QUIET_SHARE * len(power)), min(_LEAST_QUIET, len(power)))
     quiet = power[low.topk(count, largest=False, sorted=False).indices].mean(dim=0, keepdim=True)
     high = float(_band(quiet, _HIGH).quantile(0.5))

@@ -1,1 +1,1 @@
-"""Picture files read and written whole."""
+"""Reading and writing picture files with all their properties."""

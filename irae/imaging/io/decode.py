@@ -1,4 +1,4 @@
-"""Decoding: from the bytes of a file, opened by Pillow, to a picture with its layout."""
+"""Decoding the bytes of a file, opened by Pillow, to a picture with its layout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from irae.imaging.io.pillow import exif_orientation, normal_exif, picture_from_p
 
 _PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 
-# What Pillow's parsers let escape on damaged files, besides OSError.
+# Errors that Pillow's parsers raise on damaged files.
 DECODER_FAULTS = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError,
     OverflowError, ZeroDivisionError, RuntimeError, struct.error, zlib.error,
@@ -31,13 +31,13 @@ def decode(image: Image.Image, data: bytes, name: str) -> Picture:
     """Decode a picture that Pillow has opened but not loaded.
 
     Args:
-        image: the opened image, its size checked.
-        data: the whole file.
-        name: what to call it in an error.
+        image: the opened image, whose size has been checked.
+        data: content of the file.
+        name: name of the file for error messages.
 
     Raises:
-        PictureError: samples that cannot be represented, or a damaged file.
-        OSError: or another of DECODER_FAULTS, by the decoder's own choice, on damage.
+        PictureError: the samples cannot be represented, or the file is damaged.
+        OSError: the file is damaged; decoders can also raise others of `DECODER_FAULTS`.
     """
     kind = image.format or ""
     if kind == "PNG":
@@ -107,15 +107,15 @@ def _decode_tiff(image: Image.Image, data: bytes, name: str) -> Picture:
 
 
 def decode_unknown_tiff(data: bytes, name: str) -> Picture | None:
-    """A TIFF of a kind that Pillow cannot open (16-bit gray with alpha, float colour, ...).
+    """Decode a TIFF of a kind that Pillow cannot open (16-bit gray with alpha, float colour, ...).
 
     Returns:
-        The picture, or None if the file is no TIFF or of no such kind.
+        The picture, or None if the file is not such a TIFF.
     """
     if data[:4] not in (b"II*\0", b"MM\0*"):
         return None
     tags, described = Image.Exif(), Image.Exif()
-    # An EXIF block has the form of a TIFF, so the whole file can be taken for one.
+    # An EXIF block has the form of a TIFF, so the whole file can be parsed as one.
     tags.load(b"Exif\0\0" + data)
     bits = tags.get(258, 1)
     if max(bits if isinstance(bits, tuple) else (bits,)) not in (16, 32):
@@ -139,7 +139,7 @@ def decode_unknown_tiff(data: bytes, name: str) -> Picture | None:
 def _from_samples(
     samples: deep.Samples, colours: int, layout: Layout, name: str = "picture"
 ) -> Picture:
-    """A picture from ``H W C`` samples of 16-bit integers or floats, alpha after the colours."""
+    """Make a picture from ``H W C`` samples of 16-bit integers or floats, alpha after colours."""
     height, width, channels = samples.shape
     planes = torch.empty(channels, height, width)
     for channel in range(channels):
@@ -165,7 +165,7 @@ def _from_samples(
 
 
 def _stub(image: Image.Image) -> Image.Image:
-    """One pixel with the metadata of an image whose own pixels are decoded elsewhere."""
+    """Make a one-pixel image with the metadata of an image whose pixels are decoded elsewhere."""
     stub = Image.new("L", (1, 1))
     stub.format = image.format
     stub.info = {key: value for key, value in image.info.items() if key != "transparency"}
@@ -177,7 +177,7 @@ def _with_exif(layout: Layout, exif: bytes | None) -> Layout:
 
 
 def _exif_block(image: Image.Image) -> bytes | None:
-    """The EXIF block as stored, or one made of tags that Pillow finds elsewhere in the file."""
+    """Return the EXIF block as stored, or one made of tags that Pillow finds in the file."""
     block = normal_exif(image.info.get("exif"))
     if block is None:
         with contextlib.suppress(*DECODER_FAULTS):
@@ -187,7 +187,7 @@ def _exif_block(image: Image.Image) -> bytes | None:
 
 
 def _tiff_exif(image: Image.Image) -> bytes | None:
-    """The descriptive tags of a TIFF as an EXIF block."""
+    """Return the descriptive tags of a TIFF as an EXIF block."""
     described = Image.Exif()
     with contextlib.suppress(*DECODER_FAULTS):
         deep_tiff.copy_tags(image.getexif(), described)
@@ -196,7 +196,7 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
 
 
 def _declared_bits(data: bytes, kind: str) -> int:
-    """Bits per channel by the header of a JPEG 2000 or AVIF file; 8 where it does not say."""
+    """Read the bits per channel from a JPEG 2000 or AVIF header; 8 if it does not state them."""
     head = data[:65536]
     if kind == "JPEG2000":
         at = head.find(b"ihdr")

@@ -1,4 +1,4 @@
-"""What each file format can hold, and how a picture is put into it."""
+"""Encoding pictures: the capabilities of each file format, and writing a picture in it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from irae.imaging.io.pillow import exif_tags, image_of
 
 @dataclass(frozen=True)
 class _Format:
-    """What a format can hold beyond 8-bit gray.
+    """The capabilities of a format beyond 8-bit gray.
 
-    ``holds``: of ``colour``, ``alpha``, ``mask`` (alpha of 0 or 1 only), ``deep`` (16 bits),
-    ``float``, ``cmyk``. ``modes``: the further Pillow modes it stores as such. ``exif``: whether
-    it carries EXIF, and so an orientation.
+    Attributes:
+        name: Pillow's name of the format.
+        holds: any of ``colour``, ``alpha``, ``mask`` (alpha of 0 or 1 only), ``deep`` (16 bits),
+            ``float`` and ``cmyk``.
+        modes: further Pillow modes that it stores as such.
+        exif: whether it stores EXIF, and thus an orientation.
     """
 
     name: str
@@ -60,10 +63,10 @@ if features.check("avif"):
     _FORMATS[".avif"] = _format("AVIF", "colour alpha mask", exif=True)
 
 PICTURE_SUFFIXES = frozenset(_FORMATS)
-"""Suffixes, lower case and with their dot, that are read and written."""
+"""Suffixes that are read and written, in lower case with their dot."""
 
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".avif", ".gif"})
-"""Suffixes whose files do not give pixels back exactly (GIF: pictures of over 256 colours)."""
+"""Suffixes of formats that can change pixels (GIF: pictures of more than 256 colours)."""
 
 _WORDS = {
     "alpha": "transparency",
@@ -78,22 +81,22 @@ _BILEVEL_TIFF = ("group3", "group4", "tiff_ccitt")
 
 
 def encode(picture: Picture, suffix: str, name: str) -> bytes:
-    """The picture as the bytes of a file.
+    """Encode a picture as the bytes of a file.
 
     Args:
         picture: the picture.
-        suffix: ``.png`` and the like; case does not matter.
-        name: what to call it in an error.
+        suffix: suffix of the format, such as ``.png``, in upper or lower case.
+        name: name of the file for error messages.
 
     Raises:
-        PictureError: an unknown suffix, something the format cannot hold, or pixels that are
-            not finite.
+        PictureError: the suffix is unknown, the format cannot hold the picture, or pixels are not
+            finite.
     """
     target = _FORMATS.get(suffix.lower())
     if target is None:
         known = " ".join(sorted(PICTURE_SUFFIXES))
         raise PictureError(f"{name}: unknown suffix {suffix!r}; use one of {known}")
-    # One NaN or infinity makes the sum so, and a sum costs no memory.
+    # A NaN or an infinity makes the sum non-finite, and a sum takes no memory.
     if not math.isfinite(float(picture.pixels.sum())):
         raise PictureError(f"{name}: the pixels are not finite (NaN or infinity); try fp32")
     picture = _fit(picture, target, name)
@@ -114,7 +117,7 @@ def encode(picture: Picture, suffix: str, name: str) -> bytes:
 
 
 def _needs(picture: Picture) -> list[str]:
-    """What a format must hold for this picture, in the order it is complained of."""
+    """List the capabilities that a picture needs, in the order in which errors name them."""
     needs = []
     if picture.pixels.shape[0] == 4:
         needs.append("cmyk")
@@ -131,7 +134,7 @@ def _needs(picture: Picture) -> list[str]:
 
 
 def _fit(picture: Picture, target: _Format, name: str) -> Picture:
-    """Refuse what the format cannot hold; drop alpha that is 1 everywhere where it has none."""
+    """Refuse a picture that the format cannot hold; drop opaque alpha if it has no alpha."""
     needs = _needs(picture)
     missing = [need for need in needs if need not in target.holds]
     if missing:
@@ -147,7 +150,7 @@ def _fit(picture: Picture, target: _Format, name: str) -> Picture:
 
 
 def _mode_for(picture: Picture, target: _Format) -> str:
-    """The Pillow mode to write: the picture's own if the format has it, or one that holds it."""
+    """Choose the Pillow mode to write: the picture's own if possible, or one that holds it."""
     own, channels = picture.layout.mode, picture.pixels.shape[0]
     alpha = picture.alpha is not None
     if channels == 4:
@@ -177,7 +180,7 @@ def _encode_plain(picture: Picture, target: _Format) -> bytes:
         options["icc_profile"] = layout.icc
     if layout.dpi is not None:
         options["dpi"] = layout.dpi
-    # AVIF is written by way of the parsed tags, which a damaged block does not have.
+    # AVIF is written from parsed tags, which a damaged block does not have.
     usable = target.name != "AVIF" or exif_tags(layout.exif) is not None
     if target.exif and layout.exif is not None and usable:
         options["exif"] = layout.exif
@@ -201,12 +204,12 @@ def _encode_plain(picture: Picture, target: _Format) -> bytes:
             transparency = _one_transparent(image, transparency)
     if transparency is not None:
         options["transparency"] = transparency
-    # The palette and its transparency are passed on; the rest of info would be written unasked.
+    # Only palette and transparency are passed on, or Pillow would write the rest of info too.
     image.info = {}
     try:
         return _saved(image, target, options)
     except RuntimeError:
-        # libtiff refuses some values of descriptive tags; like a damaged block, they go.
+        # libtiff refuses some values of descriptive tags, which are then dropped.
         if target.name != "TIFF" or options.pop("exif", None) is None:
             raise
         return _saved(image, target, options)
@@ -219,7 +222,7 @@ def _saved(image: Image.Image, target: _Format, options: dict[str, Any]) -> byte
 
 
 def _one_transparent(image: Image.Image, alphas: bytes) -> int | None:
-    """Send all transparent entries of a palette image to the first: a GIF has only one."""
+    """Replace all transparent entries of a palette image by the first, as a GIF has only one."""
     clear = [entry for entry, alpha in enumerate(alphas) if alpha == 0]
     if not clear:
         return None
@@ -242,7 +245,7 @@ def _png_info(picture: Picture) -> PngInfo:
 
 
 def _tags(picture: Picture) -> Image.Exif | None:
-    """The picture's EXIF as tags for a TIFF, XMP among them."""
+    """Return the picture's EXIF and XMP as tags for a TIFF."""
     layout = picture.layout
     source, kept = exif_tags(layout.exif), Image.Exif()
     if source is None and layout.xmp is None:
@@ -250,7 +253,7 @@ def _tags(picture: Picture) -> Image.Exif | None:
     deep_tiff.copy_tags(source, kept)
     if layout.xmp is not None:
         kept[700] = layout.xmp
-    # Written out and read in again: only then can sub-directories be asked for.
+    # Serialised and loaded again, because sub-directories are available only then.
     tags = Image.Exif()
     tags.load(kept.tobytes())
     return tags

@@ -1,4 +1,4 @@
-"""Reading and writing pictures whole: depth, alpha, palette, profile, EXIF and all."""
+"""Reading and writing pictures with their depth, alpha, palette, profile, EXIF and so on."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from irae.imaging.io.sixteen_bit import unlimited_pixels
 from irae.writing import write_atomically
 
 RESTORED_MARK = ".restored"
-"""What stands before the suffix of a result that is written beside its source."""
+"""Mark before the suffix of a result that is written beside its source."""
 
 MASK_MARK = ".mask"
-"""What stands before the suffix of a mask that ``irae degrade`` writes beside its picture."""
+"""Mark before the suffix of a mask that ``irae degrade`` writes beside its picture."""
 
-# What it logs of a damaged file would otherwise be printed beside the error.
+# Without a handler, Pillow's log of a damaged file would be printed beside the error.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _READABLE = ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "JPEG2000", "AVIF"]
 
 
 def read_picture(path: str | Path) -> Picture:
-    """Read a picture with everything its file says about it.
+    """Read a picture with all metadata of its file.
 
-    Pixels stay as stored: the EXIF orientation is in ``layout.orientation`` and not applied.
+    Pixels stay as stored: the EXIF orientation is in ``layout.orientation`` and is not applied.
 
     Raises:
         PictureError: the file is missing, a folder, unreadable, empty, truncated, animated,
@@ -53,7 +53,7 @@ def read_picture(path: str | Path) -> Picture:
     path = Path(path)
     data = _read_bytes(path)
     try:
-        # Pillow's remarks on odd metadata are no use to somebody restoring a folder.
+        # Pillow's warnings about odd metadata do not help somebody who restores a folder.
         with warnings.catch_warnings(action="ignore"):
             try:
                 with _open(data, path) as image:
@@ -75,9 +75,9 @@ def read_picture(path: str | Path) -> Picture:
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
-    """Width and height as a file's header claims them, without decoding it; 0, 0 if it does not.
+    """Read width and height from a file's header without decoding it; (0, 0) if it has none.
 
-    Never an error: `read_picture` says what is wrong with a file.
+    It never raises an error for a damaged file; `read_picture` does.
     """
     try:
         with unlimited_pixels(), Image.open(path, formats=_READABLE) as image:
@@ -88,10 +88,10 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        # Before it is opened: a pipe would wait for its writer, a device has no end.
+        # Checked before opening: a pipe would wait for its writer, and a device has no end.
         about = path.stat()
         if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
-            raise PictureError(f"{path}: is no regular file; name a picture file")
+            raise PictureError(f"{path}: is not a regular file; name a picture file")
         check_bytes(about.st_size, str(path))
         data = path.read_bytes()
     except FileNotFoundError:
@@ -110,20 +110,20 @@ def _read_bytes(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
-    """Open, with our limit on the size in place of Pillow's, which is too low for photographs."""
+    """Open with our limit on the size in place of Pillow's, which is too low for photographs."""
     with unlimited_pixels():
         image = Image.open(io.BytesIO(data), formats=_READABLE)
     with image:
         check_size(image.width, image.height, str(path))
         frames = getattr(image, "n_frames", 1)
-        # The further frames of an MPO are a camera's previews and depth maps beside one photo.
+        # The other frames of an MPO are the camera's previews and depth maps of the same photo.
         if frames > 1 and image.format != "MPO":
             raise PictureError(f"{path}: has {frames} frames; split it and restore them one by one")
         yield image
 
 
 def encode_picture(picture: Picture, suffix: str) -> bytes:
-    """The picture as the bytes of a file of the format ``suffix`` names.
+    """Encode a picture as the bytes of a file in the format of ``suffix``.
 
     Raises:
         PictureError: the format is unknown or cannot hold the picture.
@@ -134,20 +134,20 @@ def encode_picture(picture: Picture, suffix: str) -> bytes:
 def write_picture(
     path: str | Path, picture: Picture, *, overwrite: bool = False, encoded: bytes | None = None
 ) -> None:
-    """Write a picture whole, in the format its suffix names, or not at all.
+    """Write a picture atomically in the format of its suffix.
 
     Args:
-        path: where to.
-        picture: what.
-        overwrite: replace a file that exists.
-        encoded: the picture as a file, if it is there already; else it is encoded.
+        path: path of the file to write.
+        picture: the picture to write.
+        overwrite: replace an existing file.
+        encoded: content of the file, if the picture has been encoded already.
 
     Raises:
         PictureError: the file exists and ``overwrite`` is not set, the format is unknown or
-            cannot hold the picture, or the disk refuses.
+            cannot hold the picture, or the disk refuses to write.
     """
     path = Path(path)
-    # A link stays a link: what it points to is written.
+    # A link stays a link, and its target is written.
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise PictureError(f"{path}: is a folder; name a file in it")
@@ -171,10 +171,10 @@ def _disk_reason(error: OSError) -> str:
 
 
 def orient_mask(mask: Tensor, orientation: int) -> Tensor:
-    """Turn a mask painted on the upright picture to the way the picture is stored.
+    """Rotate a mask that was painted on the upright picture to the picture's stored orientation.
 
     Args:
-        mask: ``... H W`` as seen in a viewer.
+        mask: upright mask ``... H W``, as seen in a viewer.
         orientation: the picture's EXIF orientation, ``picture.orientation``.
     """
     return to_stored(mask, orientation)
@@ -189,26 +189,26 @@ def read_mask(
     orientation: int = 1,
     grow: int = 0,
 ) -> Tensor:
-    """Read a mask: white (over 50 %) is a hole.
+    """Read a mask, in which white (above 50 %) marks the masked region.
 
-    Colours count by their mean; transparent parts are no hole. The mask's own EXIF orientation
-    is applied. A mask of the stored picture's size that would not fit once turned is taken for
-    one made on the stored pixels.
+    Colours count by their mean; transparent pixels are not masked. The mask's own EXIF orientation
+    is applied. A mask of the stored picture's size that would not fit once rotated is assumed to
+    be made for the stored pixels.
 
     Args:
-        path: any picture file.
-        height: rows of the picture it is for, as stored.
-        width: columns of the picture it is for, as stored.
+        path: path of any picture file.
+        height: number of rows of the picture, as stored.
+        width: number of columns of the picture, as stored.
         resize: scale a mask of another size (nearest) instead of refusing it.
-        orientation: the EXIF orientation of the picture it is for.
-        grow: pixels by which holes become larger in every direction, for masks whose soft edges
-            leave a rim of what was to go.
+        orientation: EXIF orientation of the picture.
+        grow: number of pixels by which the masked region grows in every direction, for masks
+            with soft edges.
 
     Returns:
-        bool ``1 H W``, True in the holes, in the picture's stored orientation.
+        bool ``1 H W``, True in the masked region, in the picture's stored orientation.
 
     Raises:
-        PictureError: not a picture, or of another size and ``resize`` is not set.
+        PictureError: the file is not a picture, or has another size and ``resize`` is not set.
     """
     level, stored = _mask_levels(path)
     seen = to_upright(level > 0.5, stored)
@@ -222,10 +222,10 @@ def read_mask(
 
 
 def has_soft_edges(path: str | Path) -> bool:
-    """Whether a twentieth of what a mask marks is neither white nor black.
+    """Whether over a twentieth of a mask's marked pixels are neither white nor black.
 
     Raises:
-        PictureError: not a picture.
+        PictureError: the file is not a picture.
     """
     level, _ = _mask_levels(path)
     between = (level > 0.1) & (level < 0.9)
@@ -233,7 +233,7 @@ def has_soft_edges(path: str | Path) -> bool:
 
 
 def _mask_levels(path: str | Path) -> tuple[Tensor, int]:
-    """How white a mask is as stored, ``1 H W`` from 0 to 1, and its EXIF orientation."""
+    """Read a mask's level of white as stored, ``1 H W`` in [0, 1], and its EXIF orientation."""
     picture = read_picture(path)
     level = picture.pixels.mean(dim=0, keepdim=True)
     return level if picture.alpha is None else level * picture.alpha, picture.orientation
@@ -261,16 +261,16 @@ def find_pictures(
     recursive: bool = False,
     on_error: Callable[[str | Path, PictureError], None] | None = None,
 ) -> list[Path]:
-    """The picture files that files, folders and glob patterns name, each once.
+    """Find the picture files in files, folders and glob patterns, each once.
 
-    A named file is taken whatever its suffix; folders and patterns give the files whose suffix
+    A named file is taken whatever its suffix; folders and patterns yield the files whose suffix
     is in :data:`PICTURE_SUFFIXES`, sorted by path.
 
     Args:
         inputs: files, folders, glob patterns (``*``, ``?``, ``[...]``, ``**``).
-        recursive: look into folders of folders too.
-        on_error: called with each input at fault and its error, and the search goes on; by
-            default the first error is raised.
+        recursive: also search subfolders.
+        on_error: called with each failed input and its error, after which the search continues;
+            by default the first error is raised.
 
     Raises:
         PictureError: an input is missing, or has no pictures.
@@ -313,20 +313,20 @@ def _expand(entry: str | Path, recursive: bool) -> list[Path]:
 def walk_pictures(
     folder: Path, *, recursive: bool = False, hidden: bool = True, follow_links: bool = False
 ) -> Iterator[Path]:
-    """What lies in a folder, is no folder itself and is named as a picture; in no set order.
+    """Yield the files in a folder that have a picture suffix, in no particular order.
 
     Args:
-        folder: where to look.
-        recursive: look into its folders too; those that cannot be read are passed over.
-        hidden: also what begins with a dot, files and folders, but for ``._NAME``.
-        follow_links: look into linked folders too, once into each.
+        folder: the folder to search.
+        recursive: also search subfolders; those that cannot be read are skipped.
+        hidden: include files and folders that begin with a dot, except ``._NAME``.
+        follow_links: also search linked folders, each once.
 
     Raises:
-        OSError: ``folder`` cannot be read; not if ``recursive``.
+        OSError: ``folder`` cannot be read, and ``recursive`` is not set.
     """
 
     def shown(name: str) -> bool:
-        # ``._photo.jpg`` is what macOS leaves beside a picture; it is no picture.
+        # macOS writes a file ``._photo.jpg`` beside a picture, which is not a picture.
         return not name.startswith("._" if hidden else ".")
 
     seen: set[str] = set()
@@ -337,7 +337,7 @@ def walk_pictures(
             folders.clear()
             continue
         seen.add(real)
-        # In order, so that which of two links to one folder is followed does not vary.
+        # Sorted, so that always the same one of two links to a folder is followed.
         folders[:] = sorted(filter(shown, folders)) if recursive else []
         paths = (Path(where, name) for name in files if shown(name))
         yield from filter(has_picture_suffix, paths)
@@ -348,5 +348,5 @@ def _raise(error: OSError) -> None:
 
 
 def has_picture_suffix(path: PurePath) -> bool:
-    """Whether a name ends as that of a picture does; see `PICTURE_SUFFIXES`."""
+    """Whether a name has the suffix of a picture; see `PICTURE_SUFFIXES`."""
     return path.suffix.lower() in PICTURE_SUFFIXES

@@ -1,4 +1,4 @@
-"""How large a picture may be, and what else is refused before a decoder sees it."""
+"""Limits on pictures, which are checked before a decoder runs."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import os
 from irae.errors import PictureError, UsageError
 
 MAX_PIXELS = 400_000_000
-"""Largest picture read. A file that claims more is taken for a decompression bomb."""
+"""Largest picture read, in pixels. A larger file could be a decompression bomb."""
 
 LIMIT_VARIABLE = "IRAE_MAX_PIXELS"
 """Environment variable that sets another limit."""
 
-# No format here takes more for a pixel, uncompressed: four channels of 32 bits.
+# No supported format takes more bytes per uncompressed pixel than four channels of 32 bits.
 _BYTES_PER_PIXEL, _SPARE_BYTES = 16, 1 << 26
 
-# Cameras and optimisers write some ten scans; each one costs a pass over the whole picture, for as
-# little as a few bytes of the file.
+# Cameras and optimisers write about ten scans. Each scan costs a pass over the whole picture, but
+# may take only a few bytes of the file.
 _MAX_JPEG_SCANS = 200
 
 
 def max_pixels() -> int:
-    """The largest picture read now: :data:`MAX_PIXELS`, or what IRAE_MAX_PIXELS says.
+    """Return the limit in pixels: the value of IRAE_MAX_PIXELS, else :data:`MAX_PIXELS`.
 
     Raises:
-        UsageError: the variable holds no whole number from 1.
+        UsageError: the variable is not a whole number from 1.
     """
     wanted = os.environ.get(LIMIT_VARIABLE)
     if not wanted:
@@ -35,10 +35,10 @@ def max_pixels() -> int:
 
 
 def check_size(width: int, height: int, name: str) -> None:
-    """Refuse what a header claims before memory is set aside for it.
+    """Check the size in a header before memory is allocated for it.
 
     Raises:
-        PictureError: more pixels than allowed, or none.
+        PictureError: there are more pixels than allowed, or none.
     """
     limit = max_pixels()
     if width * height > limit:
@@ -52,7 +52,7 @@ def check_size(width: int, height: int, name: str) -> None:
 
 
 def check_bytes(count: int, name: str) -> None:
-    """Refuse a file too long to be a picture of the size allowed, before it is read."""
+    """Refuse a file that is too long for the largest picture, before it is read."""
     limit = _BYTES_PER_PIXEL * max_pixels() + _SPARE_BYTES
     if count > limit:
         raise PictureError(
@@ -62,8 +62,8 @@ def check_bytes(count: int, name: str) -> None:
 
 
 def check_scans(data: bytes, name: str) -> None:
-    """Refuse a JPEG of absurdly many scans, which would take hours."""
-    # Entropy-coded data never hold the two bytes; a thumbnail adds a scan or two of its own.
+    """Refuse a JPEG with so many scans that decoding could take hours."""
+    # These two bytes never occur in entropy-coded data; a thumbnail adds a scan or two.
     scans = data.count(b"\xff\xda")
     if scans > _MAX_JPEG_SCANS:
-        raise PictureError(f"{name}: has {scans} scans, more than any camera writes; save it anew")
+        raise PictureError(f"{name}: has {scans} scans, more than any camera writes; save it again")

@@ -1,4 +1,4 @@
-"""Cutting a picture down to a palette of 256 colours, its transparency kept exactly."""
+"""Reducing a picture to a palette of 256 colours with exact transparency."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def reduce_colours(colours: Bytes, alpha: Bytes | None) -> tuple[Bytes, bytes, b
     """Choose at most 256 colours for a picture by median cut, without dithering.
 
     Each level of alpha gets palette entries of its own, in proportion to its pixels, so alpha
-    is never changed. Wholly transparent pixels share one entry.
+    is never changed. Fully transparent pixels share one entry.
 
     Args:
         colours: uint8 ``H W 3``.
-        alpha: uint8 ``H W``, or None; at most 256 levels by its type.
+        alpha: uint8 ``H W``, or None.
 
     Returns:
-        uint8 ``H W`` indices, the palette as RGB triples, and the alpha of each entry.
+        Indices uint8 ``H W``, the palette as RGB triples, and the alpha of each entry.
     """
     height, width, _ = colours.shape
     flat = colours.reshape(-1, 3)
@@ -42,7 +42,7 @@ def reduce_colours(colours: Bytes, alpha: Bytes | None) -> tuple[Bytes, bytes, b
 
 
 def _share_entries(counts: npt.NDArray[np.int64]) -> list[int]:
-    """Palette entries for each alpha level: one each, the rest by pixels; level 0 has one."""
+    """Share palette entries between alpha levels: one each, the rest by pixels; level 0 has one."""
     levels = np.flatnonzero(counts)
     shares = np.zeros(256, np.int64)
     shares[levels] = 1
@@ -54,7 +54,7 @@ def _share_entries(counts: npt.NDArray[np.int64]) -> list[int]:
 
 
 def _median_cut(colours: Bytes, limit: int) -> tuple[Bytes, bytes]:
-    """Indices and RGB palette of ``N 3`` colours; exact where they are no more than ``limit``."""
+    """Return indices and RGB palette of ``N 3`` colours; exact for at most ``limit`` colours."""
     wide = colours.astype(np.uint32)
     packed = (wide[:, 0] << 16) | (wide[:, 1] << 8) | wide[:, 2]
     distinct, inverse = np.unique(packed, return_inverse=True)
@@ -65,7 +65,7 @@ def _median_cut(colours: Bytes, limit: int) -> tuple[Bytes, bytes]:
         mean = np.floor(colours.mean(axis=0) + 0.5).astype(np.uint8)
         return np.zeros(len(colours), np.uint8), mean.tobytes()
     line = Image.fromarray(np.ascontiguousarray(colours[None]))
-    # k-means after the median cut: 1 to 3 dB better on photographs.
+    # k-means after the median cut is 1 to 3 dB better on photographs.
     reduced = line.quantize(limit, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
     palette = bytes(reduced.getpalette() or [])[: 3 * limit]
     return np.asarray(reduced).reshape(-1).copy(), palette

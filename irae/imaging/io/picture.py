@@ -1,4 +1,4 @@
-"""A picture in memory: the pixels a model works on, its alpha, and how its file held them."""
+"""Pictures in memory: pixels for a model, alpha, and the layout of the file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-# What turns a stored raster upright, by EXIF orientation (TIFF 6.0, tag 274): whether rows and
-# columns are swapped first, and the axes flipped afterwards.
+# How a stored raster is turned upright, by EXIF orientation (TIFF 6.0, tag 274): whether rows and
+# columns are swapped first, and the axes to flip afterwards.
 TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
     1: (False, ()),
     2: (False, (-1,)),
@@ -24,13 +24,13 @@ TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Palette:
-    """The colour table of a picture and the entry each pixel uses.
+    """The colour table of a picture and the index of each pixel.
 
     Attributes:
-        colours: RGB triples, 8 bits each, at most 256 of them.
+        colours: at most 256 RGB triples of 8 bits.
         indices: uint8 ``H W``, the entry of each pixel.
-        transparency: as Pillow has it: the transparent entry, the alpha of each entry from the
-            first on, or None.
+        transparency: transparency in Pillow's form: the number of the transparent entry, the alpha
+            values of the first entries, or None.
     """
 
     colours: bytes
@@ -38,12 +38,12 @@ class Palette:
     transparency: int | bytes | None = None
 
     def colour_table(self) -> Tensor:
-        """The colours as uint8 ``256 3``, black where the file has no entry."""
+        """Return the colours as uint8 ``256 3``, black for missing entries."""
         padded = self.colours[:768].ljust(768, b"\0")
         return torch.frombuffer(bytearray(padded), dtype=torch.uint8).reshape(256, 3)
 
     def alpha_table(self) -> Tensor:
-        """The alpha of each entry as uint8 ``256``."""
+        """Return the alpha of each entry as uint8 ``256``."""
         table = torch.full((256,), 255, dtype=torch.uint8)
         if isinstance(self.transparency, int):
             table[self.transparency] = 0
@@ -55,21 +55,21 @@ class Palette:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file held its picture: everything about it but pixels and alpha.
+    """The format and the metadata of a picture's file: everything but pixels and alpha.
 
     Attributes:
-        mode: Pillow's name (``1 L LA P PA RGB RGBA CMYK I;16 F``), or one of our own where
-            Pillow has none: ``LA;16 RGB;16 RGBA;16 CMYK;16 RGB;F``.
+        mode: Pillow's name (``1 L LA P PA RGB RGBA CMYK I;16 F``), or one of our own if Pillow
+            has none: ``LA;16 RGB;16 RGBA;16 CMYK;16 RGB;F``.
         depth: bits per channel: 1, 8, 16, or 32 for float samples in [0, 1].
-        format: Pillow's name of the file format, or empty for a picture made in memory.
-        icc: the colour profile, byte for byte, valid or not.
+        format: Pillow's name of the file format; empty for a picture made in memory.
+        icc: the bytes of the colour profile, valid or not.
         exif: the EXIF block with its ``Exif`` prefix.
         xmp: the XMP packet.
         dpi: horizontal and vertical pixels per inch.
         orientation: the EXIF orientation, 1 to 8; pixels stay as stored.
         palette: the colour table of modes ``P`` and ``PA``.
         compression: the compression of a TIFF.
-        chunks: colour chunks of a PNG (gAMA, cHRM, sRGB, cICP), name and content.
+        chunks: names and contents of a PNG's colour chunks (gAMA, cHRM, sRGB, cICP).
     """
 
     mode: str
@@ -87,13 +87,13 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as a model sees it, with all that is needed to give it back as it came.
+    """A picture for a model, with everything needed to write it in its original form.
 
     Attributes:
         pixels: float32 ``C H W`` in [0, 1]. C is 3 (RGB), 1 (gray), or 4 (CMYK as 1 - ink, so
             that white is 1 in every channel).
-        alpha: float32 ``1 H W`` in [0, 1], or None. Restoring leaves it alone.
-        layout: how the file held it.
+        alpha: float32 ``1 H W`` in [0, 1], or None. Restoring does not change it.
+        layout: format and metadata of the file.
     """
 
     pixels: Tensor
@@ -102,12 +102,12 @@ class Picture:
 
     @property
     def height(self) -> int:
-        """Rows, as stored."""
+        """Number of rows, as stored."""
         return self.pixels.shape[-2]
 
     @property
     def width(self) -> int:
-        """Columns, as stored."""
+        """Number of columns, as stored."""
         return self.pixels.shape[-1]
 
     @property
@@ -116,7 +116,7 @@ class Picture:
         return self.layout.orientation
 
     def with_pixels(self, pixels: Tensor) -> Picture:
-        """The same picture with other pixels, ``C H W`` like its own; any device or float type.
+        """Replace the pixels by others of the same shape, on any device and of any float type.
 
         Raises:
             ValueError: the shape differs.
@@ -131,26 +131,26 @@ class Picture:
 def quantise(pixels: Tensor, depth: int = 8) -> Tensor:
     """Clip to [0, 1] and round half up to the grid of ``depth`` bits; float32, any shape.
 
-    Exact for depths up to 16: a value k / (2^depth - 1) comes back as itself.
+    It is exact for depths up to 16: a value k / (2^depth - 1) is unchanged.
     """
     top = float((1 << depth) - 1)
     return pixels.to(torch.float32).clamp(0.0, 1.0).mul_(top).add_(0.5).floor_().div_(top)
 
 
 def codes(pixels: Tensor, depth: int) -> Tensor:
-    """Pixels in [0, 1] as the integers a file holds: uint8 up to 8 bits, uint16 above.
+    """Convert pixels in [0, 1] to a file's integers: uint8 up to 8 bits, uint16 above.
 
-    Same rounding as :func:`quantise`; values outside [0, 1] are clipped.
+    Rounding is that of :func:`quantise`; values outside [0, 1] are clipped.
     """
     scaled = pixels.clamp(0.0, 1.0).mul_(float((1 << depth) - 1)).add_(0.5)
     if depth <= 8:
         return scaled.to(torch.uint8)
-    # The way over int32 is there because float to uint16 is not available on every build.
+    # Converted by way of int32, because not every build converts float to uint16.
     return scaled.to(torch.int32).to(torch.uint16)
 
 
 def to_upright(raster: Tensor, orientation: int) -> Tensor:
-    """Turn a stored ``... H W`` raster the way EXIF says it is to be looked at."""
+    """Turn a stored raster ``... H W`` upright, according to its EXIF orientation."""
     swap, flips = TURNS.get(orientation, TURNS[1])
     if swap:
         raster = raster.transpose(-2, -1)
@@ -158,7 +158,7 @@ def to_upright(raster: Tensor, orientation: int) -> Tensor:
 
 
 def to_stored(raster: Tensor, orientation: int) -> Tensor:
-    """Undo :func:`to_upright`: from the way a picture is looked at to the way it is stored."""
+    """Undo :func:`to_upright`: turn an upright raster to the stored orientation."""
     swap, flips = TURNS.get(orientation, TURNS[1])
     if flips:
         raster = raster.flip(flips)
@@ -166,14 +166,14 @@ def to_stored(raster: Tensor, orientation: int) -> Tensor:
 
 
 def upright(picture: Picture) -> Picture:
-    """The picture turned upright and its orientation tag gone, for formats that have no EXIF."""
+    """Turn a picture upright and drop its EXIF, for formats without EXIF."""
     turned = _turn(picture, to_upright)
     layout = replace(turned.layout, orientation=1, exif=None, xmp=None)
     return replace(turned, layout=layout)
 
 
 def as_stored(picture: Picture) -> Picture:
-    """Turn pixels that a decoder has put upright back to how the file stores them."""
+    """Turn pixels that a decoder has turned upright back to the stored orientation."""
     return _turn(picture, to_stored)
 
 

@@ -1,4 +1,4 @@
-"""Between Pillow's images and :class:`~irae.imaging.io.picture.Picture`, strip by strip."""
+"""Conversion between Pillow's images and `irae.imaging.io.picture.Picture`, strip by strip."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from irae.imaging.io.palettes import reduce_colours
 from irae.imaging.io.picture import Layout, Palette, Picture, codes
 from irae.imaging.io.sixteen_bit import unlimited_pixels
 
-# Pixels handled at once: a strip costs some 50 MB on the way, whatever the picture's size.
+# Number of pixels converted at once: a strip takes some 50 MB, whatever the picture's size.
 _STRIP = 1 << 22
 
-# Pillow modes that hold nothing their plain neighbour does not.
+# Pillow modes that another mode can replace without loss.
 _PLAIN = {"La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB"}
 _KNOWN = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "F")
 
 
 def picture_from_pil(image: Image.Image, *, name: str = "picture") -> Picture:
-    """Take over a Pillow image of any mode: pixels, alpha, palette and metadata.
+    """Convert a Pillow image of any mode with its alpha, palette and metadata.
 
     Args:
-        image: the image; its ``info`` gives ICC profile, EXIF, resolution and transparency.
-        name: what to call it in an error.
+        image: the image, whose ``info`` has ICC profile, EXIF, resolution and transparency.
+        name: name of the file for error messages.
 
     Raises:
-        PictureError: the mode has no meaning in [0, 1] (LAB, 32-bit integers, floats beyond it).
+        PictureError: the mode does not map to [0, 1] (LAB, 32-bit integers, floats beyond it).
     """
     if image.mode in _PLAIN:
         plain = image.convert(_PLAIN[image.mode])
@@ -57,9 +57,9 @@ def picture_from_pil(image: Image.Image, *, name: str = "picture") -> Picture:
 
 
 def picture_to_pil(picture: Picture) -> Image.Image:
-    """The picture as a Pillow image of its own mode, metadata in ``info``.
+    """Convert a picture to a Pillow image of its own mode, with metadata in ``info``.
 
-    Pillow has no 16-bit or float colour: such pictures come as 8-bit ``LA``, ``RGB``, ``RGBA``
+    Pillow has no 16-bit or float colour, so such pictures become 8-bit ``LA``, ``RGB``, ``RGBA``
     or ``CMYK``. Write them with ``write_picture`` to keep their depth.
     """
     mode = picture.layout.mode
@@ -78,8 +78,8 @@ def image_of(picture: Picture, mode: str) -> Image.Image:
 
     Args:
         picture: the picture.
-        mode: ``1 L LA RGB RGBA CMYK I;16 F P PA``; alpha is dropped where the mode has none and
-            is 1 where the picture has none; gray is repeated into colour.
+        mode: one of ``1 L LA RGB RGBA CMYK I;16 F P PA``. Alpha is dropped if the mode has none,
+            and 1 if the picture has none; gray is repeated into colour.
     """
     if mode in ("P", "PA"):
         return _palette_image(picture, mode)
@@ -88,7 +88,7 @@ def image_of(picture: Picture, mode: str) -> Image.Image:
     for top, bottom in _ranges(picture.width, picture.height):
         strip = _bands_of(picture, mode, top, bottom)
         if mode == "1":
-            # Pillow's "1" wants bytes of 0 and 255 when it is made from an array.
+            # Pillow makes mode "1" from an array with bytes of 0 and 255.
             part = Image.fromarray(strip[..., 0] * np.uint8(255))
             part = part.convert("1", dither=Image.Dither.NONE)
         else:
@@ -136,7 +136,7 @@ def _palette_image(picture: Picture, mode: str) -> Image.Image:
     palette = picture.layout.palette
     own_alpha = None if mode == "PA" else picture.alpha
     transparency: int | bytes | None = None
-    # The alpha of a "PA" is beside its palette, which alone does not hold it.
+    # A "PA" stores its alpha beside the palette, so the palette alone does not suffice.
     beside = mode == "P" and picture.layout.mode == "PA" and picture.alpha is not None
     if palette is not None and not beside and _palette_unchanged(picture):
         indices, colours = palette.indices.numpy(), palette.colours
@@ -194,7 +194,7 @@ def _from_bands(image: Image.Image, name: str) -> Picture:
 
 
 def _not_key(raster: Tensor, mode: str, key: int | tuple[int, ...]) -> Tensor:
-    """255 where a pixel is not the one transparent colour (tRNS of a PNG), 0 where it is."""
+    """Return alpha: 0 for pixels of the one transparent colour (tRNS of a PNG), else 255."""
     colour = torch.tensor(key if isinstance(key, tuple) else (key,))
     if mode == "1":
         colour = (colour > 0).to(torch.int64)
@@ -204,7 +204,7 @@ def _not_key(raster: Tensor, mode: str, key: int | tuple[int, ...]) -> Tensor:
 def _from_palette(image: Image.Image) -> Picture:
     transparency = image.info.get("transparency")
     if image.mode == "L":
-        # Pillow gives a GIF with a gray ramp for a palette as "L".
+        # Pillow opens a GIF whose palette is a gray ramp as "L".
         colours = bytes(level for entry in range(256) for level in (entry,) * 3)
     else:
         colours = bytes(image.getpalette("RGB") or [])
@@ -261,7 +261,7 @@ def _layout(image: Image.Image, mode: str, depth: int, palette: Palette | None =
 
 
 def normal_exif(block: bytes | None) -> bytes | None:
-    """An EXIF block with exactly one ``Exif`` prefix; None if it is empty."""
+    """Normalise an EXIF block to exactly one ``Exif`` prefix; None if it is empty."""
     if not block:
         return None
     while block.startswith(b"Exif\0\0"):
@@ -270,15 +270,15 @@ def normal_exif(block: bytes | None) -> bytes | None:
 
 
 def exif_tags(block: bytes | None) -> Image.Exif | None:
-    """The tags of an EXIF block, sub-directories loaded; None if there is none or it is damaged."""
+    """Parse the tags of an EXIF block with sub-directories; None if it is missing or damaged."""
     exif = Image.Exif()
     try:
-        # Pillow warns of damage, on lines of its own; the outcome here is answer enough.
+        # Pillow also warns about damage, but the result here suffices.
         with warnings.catch_warnings(action="ignore"):
             exif.load(block or b"")
             for group in (0x8769, 0x8825):
                 exif.get_ifd(group)
-            # Only a block that can be written again is of use to the formats that parse it.
+            # The formats that parse a block need one that can also be written.
             exif.tobytes()
     except (SyntaxError, ValueError, OSError, LookupError, TypeError, AttributeError, struct.error):
         return None
@@ -286,7 +286,7 @@ def exif_tags(block: bytes | None) -> Image.Exif | None:
 
 
 def exif_orientation(block: bytes | None) -> int:
-    """The orientation an EXIF block states, 1 if it states none or is damaged."""
+    """Read the orientation in an EXIF block; 1 if it has none or is damaged."""
     exif = exif_tags(block)
     value = 1 if exif is None else exif.get(0x0112, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
@@ -303,10 +303,10 @@ def _ranges(width: int, height: int) -> Iterator[tuple[int, int]]:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """The image's samples as ``rows W bands`` arrays of its own, from top to bottom."""
+    """Yield copies of the image's samples as arrays ``rows W bands``, from top to bottom."""
     image.load()
     for top, bottom in _ranges(image.width, image.height):
-        # Some releases of Pillow hold a part against their limit on whole files.
+        # Some releases of Pillow apply their limit on files to crops as well.
         with unlimited_pixels():
             part = image.crop((0, top, image.width, bottom))
         strip = np.array(part)

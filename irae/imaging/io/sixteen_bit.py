@@ -1,4 +1,4 @@
-"""Files of 16 bits per channel, which Pillow cuts to 8: PNG and PNM."""
+"""PNG and PNM files of 16 bits per channel, which Pillow reduces to 8."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _opening = threading.Lock()
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Names and contents of a PNG's chunks other than IDAT, as far as the file goes."""
+    """Return names and contents of a PNG's chunks except IDAT, up to the end of the file."""
     return [chunk for chunk in _chunks(data) if chunk[0] != b"IDAT"]
 
 
@@ -40,10 +40,10 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 @contextlib.contextmanager
 def unlimited_pixels() -> Iterator[None]:
-    """Lift Pillow's limit on sizes while a file is opened; ours is checked by the caller.
+    """Lift Pillow's limit on sizes while a file is opened; the caller checks our own limit.
 
-    Pillow's is a global, too low for photographs of 100 megapixels, and not ours to change for
-    everybody.
+    Pillow's limit is global and too low for photographs of 100 megapixels. It is restored
+    afterwards, because other code in the process may rely on it.
     """
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -54,10 +54,10 @@ def unlimited_pixels() -> Iterator[None]:
 
 
 def decode_png(data: bytes, name: str) -> npt.NDArray[np.uint16]:
-    """The samples of a 16-bit PNG, ``H W C`` with C from 1 to 4, interlaced or not.
+    """Decode the samples of a 16-bit PNG, ``H W C`` with C from 1 to 4, interlaced or not.
 
-    PNG's filters work on each byte of a pixel by itself (PNG specification, section 9), so the
-    high and the low bytes of all samples make two PNGs of 8 bits, filters and all, which Pillow
+    PNG's filters work on each byte of a pixel separately (PNG specification, section 9), so the
+    high and the low bytes of all samples with their filters form two PNGs of 8 bits, which Pillow
     decodes without loss.
     """
     chunks = list(_chunks(data))
@@ -110,7 +110,7 @@ def _decode_8_bit(stream: io.BytesIO) -> npt.NDArray[np.uint8]:
 
 
 def _passes(width: int, height: int, interlaced: bool) -> list[tuple[int, int]]:
-    """Rows and columns of each reduced image of Adam7 (PNG specification, section 8)."""
+    """Return rows and columns of each reduced image of Adam7 (PNG specification, section 8)."""
     if not interlaced:
         return [(height, width)]
     grid = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
@@ -122,11 +122,11 @@ def _passes(width: int, height: int, interlaced: bool) -> list[tuple[int, int]]:
 
 
 def encode_png(picture: Picture, extra: list[tuple[bytes, bytes]]) -> bytes:
-    """A 16-bit PNG (gray, gray with alpha, RGB, RGBA).
+    """Encode a 16-bit PNG (gray, gray with alpha, RGB, RGBA).
 
     Args:
-        picture: pixels with 1 or 3 channels, alpha or not.
-        extra: chunks to put between IHDR and IDAT, in order.
+        picture: a picture with 1 or 3 channels, with or without alpha.
+        extra: names and contents of chunks to insert between IHDR and IDAT, in order.
     """
     channels = picture.pixels.shape[0] + (picture.alpha is not None)
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -151,7 +151,7 @@ def encode_png(picture: Picture, extra: list[tuple[bytes, bytes]]) -> bytes:
 def _paeth(
     rows: npt.NDArray[np.uint8], above: npt.NDArray[np.uint8], step: int
 ) -> npt.NDArray[np.uint8]:
-    """Rows under PNG's Paeth filter (PNG specification, section 9.4), filter byte first."""
+    """Apply PNG's Paeth filter to rows (PNG specification, section 9.4), filter byte first."""
     here = rows.astype(np.int16)
     up = np.concatenate([above, rows[:-1]]).astype(np.int16)
     left = np.zeros_like(here)
@@ -178,7 +178,7 @@ def _write_chunk(out: io.BytesIO, name: bytes, content: bytes) -> None:
 
 
 def decode_pnm(data: bytes, name: str) -> npt.NDArray[np.uint16] | None:
-    """The samples of a PGM or PPM of more than 8 bits, ``H W C``; None if it is another kind."""
+    """Decode the samples of a PGM or PPM of over 8 bits, ``H W C``; None for other files."""
     gap = rb"(?:\s|#[^\n]*\n)+"
     head = re.match(rb"P([56])" + (gap + rb"(\d{1,9})") * 3 + rb"\s", data[:4096])
     if head is None:
@@ -197,7 +197,7 @@ def decode_pnm(data: bytes, name: str) -> npt.NDArray[np.uint16] | None:
 
 
 def encode_pnm(picture: Picture) -> bytes:
-    """A 16-bit PGM or PPM."""
+    """Encode a 16-bit PGM or PPM."""
     kind = 6 if picture.pixels.shape[0] == 3 else 5
     out = io.BytesIO()
     out.write(b"P%d\n%d %d\n65535\n" % (kind, picture.width, picture.height))
@@ -207,7 +207,7 @@ def encode_pnm(picture: Picture) -> bytes:
 
 
 def sample_strips(picture: Picture) -> Iterator[Samples]:
-    """The picture as a file's samples, ``rows W C`` at a time, alpha last."""
+    """Yield the picture as a file's samples, ``rows W C`` at a time, alpha last."""
     rows = max(1, _STRIP // max(1, picture.width))
     for top in range(0, picture.height, rows):
         part = picture.pixels[:, top : top + rows]

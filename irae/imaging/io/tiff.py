@@ -1,4 +1,4 @@
-"""TIFF files of 16 bits per channel or of floats, which Pillow cuts to 8 bits or refuses."""
+"""TIFF files of 16 bits per channel or of floats, which Pillow reduces to 8 bits or refuses."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from irae.imaging.io.sixteen_bit import Samples, sample_strips, unlimited_pixels
 _LONG = 4
 _LARGE_TILE = 1 << 22
 _DEFLATE, _LZMA = (8, 32946), 34925
-# Deflate makes at most this of a byte; what cannot become more than a few megabytes may pass.
+# Deflate expands a byte to at most this many; parts that cannot exceed _SMALL need no check.
 _MOST_DEFLATED, _SMALL = 1032, 1 << 24
 _MOST_LZMA = 1 << 28
 
-# What it logs of a damaged file would otherwise be printed beside the error.
+# Without a handler, tifffile's log of a damaged file would be printed beside the error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-# Tags that describe the raster itself; they are the encoder's to write, never copied.
+# Tags that describe the raster itself, which the encoder writes and which are never copied.
 STRUCTURE_TAGS = frozenset(
     (254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281)
     + (284, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332)
@@ -41,13 +41,14 @@ STRUCTURE_TAGS = frozenset(
 
 
 def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
-    """The samples of a TIFF of 16-bit integers or 32-bit floats.
+    """Decode the samples of a TIFF of 16-bit integers or 32-bit floats.
 
     Returns:
-        ``H W C`` samples, gray with 0 for black; and how many of the channels are colour.
+        Samples ``H W C``, gray with 0 for black; and the number of colour channels.
 
     Raises:
-        PictureError: another sample type, an unknown colour space, or a codec that is missing.
+        PictureError: the file is damaged or too large, has another sample type or an unknown
+            colour space, or needs a codec that is not installed.
     """
     import tifffile
 
@@ -100,7 +101,7 @@ def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
 
 
 def _check_raster(page: Any, name: str) -> None:
-    """Refuse a raster whose tags ask for more memory than its picture takes."""
+    """Refuse a raster whose tags demand more memory than its picture takes."""
     width, height, channels = page.imagewidth, page.imagelength, page.samplesperpixel
     check_size(width, height, name)
     if page.imagedepth != 1 or not 1 <= channels <= 5:
@@ -116,11 +117,11 @@ def _check_raster(page: Any, name: str) -> None:
 
 
 def _check_packed(page: Any, data: bytes, name: str) -> None:
-    """Refuse strips and tiles that unpack to more than they are of: tifffile takes all there is."""
+    """Refuse strips and tiles that unpack to more than their size; tifffile would unpack all."""
     packing = int(page.compression)
     if packing not in (*_DEFLATE, _LZMA):
         return
-    # Some writers fill up the last strip, or a little more.
+    # Some writers pad the last strip, or slightly more.
     wanted = 2 * math.prod(page.chunks) * np.dtype(page.dtype).itemsize
     parts = zip(page.dataoffsets, page.databytecounts, strict=False)
     for offset, count in itertools.islice(parts, math.prod(page.chunked)):
@@ -147,10 +148,10 @@ def _unpremultiply(raster: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _decode_as_gray(data: bytes, tiff: Any) -> npt.NDArray[np.uint16]:
-    """LZW and PackBits, which tifffile leaves to another package, by way of Pillow's libtiff.
+    """Decode LZW and PackBits, for which tifffile needs another package, by Pillow's libtiff.
 
-    Pillow would cut 16-bit colour to 8 bits, but it keeps 16-bit gray. A second directory,
-    appended to the file, calls the same strips or tiles a gray raster of C times the width.
+    Pillow would reduce 16-bit colour to 8 bits, but it keeps 16-bit gray. A second directory,
+    appended to the file, describes the same strips or tiles as a gray raster of C times the width.
     Horizontal differencing, which depends on C, is undone here.
     """
     page, order = tiff.pages.first, tiff.byteorder
@@ -189,12 +190,12 @@ def _decode_as_gray(data: bytes, tiff: Any) -> npt.NDArray[np.uint16]:
 
 
 def encode_tiff(picture: Picture, tags: Image.Exif | None, compressed: bool) -> bytes:
-    """A TIFF of 16-bit integers, or of floats if the picture's depth is 32.
+    """Encode a TIFF of 16-bit integers, or of floats if the picture's depth is 32.
 
     Args:
-        picture: 1, 3 or 4 channels, alpha or not.
-        tags: EXIF to put in; tags that describe the raster are left out.
-        compressed: with deflate.
+        picture: a picture with 1, 3 or 4 channels, with or without alpha.
+        tags: EXIF tags to write, except those that describe the raster.
+        compressed: compress by deflate.
     """
     layout = picture.layout
     colours = picture.pixels.shape[0]
@@ -220,7 +221,7 @@ def encode_tiff(picture: Picture, tags: Image.Exif | None, compressed: bool) -> 
         directory[34675] = layout.icc
     if layout.dpi is not None:
         directory[296], directory[282], directory[283] = 2, layout.dpi[0], layout.dpi[1]
-    # Pillow adds the end of the directory to this offset, and sizes its field by the value here.
+    # Pillow adds the end of the directory to this offset, and chooses its field's size by it.
     directory[273], directory[279] = 0, body.tell()
     directory.tagtype[273] = directory.tagtype[279] = _LONG
     out = io.BytesIO()
@@ -230,7 +231,7 @@ def encode_tiff(picture: Picture, tags: Image.Exif | None, compressed: bool) -> 
 
 
 def copy_tags(tags: Image.Exif | None, directory: ImageFileDirectory_v2 | Image.Exif) -> None:
-    """Copy EXIF tags, sub-directories too, without those that describe the raster."""
+    """Copy EXIF tags with their sub-directories, except those that describe the raster."""
     for tag in tags or ():
         assert tags is not None
         if tag in STRUCTURE_TAGS:
