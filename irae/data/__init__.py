@@ -1,7 +1,7 @@
 """Pictures to train and test on: the three sets of the paper, and any folder.
 
-``open_data("celeba")`` or ``open_data("photos/")`` gives a :class:`PictureSet`. What each set is,
-its terms and the layout expected are in ``data/README.md``.
+``open_data("celeba")`` or ``open_data("photos/")`` returns a :class:`PictureSet`.
+``data/README.md`` describes each set, its terms and its expected layout.
 """
 
 from __future__ import annotations

@@ -14,20 +14,20 @@ ADDRESS = "https://data.caltech.edu/records/65de6-vp158"
 REMEDY = f"get it with `irae data download birds` or from {ADDRESS}"
 WORKING_SIZE = WorkingSize(64)
 
-# The set has no official validation part; every tenth training picture spans all classes, since
-# the list goes class by class.
+# The set has no official validation part. Every tenth training picture covers all classes, because
+# the list is sorted by class.
 _HELD_OUT = 10
 
 
 def open_birds(root: Path, split: Split, protocol: ProtocolName) -> PictureSet:
-    """Birds at 64×64 (shorter side to 64, centre crop) from ``root/CUB_200_2011``.
+    """Open birds at 64×64 (shorter side to 64, centre crop) from ``root/CUB_200_2011``.
 
     Train and test follow ``train_test_split.txt``. In ``standard`` every tenth picture of the
-    training list is val and not in train; ``authors`` trains on all of it, and its val is its test
-    split.
+    training list is in val and not in train; ``authors`` trains on the whole list, and its val is
+    its test split.
 
     Raises:
-        DataError: a list or a picture it names is missing, the lists disagree, or the split is
+        DataError: a list or a listed picture is missing, the lists disagree, or the split is
             empty.
     """
     base = root / FOLDER

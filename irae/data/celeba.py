@@ -13,21 +13,21 @@ MARKER = "list_eval_partition.txt"
 ADDRESS = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 REMEDY = f"get it with `irae data download celeba` or from {ADDRESS}"
 
-# 148 of the 178 pixels across, then 64: the faces the IRAE paper works on. As a share it holds for
-# copies at another scale too (89 across: 74).
+# Crop 148 of the 178 columns, then scale to 64, as in the IRAE paper. The share also suits copies
+# at another scale (74 of 89 columns).
 WORKING_SIZE = WorkingSize(64, crop=148 / 178)
 
 _SPLITS: dict[str, Split] = {"0": "train", "1": "val", "2": "test"}
 
 
 def open_celeba(root: Path, split: Split, protocol: ProtocolName) -> PictureSet:
-    """Faces at 64×64 from ``root/celeba``; both protocols use the official partition.
+    """Open faces at 64×64 from ``root/celeba``; both protocols use the official partition.
 
-    torchvision's ``CelebA`` class is not used to read: it wants the attribute, identity, box and
-    landmark files too, with the full set's checksums.
+    torchvision's ``CelebA`` class is not used for reading, because it also needs the attribute,
+    identity, box and landmark files, with the checksums of the full set.
 
     Raises:
-        DataError: the list or a picture it names is missing, or the split is empty.
+        DataError: the list or a listed picture is missing, or the split is empty.
     """
     base = root / FOLDER
     need_folder(base, REMEDY)

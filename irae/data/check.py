@@ -1,4 +1,4 @@
-"""Whether a data set is there, whole and readable."""
+"""Checking whether a data set is present, complete and readable."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from irae.errors import DataError
 
 @dataclass
 class Contents:
-    """What opening every split of a set has shown.
+    """The result of opening every split of a set.
 
     Attributes:
-        splits: the splits that opened; a plain folder has one, called ``all``.
-        problems: one line for each thing that is missing.
+        splits: the splits that could be opened; a plain folder has one, called ``all``.
+        problems: one line for each problem.
     """
 
     splits: dict[str, PictureSet] = field(default_factory=dict)
@@ -26,16 +26,16 @@ class Contents:
 
     @property
     def pictures(self) -> int:
-        """How many pictures the splits have together."""
+        """Number of pictures in all splits together."""
         return sum(len(split) for split in self.splits.values())
 
     def summary(self) -> str:
-        """One line such as ``train 6,000, val 250, test 250``."""
+        """Return one line such as ``train 6,000, val 250, test 250``."""
         return ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
 
 
 def open_all(name_or_dir: str | Path, root: Path | None = None) -> Contents:
-    """Open every split (``standard`` protocol) and collect what is missing, decoding nothing."""
+    """Open every split (``standard`` protocol) and collect problems, without decoding."""
     contents = Contents()
     named = isinstance(name_or_dir, str) and name_or_dir in REGISTRY
     wanted: dict[str, Split] = {name: name for name in get_args(Split)}
@@ -45,14 +45,14 @@ def open_all(name_or_dir: str | Path, root: Path | None = None) -> Contents:
         try:
             contents.splits[name] = open_data(name_or_dir, root=root, split=split)
         except DataError as error:
-            # A missing folder stops every split with the same words.
+            # A missing folder gives the same message for every split.
             if str(error) not in contents.problems:
                 contents.problems.append(str(error))
     return contents
 
 
 def unreadable(pictures: PictureSet) -> Iterator[str | None]:
-    """Decode the pictures one after the other; yields None or what is wrong with each."""
+    """Decode the pictures one after the other; yield None or an error message for each."""
     for index in range(len(pictures)):
         try:
             pictures.load(index)
@@ -63,7 +63,7 @@ def unreadable(pictures: PictureSet) -> Iterator[str | None]:
 
 
 def describe(name: str, source: DataSource, root: Path | None = None) -> dict[str, object]:
-    """What ``irae data list`` says of a named set: plain values, ready for JSON."""
+    """Return the row of ``irae data list`` for a registered set, as plain JSON."""
     where = data_root(root) / source.folder
     contents = open_all(name, root) if where.is_dir() else Contents()
     return {

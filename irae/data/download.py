@@ -1,6 +1,6 @@
-"""Fetch a data set: a resumable download with checks, and unpacking that leaves nothing half-made.
+"""Downloading data sets: resumable, with checks, and unpacked completely or not at all.
 
-What torchvision has, torchvision fetches; the rest comes from the owner's own address.
+Sets that torchvision has are fetched by torchvision, the others from their owner's address.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from irae.data.check import Contents, open_all
 from irae.data.registry import Archive, DataSource, data_root, find_source
 from irae.errors import DataError
 
-_TIMEOUT = 60.0  # seconds without a byte before a connection counts as cut
+_TIMEOUT = 60.0  # seconds without data before a connection counts as cut
 _FRUITLESS_ATTEMPTS = 5
 _UNPACKING_ERRORS = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error)
 
@@ -38,10 +38,7 @@ Say = Callable[[str], None]
 
 
 class _InterruptedError(Exception):
-    """A download that broke off and may be taken up again.
-
-    ``answered`` tells whether there was a server at all.
-    """
+    """A download was interrupted and may be resumed; ``answered`` if the server responded."""
 
     def __init__(self, reason: str, *, answered: bool) -> None:
         super().__init__(reason)
@@ -49,15 +46,15 @@ class _InterruptedError(Exception):
 
 
 def download(name: str, *, root: Path | None = None, say: Say = lambda line: None) -> Contents:
-    """Fetch and unpack a named set below the data root, then open it.
+    """Download and unpack a registered set below the data root, then open it.
 
-    A set that is already there and whole is left alone. What an interrupted call has fetched is
-    used by the next one.
+    A set that is already complete is left unchanged. An interrupted download is resumed by the
+    next call.
 
     Args:
-        name: a name of ``irae.data.registry.REGISTRY``.
-        root: where data sets lie; None for ``$IRAE_DATA``, else ``./data``.
-        say: called with lines about what is going on.
+        name: a name in ``irae.data.registry.REGISTRY``.
+        root: root folder of the data; None for ``$IRAE_DATA``, else ``./data``.
+        say: called with lines about the progress.
 
     Raises:
         DataError: the name is unknown, the network or the server fails, a size or checksum is
@@ -104,22 +101,23 @@ def fetch(
     say: Say = lambda line: None,
     pause: float = 1.0,
 ) -> None:
-    """Download ``url`` to ``target`` by way of ``target.part``, going on where that ends.
+    """Download ``url`` to ``target`` by way of ``target.part``, which is resumed if it exists.
 
-    A cut connection is taken up again with a Range request, at most five times in a row without
-    progress; a server that ignores Range is read from the start. A ``target`` that is already
-    there is checked and kept.
+    After a cut connection the download resumes with a Range request, at most five times in a row
+    without progress; if the server ignores Range, it starts again. An existing ``target`` is
+    checked and kept.
 
     Args:
-        url: http or https.
-        target: the file to make.
-        size: its length in bytes, if known.
-        md5: its checksum in hexadecimal, if known.
+        url: http or https address.
+        target: path of the file to make.
+        size: length of the file in bytes, if known.
+        md5: checksum of the file in hexadecimal, if known.
         say: called with a line before each new attempt.
         pause: seconds before the second attempt, doubled for each further one.
 
     Raises:
-        DataError: no network, an answer such as 404, or a wrong size or checksum.
+        DataError: there is no network, the server answers with an error such as 404, or the size
+            or the checksum is wrong.
     """
     if target.exists():
         if md5 is not None and _md5(target) != md5:
@@ -131,7 +129,7 @@ def fetch(
     _need_space(target.parent, (size or 0) - _length(part))
     started_at = best = _length(part)
     fruitless = 0
-    # disable=None: no bar where stderr is a file.
+    # disable=None shows no bar if stderr is a file.
     with tqdm(total=size, unit="B", unit_scale=True, desc=target.name, disable=None) as bar:
         while size is None or _length(part) < size:
             try:
@@ -141,7 +139,7 @@ def fetch(
                 length = _length(part)
                 fruitless = 0 if length > best else fruitless + 1
                 best = max(best, length)
-                # Nothing at all behind the address: most likely no network, and waiting is no use.
+                # Without any answer there is most likely no network, and waiting does not help.
                 hopeless = not error.answered and best == started_at
                 if hopeless or fruitless >= _FRUITLESS_ATTEMPTS:
                     kept = f" ({length:,} bytes are kept)" if length else ""
@@ -161,7 +159,7 @@ def fetch(
 
 
 def _receive(url: str, part: Path, size: int | None, bar: tqdm[Any]) -> None:
-    """One connection: append to ``part`` until all is there, else raise ``_InterruptedError``."""
+    """Open one connection and append to ``part``; raise `_InterruptedError` if it is cut."""
     offset = _length(part)
     request = urllib.request.Request(url, headers={"User-Agent": "irae"})
     if offset:
@@ -171,7 +169,7 @@ def _receive(url: str, part: Path, size: int | None, bar: tqdm[Any]) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and offset:
-            # The partial file reaches past the end of this one: it is of another version.
+            # The partial file is longer than the whole file, so it is of another version.
             part.unlink()
             return _receive(url, part, size, bar)
         reason = f"the server answers {error.code} {error.reason}"
@@ -194,7 +192,7 @@ def _receive(url: str, part: Path, size: int | None, bar: tqdm[Any]) -> None:
         bar.refresh()
         with part.open("ab" if start else "wb") as sink:
             _copy(response, sink, bar)
-    # A cut connection of known length simply ends; only the count shows it.
+    # A cut connection of known length simply ends; only the number of bytes shows it.
     expected = total if size is None else size
     if expected is not None and _length(part) < expected:
         raise _InterruptedError("the connection was cut", answered=True)
@@ -202,9 +200,9 @@ def _receive(url: str, part: Path, size: int | None, bar: tqdm[Any]) -> None:
 
 def _copy(response: http.client.HTTPResponse, sink: Any, bar: tqdm[Any]) -> None:
     while True:
-        # Only reading is guarded: a full disk must not pass for a cut connection.
+        # Only reading is guarded: a full disk must not be mistaken for a cut connection.
         try:
-            # read1 hands over what has come, so that a timeout loses nothing.
+            # read1 returns the data received so far, so that a timeout loses nothing.
             block = response.read1(1 << 18)
         except (OSError, http.client.HTTPException) as error:
             raise _InterruptedError(_reason(error), answered=True) from None
@@ -215,7 +213,7 @@ def _copy(response: http.client.HTTPResponse, sink: Any, bar: tqdm[Any]) -> None
 
 
 def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """First byte that the response carries, and the length of the whole file if it says."""
+    """Return the first byte in the response, and the length of the whole file if it is stated."""
     if response.status == 206:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if span is None:
@@ -226,9 +224,9 @@ def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 
 
 def unpack(archive: Path, where: Path, folder: str) -> None:
-    """Unpack the ``folder`` of a tar archive to ``where / folder``, which appears whole or not.
+    """Unpack the ``folder`` of a tar archive to ``where / folder``, completely or not at all.
 
-    Members that would land outside are refused (the ``data`` filter of PEP 706).
+    Members with paths outside are refused (the ``data`` filter of PEP 706).
 
     Raises:
         DataError: the archive is damaged or unsafe, or has no such folder.
@@ -236,7 +234,7 @@ def unpack(archive: Path, where: Path, folder: str) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise DataError(f"Python 3.11.4 or later is needed to unpack {archive} safely")
     staging = where / f".{folder}.unpacking"
-    _clear(staging)  # what a killed run has left
+    _clear(staging)  # left by a killed run
     staging.mkdir()
     try:
         with tarfile.open(archive) as tar:
@@ -262,19 +260,19 @@ def _fetch_with_torchvision(source: DataSource, where: Path) -> None:
 
     from torchvision import datasets
 
-    # In a folder of its own, so that a killed run leaves no half set at the final place. It stays
-    # after a failure if anything arrived, so that no archive is fetched twice.
+    # In a separate folder, so that a killed run leaves no partial set at the final place. It stays
+    # after a failure if any file arrived, so that no archive is fetched twice.
     staging = where / f".{source.folder}.download"
     staged = staging / source.folder
     if staged.is_dir():
         for entry in staged.iterdir():
-            # A half-unpacked folder would pass torchvision's own check.
+            # A partially unpacked folder would pass torchvision's own check.
             if entry.is_dir():
                 shutil.rmtree(entry)
     staging.mkdir(exist_ok=True)
     kind = getattr(datasets, source.torchvision_class)
     try:
-        # torchvision and gdown talk on stdout, which is kept for data.
+        # torchvision and gdown print on stdout, which is reserved for data.
         with contextlib.redirect_stdout(sys.stderr):
             kind(staging, download=True)
     except _torchvision_errors() as error:
@@ -291,18 +289,18 @@ def _fetch_with_torchvision(source: DataSource, where: Path) -> None:
 
 
 def _torchvision_errors() -> tuple[type[Exception], ...]:
-    """What torchvision lets through when a download fails."""
+    """Return the errors that torchvision raises when a download fails."""
     errors = (RuntimeError, OSError, http.client.HTTPException, *_UNPACKING_ERRORS)
     if importlib.util.find_spec("gdown") is None:
         return errors
-    # gdown's own exceptions derive from nothing narrower than Exception.
+    # gdown's own exceptions have no base class narrower than Exception.
     names = vars(importlib.import_module("gdown.exceptions")).values()
     own = (kind for kind in names if isinstance(kind, type) and issubclass(kind, Exception))
     return (*errors, *own)
 
 
 def _reason(error: BaseException) -> str:
-    """One line on why: without urllib's wrapping, without the lines after the first."""
+    """Return the first line of an error's message, without urllib's wrapping."""
     if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
         error = error.reason if isinstance(error.reason, BaseException) else error
     lines = str(error).strip().splitlines()
@@ -315,7 +313,7 @@ def _length(path: Path) -> int:
 
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
-        # Against damage, not against an adversary; FIPS builds refuse md5 otherwise.
+        # Used against damage, not against an adversary; FIPS builds refuse md5 otherwise.
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 

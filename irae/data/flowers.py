@@ -18,21 +18,22 @@ WORKING_SIZE = WorkingSize(64)
 
 _KEYS: dict[ProtocolName, dict[Split, tuple[str, ...]]] = {
     "standard": {"train": ("trnid",), "val": ("valid",), "test": ("tstid",)},
-    # The published code trains on the large part and tests on the rest, and holds nothing out.
+    # The published code trains on the large part and tests on the rest, without validation.
     "authors": {"train": ("tstid",), "val": ("trnid", "valid"), "test": ("trnid", "valid")},
 }
 
 
 def open_flowers(root: Path, split: Split, protocol: ProtocolName) -> PictureSet:
-    """Flowers at 64×64 (shorter side to 64, centre crop) from ``root/flowers-102``.
+    """Open flowers at 64×64 (shorter side to 64, centre crop) from ``root/flowers-102``.
 
-    ``standard`` takes the official splits (train 1,020, val 1,020, test 6,149). ``authors`` trains
+    ``standard`` uses the official splits (train 1,020, val 1,020, test 6,149). ``authors`` trains
     on ``tstid`` and tests on ``trnid`` + ``valid``; its val is its test split.
 
-    torchvision's ``Flowers102`` class is not used to read: it wants ``imagelabels.mat`` too.
+    torchvision's ``Flowers102`` class is not used for reading, because it also needs
+    ``imagelabels.mat``.
 
     Raises:
-        DataError: ``setid.mat`` or a picture it names is missing or unreadable.
+        DataError: ``setid.mat`` or a listed picture is missing or unreadable.
     """
     base = root / FOLDER
     need_folder(base, REMEDY)
@@ -59,7 +60,7 @@ def _read_numbers(path: Path, key: str) -> list[int]:
         return [int(number) for number in numbers]
     except KeyError:
         raise DataError(f"{path} has no {key!r}; {REMEDY}") from None
-    # What scipy raises on a damaged file; NotImplementedError is its word for MATLAB 7.3 (HDF5).
+    # Errors that scipy raises on a damaged file; NotImplementedError means MATLAB 7.3 (HDF5).
     except (
         OSError,
         ValueError,

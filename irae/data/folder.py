@@ -1,4 +1,4 @@
-"""A named list of picture files, and the one made from a plain folder."""
+"""Named lists of picture files, also made from plain folders."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ ProtocolName = Literal["standard", "authors"]
 
 @dataclass(frozen=True)
 class WorkingSize:
-    """How a picture is cut and scaled to a square: crop (optional), resize, centre crop.
+    """The conversion of a picture to a square: crop (optional), resize, centre crop.
 
     Attributes:
         side: height and width of the result in pixels.
-        crop: side of a first square centre crop as a share of the picture's shorter side, in
-            (0, 1]; None for no such crop.
+        crop: side of a first square centre crop, as a share in (0, 1] of the picture's shorter
+            side; None for no such crop.
     """
 
     side: int = 64
     crop: float | None = None
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Cut and scale one picture, with the rounding of torchvision's Resize and CenterCrop."""
+        """Crop and scale one picture, with the rounding of torchvision's Resize and CenterCrop."""
         if self.crop is not None:
             image = _centre_crop(image, max(1, round(self.crop * min(image.size))))
         shorter = min(image.size)
@@ -58,10 +58,10 @@ class PictureSet:
     """A named list of picture files, read one at a time.
 
     Attributes:
-        name: what to call the set in a table or a message.
-        paths: the files, in a fixed order.
-        working_size: how each picture is cut and scaled; None leaves it as it is.
-        folder: the folder they all lie below, of a set made from one; None for a named set.
+        name: name of the set in tables and messages.
+        paths: paths of the files, in a fixed order.
+        working_size: conversion of each picture to a square; None leaves its size unchanged.
+        folder: the folder from which the set was made; None for a registered set.
     """
 
     name: str
@@ -82,7 +82,7 @@ class PictureSet:
             uint8 ``3 H W``, RGB.
 
         Raises:
-            DataError: the file is absent, damaged or of a kind that has no 8-bit meaning.
+            DataError: the file is missing or damaged, or its samples do not convert to 8 bits.
         """
         path = self.paths[index]
         try:
@@ -101,7 +101,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point samples have no fixed range")
     if image.mode == "I" or image.mode.startswith("I;"):
-        # Pillow clips rather than scales when it converts these to 8 bits.
+        # Pillow would clip these instead of scaling them to 8 bits.
         samples = np.asarray(image).astype(np.int64)
         if samples.size and (samples.min() < 0 or samples.max() > 65535):
             raise ValueError("samples go beyond 16 bits")
@@ -110,20 +110,20 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def find_in_folder(folder: Path) -> list[Path]:
-    """Every picture in ``folder`` and below, sorted by relative path.
+    """Find every picture in ``folder`` and its subfolders, sorted by relative path.
 
-    Linked folders are followed (once each); names that begin with a dot are left out, since
-    ``._photo.jpg`` is what macOS leaves beside a picture and is none.
+    Linked folders are followed (once each). Names that begin with a dot are left out, because
+    macOS writes a file ``._photo.jpg`` beside a picture, which is not a picture.
     """
     found = walk_pictures(folder, recursive=True, hidden=False, follow_links=True)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def open_folder(folder: Path) -> PictureSet:
-    """All pictures of a folder, at their own size.
+    """Open all pictures of a folder, at their own size.
 
     Raises:
-        DataError: the folder is absent or has no pictures.
+        DataError: the folder does not exist or has no pictures.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give a folder of pictures")

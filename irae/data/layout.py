@@ -1,4 +1,4 @@
-"""What the official layouts share: list files, and pictures that must be there."""
+"""Helpers for official layouts: list files, and checks for missing pictures."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from irae.errors import DataError
 
 
 def need_folder(folder: Path, remedy: str) -> None:
-    """Raise DataError unless ``folder`` is one."""
+    """Raise `DataError` unless ``folder`` is a folder."""
     if not folder.is_dir():
         raise DataError(f"{folder}/ is missing; {remedy}")
 
 
 def need_file(path: Path, remedy: str) -> None:
-    """Raise DataError unless ``path`` is a file."""
+    """Raise `DataError` unless ``path`` is a file."""
     if not path.is_file():
         raise DataError(f"{path} is missing; {remedy}")
 
 
 def read_pairs(path: Path, remedy: str) -> list[tuple[str, str]]:
-    """Read a list file of two words a line, such as ``000001.jpg 0``; empty lines are skipped.
+    """Read a list file of two words per line, such as ``000001.jpg 0``; empty lines are skipped.
 
     Raises:
-        DataError: the file is absent, unreadable, or a line has not two words.
+        DataError: the file is missing or unreadable, or a line does not have two words.
     """
     need_file(path, remedy)
     try:
@@ -45,10 +45,10 @@ def read_pairs(path: Path, remedy: str) -> list[tuple[str, str]]:
 
 
 def present_paths(folder: Path, names: Sequence[str], listed_in: Path, remedy: str) -> list[Path]:
-    """Paths of the pictures ``names`` (relative to ``folder``), all of which must be there.
+    """Return the paths of the pictures ``names`` (relative to ``folder``), which must all exist.
 
     Raises:
-        DataError: a listed picture is absent; the message counts them and names the first.
+        DataError: listed pictures are missing; the message counts them and names the first.
     """
     there = _files_below(folder, {os.path.dirname(name) for name in names})
     absent = [name for name in names if name not in there]
@@ -61,7 +61,7 @@ def present_paths(folder: Path, names: Sequence[str], listed_in: Path, remedy: s
 
 
 def _files_below(folder: Path, subfolders: Iterable[str]) -> set[str]:
-    # One listing a folder: asking for 202,599 files one by one is slow on a network disk.
+    # Each folder is listed once: checking 202,599 files one by one is slow on a network disk.
     there: set[str] = set()
     for subfolder in subfolders:
         prefix = f"{subfolder}/" if subfolder else ""

@@ -1,4 +1,4 @@
-"""The data sets known by name, and ``open_data``, which opens one of them or any folder."""
+"""The registry of data sets, and ``open_data``, which opens one of them or any folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Opener = Callable[[Path, Split, ProtocolName], PictureSet]
 
 @dataclass(frozen=True)
 class Archive:
-    """A file at its owner's address.
+    """An archive at its owner's address.
 
     Attributes:
-        url: http or https.
+        url: http or https address.
         md5: hexadecimal checksum.
-        size: bytes.
+        size: size in bytes.
     """
 
     url: str
@@ -32,18 +32,18 @@ class Archive:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set known by name.
+    """A registered data set.
 
     Attributes:
-        title: its full name.
-        pictures: how many the complete set has.
-        terms: what its owner allows.
-        address: the owner's page.
-        folder: its folder below the data root.
-        marker: a file in that folder by which the official layout is known.
-        opener: makes a PictureSet of (root, split, protocol).
-        archive: where to fetch it; None if ``torchvision_class`` does that.
-        torchvision_class: name of the class in ``torchvision.datasets`` that fetches it.
+        title: full name of the set.
+        pictures: number of pictures in the complete set.
+        terms: terms of use of the owner.
+        address: address of the owner's page.
+        folder: folder of the set below the data root.
+        marker: a file in that folder by which the official layout is recognised.
+        opener: makes a PictureSet from (root, split, protocol).
+        archive: archive to download; None if ``torchvision_class`` downloads the set.
+        torchvision_class: name of the class in ``torchvision.datasets`` that downloads it.
     """
 
     title: str
@@ -96,14 +96,14 @@ REGISTRY: dict[str, DataSource] = {
 
 
 def data_root(root: Path | str | None = None) -> Path:
-    """The folder data sets lie in: ``root``, else ``$IRAE_DATA``, else ``./data``."""
+    """Return the root folder of the data: ``root``, else ``$IRAE_DATA``, else ``./data``."""
     if root is not None:
         return Path(root).expanduser()
     return Path(os.environ.get("IRAE_DATA") or "data").expanduser()
 
 
 def known_layout(folder: Path) -> Path | None:
-    """The folder of the data set known by name that ``folder`` is, or is a part of; else None."""
+    """Return the folder of the registered set that ``folder`` is or is part of; else None."""
     for candidate in (folder, *list(folder.parents)[:2]):
         if _source_at(candidate) is not None:
             return candidate
@@ -111,7 +111,7 @@ def known_layout(folder: Path) -> Path | None:
 
 
 def layouts_below(folder: Path) -> Iterator[Path]:
-    """Folders of data sets known by name, in their official layouts, in ``folder`` and below."""
+    """Yield the folders of registered sets in their official layouts, in ``folder`` and below."""
     for where, folders, _ in os.walk(folder, followlinks=False):
         if _source_at(Path(where)) is not None:
             folders.clear()
@@ -127,10 +127,10 @@ def _source_at(folder: Path) -> DataSource | None:
 
 
 def find_source(name: str) -> DataSource:
-    """The entry called ``name``.
+    """Return the entry called ``name``.
 
     Raises:
-        DataError: there is none; the message lists the names.
+        DataError: no such set exists; the message lists the names.
     """
     if name not in REGISTRY:
         raise DataError(f"data set {name!r} is unknown; use one of {', '.join(REGISTRY)}")
@@ -146,21 +146,22 @@ def open_data(
 ) -> PictureSet:
     """Open a data set by name, or a folder of pictures by its path.
 
-    A name wins over a folder of that name (write ``./celeba`` for the folder). A folder is looked
-    for where the path says and then below the data root. One that holds a known data set in its
-    official layout is that data set; any other has no splits, so every split and protocol is all
-    of its pictures, at their own size.
+    A name takes precedence over a folder of that name (write ``./celeba`` for the folder). A path
+    is searched as given and then below the data root. A folder that holds a registered set in its
+    official layout is opened as that set. Any other folder has no splits, so every split and
+    protocol is all of its pictures, at their own size.
 
     Args:
-        name_or_dir: a name of ``REGISTRY``, or a folder (searched recursively).
-        root: where data sets lie; None for ``$IRAE_DATA``, else ``./data``.
-        split: which part of a named set.
-        protocol: whose division of a named set; each opener says what it means.
+        name_or_dir: a name in ``REGISTRY``, or a folder (searched recursively).
+        root: root folder of the data; None for ``$IRAE_DATA``, else ``./data``.
+        split: the part of a registered set.
+        protocol: the division of a registered set into splits; see its opener.
 
     Raises:
-        DataError: neither a name nor a folder, or the set is missing, incomplete or empty.
+        DataError: the argument is neither a name nor a folder, or the set is missing, incomplete
+            or empty.
     """
-    # Configs and command lines hand in plain strings, which no type checker has seen.
+    # Configs and command lines pass plain strings, which no type checker has checked.
     if split not in get_args(Split):
         raise DataError(f"split {split!r} is unknown; use one of {', '.join(get_args(Split))}")
     if protocol not in get_args(ProtocolName):
