@@ -1,4 +1,4 @@
-"""The ``irae`` program: its commands, and how its errors are told."""
+"""The ``irae`` program: its commands and the output of its errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ app.command("ui")(ui)
 app.command("import")(import_)
 app.command("export")(export)
 app.add_typer(speed.app, name="speed")
-app.add_typer(speed.app, name="bench", hidden=True)  # Its name until 0.1.
+app.add_typer(speed.app, name="bench", hidden=True)  # The name until 0.1.
 app.add_typer(data.app, name="data")
 
 
@@ -74,7 +74,7 @@ def _options(
 
 
 def one_line(error: BaseException) -> str | None:
-    """The one line a user is told about an error, or None if it is a fault of the program."""
+    """Return the one line for the user about an error; None if the error is a bug."""
     if isinstance(error, IraeError):
         return for_command_line(str(error))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -92,9 +92,9 @@ def one_line(error: BaseException) -> str | None:
 
 
 def main() -> None:
-    """Run the program; errors a user can mend are one line on stderr."""
-    # Read by OpenMP when torch is imported. Its threads otherwise spin while they wait for each
-    # other, which on a core that another program is using made restoring ten times slower.
+    """Run the program; an error that the user can fix is one line on stderr."""
+    # OpenMP reads this when torch is imported. Otherwise its threads spin while they wait for each
+    # other, which made restoring ten times slower on a core that another program was using.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()

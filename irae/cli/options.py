@@ -1,4 +1,4 @@
-"""Options that several commands have alike, and how they print what they measured."""
+"""Options shared by several commands, and the output of measurements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from irae.tasks import get_task
 
 
 def known_task(name: str | None) -> str | None:
-    """A name of a task as it was given; a callback of options.
+    """Check the name of a task and return it; a callback of options.
 
     Raises:
         UsageError: there is no such task.
@@ -20,7 +20,7 @@ def known_task(name: str | None) -> str | None:
 
 
 def print_measured(found: Any, as_json: bool) -> None:
-    """Print what was measured as its ``to_dict`` in JSON, or as it describes itself."""
+    """Print a measurement: its ``to_dict`` as JSON, or its ``describe`` as text."""
     import json
 
     text = json.dumps(found.to_dict(), indent=2, allow_nan=False) if as_json else found.describe()
@@ -30,8 +30,8 @@ def print_measured(found: Any, as_json: bool) -> None:
 Inputs = Annotated[
     list[str], typer.Argument(help="Pictures, globs or folders.", show_default=False)
 ]
-Recursive = Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Also search subfolders.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Overrides = Annotated[
     list[str] | None,
@@ -39,20 +39,20 @@ Overrides = Annotated[
 ]
 Root = Annotated[
     Path | None,
-    typer.Option("--root", help="Folder the data sets lie in. Default: $IRAE_DATA, else ./data."),
+    typer.Option("--root", help="Root folder of the data sets. Default: $IRAE_DATA, else ./data."),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16"],
     typer.Option(
-        help="Of the networks' arithmetic. auto: bf16 where that is faster and costs nothing."
+        help="Precision of the networks. auto: bf16 if it is faster and costs no quality."
     ),
 ]
 Ensemble = Annotated[
     bool,
     typer.Option(
         "--ensemble",
-        help="Restore all eight turns and reflections of a picture and take their mean: better by"
-        " a little, in 8 times the time.",
+        help="Average over the eight rotations and reflections of each picture: slightly better,"
+        " in 8 times the time.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""``irae doctor``: whether this installation works."""
+"""``irae doctor``: check whether this installation works."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from irae.cli.options import Json
 
 def doctor(
     device: Annotated[
-        str, typer.Option(help="Where speed is measured: auto, cpu, cuda, cuda:N or mps.")
+        str, typer.Option(help="Device for the speed test: auto, cpu, cuda, cuda:N or mps.")
     ] = "auto",
     json_: Json = False,
 ) -> None:
-    """Look over the installation: versions, devices, packaged weights, self-tests, speed.
+    """Check the installation: versions, devices, packaged weights, self-tests, speed.
 
-    Each packaged model restores a small picture and is run backward. The exit code is 1 if
-    anything is not as it should be; what, and the remedy, is said in one line.
+    Each packaged model restores a small picture and is run backward. The exit code is 1 if any
+    check fails; one line names the fault and the remedy.
 
     Example: irae doctor
     """

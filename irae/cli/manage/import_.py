@@ -29,7 +29,7 @@ def import_(
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the output if it exists.")] = False,
 ) -> None:
-    """Turn published weights into a model file. Which network they are of, their tensors tell.
+    """Convert published weights to a model file. The network is recognised by its tensors.
 
     Example: irae import ffdnet_color.pth -o ffdnet.safetensors
     """

@@ -10,7 +10,7 @@ from irae.cli.options import Json
 
 
 def models(json_: Json = False) -> None:
-    """List the packaged models: task, parameters, training data, measured figures.
+    """List the packaged models: task, parameters, training data and measured scores.
 
     Example: irae models
     """

@@ -1,4 +1,4 @@
-"""``irae degrade``: spoil good pictures in a known way, to try restoring on them."""
+"""``irae degrade``: damage good pictures in a known way, to try restoring on them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def degrade(
         Path, typer.Option("--out", "-o", help="A picture name, or a folder.", show_default=False)
     ],
     sigma: Annotated[
-        float | None, typer.Option(help="Add Gaussian noise of this deviation, 0 to 255.")
+        float | None, typer.Option(help="Add Gaussian noise of this standard deviation, 0 to 255.")
     ] = None,
     quality: Annotated[int | None, typer.Option(help="Compress as JPEG, 1 to 100.")] = None,
     hole: Annotated[
@@ -32,26 +32,24 @@ def degrade(
             " written beside the picture as NAME.mask.png."
         ),
     ] = None,
-    mask: Annotated[
-        Path | None, typer.Option(help="Cut out what is white in this picture.")
-    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Cut out the white part of this mask.")] = None,
     photo: Annotated[
         bool,
-        typer.Option("--photo", help="As a camera would have taken it: noise by chance, and JPEG."),
+        typer.Option("--photo", help="Simulate a camera: random sensor noise, and JPEG."),
     ] = False,
     task: Annotated[
         str | None,
         typer.Option(
             callback=known_task,
-            help=f"Damage of this task, by --level: {', '.join(task_names())}.",
+            help=f"Damage of this task, at --level: {', '.join(task_names())}.",
         ),
     ] = None,
     level: Annotated[
-        str | None, typer.Option(help="How much of it: sigma, quality, or center:N or box:N.")
+        str | None, typer.Option(help="Level of damage: sigma, quality, or center:N or box:N.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of noise and boxes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of noise and boxes.")] = 0,
     subsampling: Annotated[
-        Literal["4:2:0", "4:4:4"], typer.Option(help="Of the JPEG's chroma.")
+        Literal["4:2:0", "4:4:4"], typer.Option(help="Subsampling of the JPEG's chroma.")
     ] = "4:2:0",
     resize_mask: Annotated[
         bool, typer.Option("--resize-mask", help="Scale a mask to its picture's size.")
@@ -102,7 +100,7 @@ def _chosen(
     mask: Path | None,
     subsampling: str,
 ) -> Degradation | None:
-    """The one degradation that is asked for; None for that of a mask."""
+    """Return the one degradation that the options name; None for --mask."""
     named = [name for name, value in {**given, "--mask": mask}.items() if value is not None]
     if len(named) != 1:
         said = " and ".join(named) if named else "none"

@@ -1,4 +1,4 @@
-"""``irae inspect``: what is wrong with pictures, and what ``irae restore`` would do."""
+"""``irae inspect``: find the damage of pictures, and what ``irae restore`` would do."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def inspect_(
         bool, typer.Option("--json", help="Print a line of JSON for each picture.")
     ] = False,
 ) -> None:
-    """Say how noisy a picture is, at which JPEG quality it was saved and what holes it has.
+    """Estimate the noise and the JPEG quality of pictures, and find their masks.
 
-    What it says restore would do is what irae restore does without --task, --model and --mask.
+    The line "restore" shows what irae restore does without --task, --model and --mask.
     The exit code is 3 when some pictures could not be read.
 
     Example: irae inspect photo.jpg

@@ -1,4 +1,4 @@
-"""``irae noise``: the noise of one picture on another."""
+"""``irae noise``: transfer the noise of one picture to another."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from irae.cli.options import Json, Overwrite
 
 
 def noise(
-    clean: Annotated[Path, typer.Argument(help="The picture that is to be noisy.")],
-    like: Annotated[Path, typer.Option(help="A picture with the noise wanted.")],
+    clean: Annotated[Path, typer.Argument(help="The picture to add noise to.")],
+    like: Annotated[Path, typer.Option(help="A picture with the desired noise.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")],
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
-    """Give a clean picture the noise of another.
+    """Add noise like that of another picture to a clean picture.
 
     Strength and correlation of the noise, across space and colours, are measured in the flat
-    parts of the other picture, and noise like them is drawn anew.
+    parts of the other picture, and new noise with these properties is drawn.
 
     Example: irae noise clean.png --like noisy.jpg -o degraded.png
     """

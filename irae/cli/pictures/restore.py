@@ -23,7 +23,7 @@ def restore(
             "--out",
             "-o",
             help="A picture name, or a folder (or its URL), which gets a manifest,"
-            " irae-manifest.jsonl: run again, and only what is missing or changed is done."
+            " irae-manifest.jsonl: another run only does what is missing or has changed."
             " Default: NAME.restored.SUFFIX beside each input.",
         ),
     ] = None,
@@ -31,14 +31,14 @@ def restore(
         str | None,
         typer.Option(
             callback=known_task,
-            help=f"What to undo: {', '.join(task_names())}. Default: inpaint with --mask, else what"
-            " irae inspect finds; a clean picture is left as it is.",
+            help=f"What to undo: {', '.join(task_names())}. Default: inpaint with --mask, else the"
+            " damage that irae inspect finds; a clean picture is left as it is.",
         ),
     ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(
-            help="White where holes are to be filled: a picture, or a folder with a mask of each"
+            help="A mask, white where holes are to be filled, or a folder with a mask of each"
             " input's name."
         ),
     ] = None,
@@ -47,15 +47,15 @@ def restore(
     ] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(min=0, max=255, help="Noise level, for models that must be told it."),
+        typer.Option(min=0, max=255, help="Noise level, for models that need it."),
     ] = None,
     strength: Annotated[
         float,
         typer.Option(
             min=0,
             max=1,
-            help="How much of the change is made: 0 leaves the picture as it was, 1 makes all of"
-            " it. Not for inpainting.",
+            help="Weight of the restored picture: 0 leaves the picture as it was, 1 is the full"
+            " restoration. Not for inpainting.",
         ),
     ] = 1.0,
     ensemble: Ensemble = False,
@@ -65,8 +65,8 @@ def restore(
         int | None,
         typer.Option(
             min=0,
-            help="Largest side restored at once; 0: always the whole picture. Default: tiles for"
-            " large pictures only.",
+            help="Largest side in pixels restored at once; 0 never tiles. Default: tiles for large"
+            " pictures only.",
         ),
     ] = None,
     resize_mask: Annotated[
@@ -77,25 +77,24 @@ def restore(
         typer.Option(
             min=0,
             max=100,
-            help="Pixels by which holes become larger in every direction. For masks with soft"
-            " edges, of which only what is more white than black counts.",
+            help="Number of pixels by which holes grow in every direction. For masks with soft"
+            " edges, of which only pixels above half of white count.",
         ),
     ] = 0,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Go into subfolders.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Also search subfolders.")] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace what exists, other than what the manifest says is up to date.",
+            help="Replace existing files, except those that are up to date by the manifest.",
         ),
     ] = False,
     undoable: Annotated[
         bool,
         typer.Option(
             "--undoable",
-            help="Write a file .irae beside each result, from which irae undo gives the original"
-            " back. Takes up to two minutes for a megapixel on one core, where noise is"
-            " strong.",
+            help="Write a file .irae beside each result, from which irae undo recovers the"
+            " original. It takes up to two minutes for a megapixel of strong noise on one core.",
         ),
     ] = False,
     shard: Annotated[
@@ -103,30 +102,30 @@ def restore(
         typer.Option(
             metavar="I/N",
             help="Do the i-th of n parts of the work, which have no picture in common. Each part"
-            " has a manifest of its own, and reads all.",
+            " writes a manifest of its own and reads all of them.",
         ),
     ] = None,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="ray: on a Ray cluster, whose machines share the output folder."),
+        typer.Option(help="ray: a Ray cluster whose machines share the output folder."),
     ] = "local",
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster that is running. Default: one of this machine."),
+        typer.Option(help="Address of a running Ray cluster. Default: start one here."),
     ] = None,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="Print a line of JSON for each input as soon as it is known what became of it,"
-            " and a last one with a summary.",
+            help="Print a line of JSON for each input as soon as its outcome is known, and a"
+            " summary as the last line.",
         ),
     ] = False,
 ) -> None:
     """Remove noise, undo JPEG damage or fill holes in pictures.
 
-    One bad picture never stops the rest. The exit code is 0 when all were done, now or
-    earlier, and 3 when some failed; those are listed at the end.
+    One bad picture never stops the rest. The exit code is 0 when all are done, now or earlier,
+    and 3 when some failed; those are listed at the end.
 
     Example: irae restore noisy.png
     """
@@ -141,7 +140,7 @@ def restore(
     if mask is not None and not mask.exists():
         raise UsageError(f"{mask}: no such mask file or folder")
     if address is not None and engine != "ray":
-        raise UsageError("--address is of a Ray cluster; add --engine ray")
+        raise UsageError("--address is for a Ray cluster; add --engine ray")
     if grow_mask and mask is None:
         raise UsageError("--grow-mask is for holes; add --mask")
     options = RestoreOptions(
@@ -157,7 +156,7 @@ def restore(
         grow_mask=grow_mask,
     )
     pool = ModelPool(options, Console.note)
-    # Before anything is done: an option that does not fit is an error of the whole command.
+    # Checked first: an option that does not suit the model is an error of the whole command.
     first = pool.restorer_for(task or pool.default_task(masked=mask is not None))
     _check_mask(first.task, mask)
 
@@ -182,7 +181,7 @@ def restore(
 
 
 def _check_mask(task: str, mask: Path | None) -> None:
-    """Holes need a mask, and nothing else takes one."""
+    """Check that there is a mask for inpainting, and only then."""
     if get_task(task).needs_mask and mask is None:
         raise UsageError("inpainting needs --mask, a picture that is white in the holes")
     if not get_task(task).needs_mask and mask is not None:

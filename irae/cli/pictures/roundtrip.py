@@ -15,39 +15,39 @@ def roundtrip(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Files, globs, folders.")],
     model: Annotated[str, typer.Option(help="A packaged name or a model file.")] = "denoise",
     mask: Annotated[
-        Path | None, typer.Option(help="The holes (white), for an inpainting model.")
+        Path | None, typer.Option(help="A mask (white = hole), for an inpainting model.")
     ] = None,
     bound: Annotated[
         float, typer.Option(min=0, help="Largest error allowed, in 8-bit units.")
     ] = 0.5,
     device: Device = "auto",
-    recursive: Annotated[bool, typer.Option(help="Look into subfolders.")] = False,
+    recursive: Annotated[bool, typer.Option(help="Also search subfolders.")] = False,
     levels: Annotated[
         bool,
         typer.Option(
             "--levels",
-            help="Measure every level of both flows there and back by itself too, in float64,"
-            " float32 and with bfloat16 networks.",
+            help="Also measure the round trip of every level of both flows by itself, in float64,"
+            " in float32 and with bfloat16 subnets.",
         ),
     ] = False,
     map_: Annotated[
         Path | None,
-        typer.Option("--map", help="Draw where the error is, of one picture, as a PNG."),
+        typer.Option("--map", help="Draw the error map of one picture as a PNG."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the map.")] = False,
     json_: Json = False,
 ) -> None:
-    """Restore pictures, run the network backward, and measure what comes back.
+    """Restore pictures, run the network backward, and measure the error of the round trip.
 
     A lifted network (denoise) is run backward from the restored picture and the remainder,
-    twice: exactly, which gives back every bit of the file's pixels, and with plain float32
-    arithmetic. A strict one is run backward from the restored picture alone, before it is rounded.
+    twice: exactly, which recovers every bit of the file's pixels, and in plain float32 arithmetic.
+    A strict one is run backward from the restored picture alone, before it is rounded.
 
-    The coupling networks run in float32. An inpainting model is measured from the filled
-    picture, before known pixels are put back; without --mask its holes are brush strokes drawn from
-    a fixed seed. The exit code is 1 if any error passes the bound.
+    The subnets run in float32. An inpainting model is measured from the filled picture, before
+    known pixels are put back; without --mask its holes are random brush strokes from a fixed seed.
+    The exit code is 1 if any error exceeds the bound.
 
-    With --levels the whole is measured once more in each precision; the bound is for float32.
+    With --levels the whole network is also measured in each precision; the bound is for float32.
 
     Example: irae roundtrip noisy.png
     """
@@ -119,7 +119,7 @@ def roundtrip(
         largest = float(difference.abs().max())
         rms = float(difference.square().mean().sqrt())
         if not math.isfinite(largest):
-            refuse(str(path), f"{path}: the way back gave numbers that are not finite")
+            refuse(str(path), f"{path}: the inverse returned numbers that are not finite")
             continue
         within = largest <= bound and exact is not False
         failed |= not within

@@ -11,24 +11,24 @@ from irae.cli.options import Device, Precision
 
 def ui(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Of the page's address; 0: any that is free.")
+        int, typer.Option(min=0, max=65535, help="Port of the page; 0 chooses a free one.")
     ] = 7860,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
     max_upload_mb: Annotated[
-        float, typer.Option(min=0.001, help="Largest file taken, million bytes.")
+        float, typer.Option(min=0.001, help="Largest file accepted, in million bytes.")
     ] = 64,
     max_pixels: Annotated[
-        float, typer.Option(min=1, help="Most pixels in a picture; 100e6 is a hundred million.")
+        float, typer.Option(min=1, help="Most pixels of a picture; 100e6 is a hundred million.")
     ] = 100e6,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
     """Restore pictures on a page in the browser: drop, compare, paint holes, download.
 
-    The page is for this machine alone and needs no network. It is there until Ctrl-C; pictures
-    are deleted when it is closed, or an hour after it was last used.
+    The page is for this machine alone and needs no network. It runs until Ctrl-C; pictures are
+    deleted when it is closed, or an hour after it was last used.
 
     Example: irae ui
     """

@@ -1,4 +1,4 @@
-"""``irae undo``: a restored picture's original."""
+"""``irae undo``: recover the original of a restored picture."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from irae.cli.options import Json, Overwrite
 
 
 def undo(
-    restored: Annotated[Path, typer.Argument(help="What irae restore --undoable wrote.")],
+    restored: Annotated[Path, typer.Argument(help="A picture written by irae restore --undoable.")],
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="Where the original goes, in the format it had. Default: NAME.original.SUFFIX"
-            " beside the restored picture.",
+            help="File or folder for the original, in its own format. Default:"
+            " NAME.original.SUFFIX beside the restored picture.",
         ),
     ] = None,
     sidecar: Annotated[
@@ -27,10 +27,11 @@ def undo(
     overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
-    """Give back the original of a picture that was restored with --undoable.
+    """Recover the original of a picture that was restored with --undoable.
 
-    Its pixels are the original's bit for bit, which a checksum proves before anything is
-    written; so is its metadata. Where the sidecar holds the file itself, it is that.
+    Its pixels are bit-equal to the original's, which a checksum verifies before anything is
+    written, and its metadata is complete. If the sidecar holds the file itself, the result is
+    that file.
 
     Example: irae undo photo.restored.png -o photo.png
     """

@@ -24,7 +24,7 @@ def benchmark(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="FOLDER", help="Of the results. Default: benchmarks/CONFIG."
+            "-o", "--output", metavar="FOLDER", help="For results. Default: benchmarks/CONFIG."
         ),
     ] = None,
     cells: Annotated[
@@ -32,22 +32,22 @@ def benchmark(
         typer.Option(metavar="PATTERN", help="Only cells DATA/DAMAGE/MODEL that match; * is any."),
     ] = None,
     list_: Annotated[
-        bool, typer.Option("--list", help="Print the plan: cells, and which are done.")
+        bool, typer.Option("--list", help="Print the plan: the cells and their states.")
     ] = False,
     report_only: Annotated[
-        bool, typer.Option("--report-only", help="Write the reports from what is there.")
+        bool, typer.Option("--report-only", help="Write the reports from existing results.")
     ] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop after this time; run again to go on.")
+        float | None, typer.Option(min=0, help="Stop after this time; run again to continue.")
     ] = None,
     device: Device = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Compute cells anew whose config has changed.")
+        bool, typer.Option("--overwrite", help="Compute cells again whose config has changed.")
     ] = False,
 ) -> None:
-    """Compare models: each trained by one budget, measured under one protocol, in one report.
+    """Compare models in one report: trained with one budget, measured under one protocol.
 
-    What is there already is not computed again: a stopped or killed benchmark goes on where it was.
+    Existing results are not computed again: a stopped or killed benchmark resumes where it was.
 
     Example: irae benchmark --config first.yaml -o benchmarks/first
 
@@ -79,7 +79,7 @@ def benchmark(
         outcome = run_benchmark(
             planned, folder, chosen, ranks=ranks, minutes=minutes, overwrite=overwrite
         )
-        # The others wait: torchrun ends all as soon as one leaves with an error.
+        # The other processes wait, since torchrun ends all when one exits with an error.
         ranks.on_main(lambda: _conclude(outcome, len(planned), folder))
     if outcome.failures:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""``irae data``: list, download and check the data sets known by name."""
+"""``irae data``: list, download and check the registered data sets."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ app = typer.Typer(
 @app.command("list")
 def list_sets(
     root: Root = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs to read.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the data sets known by name: size, terms, and whether they are there.
+    """List the registered data sets: size, terms, and whether they are present.
 
     Example: irae data list
     """
@@ -58,7 +58,7 @@ def download_set(
     name: Annotated[str, typer.Argument(help="celeba, flowers or birds.")],
     root: Root = None,
 ) -> None:
-    """Fetch a data set from its owner; run it again to go on after an interruption.
+    """Download a data set from its owner; run it again to resume after an interruption.
 
     Example: irae data download birds --root data
     """
@@ -79,7 +79,7 @@ def check_set(
     name: Annotated[str, typer.Argument(help="celeba, flowers, birds, or a folder.")],
     root: Root = None,
 ) -> None:
-    """Check that a data set is whole and that every picture can be read; exit 1 if not.
+    """Check that a data set is complete and every picture readable; exit 1 if not.
 
     Example: irae data check celeba
     """
@@ -93,7 +93,7 @@ def check_set(
     for problem in contents.problems:
         typer.echo(f"irae: error: {problem}", err=True)
     for split, pictures in contents.splits.items():
-        # disable=None: no bar where stderr is a file.
+        # disable=None shows no bar if stderr is a file.
         outcomes = tqdm(unreadable(pictures), total=len(pictures), desc=split, disable=None)
         for outcome in outcomes:
             if outcome is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from irae.evaluation.results import Evaluation
     from irae.tasks.base import Degradation, Task
 
-# Which task each option of the damage belongs to; --levels and --task are of any.
+# The task of each option for the damage; --levels and --task are for any task.
 _OPTIONS = {
     "--sigma": "denoise",
     "--clipped": "denoise",
@@ -56,13 +56,13 @@ def eval_(
     ] = None,
     levels: Annotated[
         str | None,
-        typer.Option("--levels", help="How much damage, as --sigma, --quality or --hole say it."),
+        typer.Option("--levels", help="Levels of damage, as for --sigma, --quality or --hole."),
     ] = None,
     sigma: Annotated[
         str | None, typer.Option("--sigma", help="Noise, 0 to 255. Default: 15,25,50.")
     ] = None,
     clipped: Annotated[
-        bool, typer.Option("--clipped", help="Noisy pictures in 8 bits, as in a real file.")
+        bool, typer.Option("--clipped", help="Clip and round noisy pictures to 8 bits.")
     ] = False,
     quality: Annotated[
         str | None, typer.Option("--quality", help="JPEG, 1 to 100. Default: 10,20,30,40.")
@@ -84,10 +84,10 @@ def eval_(
     ] = None,
     luma: Annotated[
         bool,
-        typer.Option("--luma", help="Measure on Y, from gray pictures; gray models always are."),
+        typer.Option("--luma", help="Measure on Y, from gray pictures; always for gray models."),
     ] = False,
     ensemble: Ensemble = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of noise, holes and masks.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of noise, holes, masks.")] = 0,
     device: Device = "auto",
     precision: Annotated[str, typer.Option("--precision", help="fp32 or bf16.")] = "fp32",
     threads: Annotated[
@@ -95,7 +95,7 @@ def eval_(
     ] = None,
     root: Root = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Every picture's scores, for programs to read.")
+        bool, typer.Option("--json", help="Print every picture's scores as JSON.")
     ] = False,
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Also write every picture's scores here.")
@@ -105,13 +105,13 @@ def eval_(
     """Measure a model: PSNR and SSIM of damaged and of restored pictures, at each level of damage.
 
     "in" is the damaged picture, "out" the restored one clipped to [0, 1].
-    The masks of --mask are sorted, shuffled by the seed, dealt out to the pictures in turn and
-    scaled to each by nearest neighbour (authors: drawn until one has 10 to 50 % holes). Models
-    that are told the noise level are told that of --sigma, which with --pairs is one number.
+    The masks of --mask are sorted, shuffled by the seed, used in turn and scaled to each picture
+    by nearest neighbour (authors: drawn until one has 10 to 50 % holes). Models that need the
+    noise level get that of --sigma, which with --pairs is one number.
 
     Example: irae eval --model denoise --data photos/ --sigma 25
     """
-    # What can be refused at once is refused before anything slow is imported.
+    # Options are checked first, before slow imports.
     given = {
         "--sigma": sigma,
         "--clipped": clipped or None,
@@ -173,13 +173,13 @@ def eval_(
         progress=True,
     )
     print_measured(evaluation, as_json)
-    # Last, so that a full disk does not cost what was measured.
+    # Written last, so that a full disk does not lose the measurement.
     if csv is not None:
         _write_csv(csv, evaluation)
 
 
 def _levels(task: Task, given: dict[str, Any], levels: str | None) -> list[Degradation]:
-    """The levels of damage that the options ask for."""
+    """Return the levels of damage that the options name."""
     option = f"--{task.level_option}"
     text = given.get(option)
     if text is not None and levels is not None:
@@ -195,7 +195,7 @@ def _levels(task: Task, given: dict[str, Any], levels: str | None) -> list[Degra
 
 
 def _told(sigma: str) -> float:
-    """The one noise level that a model is told of real pairs."""
+    """Parse the one noise level for real pairs."""
     try:
         return number(sigma, 0, 255)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""``irae information``: what the stages of a network still know of its input."""
+"""``irae information``: measure the information that a network's stages keep of its input."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def information(
         typer.Option(
             "--models",
             metavar="NAME,...",
-            help="Packaged names, model files, runs, or NETWORK[:PRESET] untrained; commas between."
-            " Needed.",
+            help="Packaged names, model files, runs, or NETWORK[:PRESET] untrained, separated by"
+            " commas. Required.",
         ),
     ] = "",
     data: Annotated[
@@ -32,7 +32,7 @@ def information(
         float,
         typer.Option(
             "--noise",
-            help="Standard deviation of the noise injected into the whitened components of a stage"
+            help="Standard deviation of the noise added to the whitened components of a stage"
             " before its mutual information is estimated; above 0.",
         ),
     ] = 0.3,
@@ -45,7 +45,7 @@ def information(
     pictures: Annotated[
         int, typer.Option("--pictures", help="Only the first N; every fourth is held out.")
     ] = 32,
-    seed: Annotated[int, typer.Option("--seed", help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of all randomness.")] = 0,
     device: Device = "auto",
     root: Root = None,
     out: Annotated[
@@ -59,11 +59,11 @@ def information(
 ) -> None:
     """Measure where networks lose information about their input, stage by stage.
 
-    At each stage: the PSNR at which the input can be recovered (by the exact inverse of a flow,
-    by a trained decoder elsewhere), and its mutual information with the input, estimated by
-    nearest neighbours (KSG) and by a trained network (MINE) after noise was injected. A network
-    is deterministic, so without that noise the mutual information would be infinite: figures can
-    be compared at one level of noise only.
+    Each stage has the PSNR at which the input can be recovered (by the exact inverse of a flow,
+    or else by a trained decoder), and its mutual information with the input, estimated by nearest
+    neighbours (KSG) and by a trained network (MINE) after noise was added. A network is
+    deterministic, so without this noise the mutual information would be infinite; only results at
+    the same level of noise can be compared.
 
     Example: irae information --models denoise,unet -o report/
     """
@@ -95,7 +95,7 @@ def information(
         progress=True,
     )
     print_measured(found, as_json)
-    # Last, so that a full disk does not cost what was measured.
+    # Written last, so that a full disk does not lose the measurement.
     if out is not None:
         write_information(found, out)
         if can_draw():
@@ -105,7 +105,7 @@ def information(
 
 
 def _check_folder(out: Path | None, overwrite: bool) -> None:
-    """Refuse at once what would only fail after minutes of measuring."""
+    """Check the output folder before minutes of measuring."""
     if out is None:
         return
     if out.exists() and not out.is_dir():

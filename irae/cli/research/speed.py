@@ -1,4 +1,4 @@
-"""``irae speed``: speed and memory on this machine."""
+"""``irae speed``: measure speed and memory on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from irae.cli.options import Device, Json
 from irae.errors import UsageError
 
 app = typer.Typer(
-    help="Measure speed and memory on this machine, side by side.\n\nExample: irae speed restore"
+    help="Measure speed and memory of models on this machine.\n\nExample: irae speed restore"
 )
 
 Models = Annotated[
@@ -24,7 +24,7 @@ Models = Annotated[
 ]
 Precisions = Annotated[
     Literal["auto", "fp32", "bf16", "both"],
-    typer.Option(help="auto: fp32, and bf16 where this device computes faster in it."),
+    typer.Option(help="auto: fp32, and bf16 if it is faster on this device."),
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="Measured runs of each; the median counts.")]
 
@@ -32,13 +32,13 @@ Rounds = Annotated[int, typer.Option(min=1, help="Measured runs of each; the med
 @app.command()
 def restore(
     model: Models = None,
-    size: Annotated[str, typer.Option(metavar="HxW", help="Of the picture.")] = "512x768",
+    size: Annotated[str, typer.Option(metavar="HxW", help="Picture size.")] = "512x768",
     rounds: Rounds = 5,
     precision: Precisions = "auto",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Time restoring one picture, beside peers.
+    """Time restoring one picture by each model.
 
     Example: irae speed restore --size 512x768
     """
@@ -63,14 +63,14 @@ def restore(
 @app.command()
 def train(
     model: Models = None,
-    size: Annotated[int, typer.Option(min=16, help="Side of a patch, pixels.")] = 64,
-    batch: Annotated[int, typer.Option(min=1, help="Patches in a step.")] = 8,
+    size: Annotated[int, typer.Option(min=16, help="Side of a patch in pixels.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,
     rounds: Rounds = 5,
     precision: Precisions = "auto",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Time training steps, flows with plain autograd and with recomputed activations.
+    """Time training steps; flows with plain autograd and with recomputed activations.
 
     Example: irae speed train --batch 8 --size 64
     """

@@ -31,7 +31,7 @@ def train(
     ] = None,
     validation: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Pictures to choose by. Default: some are kept apart."),
+        typer.Option(metavar="DIR", help="Validation pictures. Default: some are kept apart."),
     ] = None,
     from_: Annotated[
         str | None,
@@ -42,21 +42,21 @@ def train(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="RUN", help="Folder of the run.")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with this run.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume this run.")] = None,
     max_steps: Annotated[
         int | None, typer.Option(min=0, help="Stop when the run has taken this many steps in all.")
     ] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0, help="Fit the whole schedule, to its end, into this time."),
+        typer.Option(min=0, help="Fit the whole schedule into this time."),
     ] = None,
     device: Device = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="auto, fp32 or bf16, for the coupling networks.")
+        str | None, typer.Option(help="Precision of the subnets: auto, fp32 or bf16.")
     ] = None,
 ) -> None:
-    """Train a model as a config says, in a run folder that can be resumed at any moment.
+    """Train a model by a config, in a run folder from which it can be resumed at any time.
 
     Example: irae train --config denoise.yaml --data photos -o runs/denoise
 
@@ -77,7 +77,7 @@ def train(
     overrides = [*(set_ or []), *([f"training.precision={precision}"] if precision else [])]
     with processes() as ranks:
         chosen = ranks.together(lambda: _select(local_device(device)))
-        # Files are read, and the folder named after the time, by one process for all.
+        # One process reads the files, and names the folder after the time, for all.
         changed, folder = ranks.on_main(lambda: _plan(config, resume, overrides, output))
         if changed is not None and resume is None:
             new, own = changed, any(each.startswith("model.") for each in set_ or [])
@@ -109,7 +109,7 @@ def _select(device: str) -> torch.device:
 def _plan(
     config: str | None, resume: Path | None, overrides: list[str], output: Path | None
 ) -> tuple[RunConfig | None, Path]:
-    """The config of a new run, or what replaces a resumed one's (None: its own), and its folder."""
+    """Return the config of a new run, or a new one for a resumed run if any; and its folder."""
     from irae.config import load_config
     from irae.training.prepare import config_of, new_folder
 
