@@ -1,4 +1,4 @@
-"""What ``import irae`` offers besides `Restorer`: each a few lines over the rooms it comes from."""
+"""The functions of ``import irae``: thin layers over models, training and evaluation."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from irae.training.checkpoint import BEST_MODEL, LAST_MODEL, METRICS_FILE
 
 
 def list_models() -> list[str]:
-    """Names of the models that come with the package, for `load_model` and `Restorer`."""
+    """Return the names of the packaged models, for `load_model` and `Restorer`."""
     return list(model_file.packaged_models())
 
 
 def create_model(
     network: str = "irae", *, preset: str | None = None, task: str = "", **options: Any
 ) -> Model:
-    """An untrained model, of the same kind as a loaded one.
+    """Create an untrained model.
 
     Its weights are drawn from PyTorch's global generator.
 
     Args:
         network: ``irae``, or a network to compare with (``dncnn``, ``unet``, …).
         preset: a named set of options; the network's ``default`` if None.
-        task: what it is to be trained for; it may stay open.
-        options: of the network, over the preset's.
+        task: name of the task to train for, or empty.
+        options: options of the network, which override the preset's.
 
     Raises:
         ModelError: there is no such network, preset or option.
@@ -56,11 +56,11 @@ def create_model(
 
 
 def save_model(path: str | Path, model: LoadedModel) -> None:
-    """Write a model file (safetensors) that `load_model` and every command take.
+    """Write a model file (safetensors) for `load_model` and every command.
 
     Raises:
-        UsageError: another suffix than .safetensors.
-        OSError: as the disk reports it.
+        UsageError: the suffix is not .safetensors.
+        OSError: the disk reports an error.
     """
     if Path(path).suffix != ".safetensors":
         raise UsageError(f"{path}: a model file ends in .safetensors")
@@ -68,10 +68,10 @@ def save_model(path: str | Path, model: LoadedModel) -> None:
 
 
 class TrainedRun:
-    """What a training left behind.
+    """The result of a training.
 
     Attributes:
-        folder: of the run; ``irae restore FILE --model FOLDER`` uses its best weights.
+        folder: folder of the run; ``irae restore FILE --model FOLDER`` uses its best weights.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -79,13 +79,13 @@ class TrainedRun:
 
     @property
     def best(self) -> Model:
-        """The model of the best validation; the last one where there was none."""
+        """The model with the best validation score; the last one if there was no validation."""
         best = self.folder / BEST_MODEL
         return load_model(best if best.is_file() else self.folder / LAST_MODEL)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """What was logged, in order: loss, PSNR and speed of steps, and validations."""
+        """The log entries in order: loss, PSNR and speed of steps, and validations."""
         lines = (self.folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
@@ -105,18 +105,18 @@ def train(
 
     Args:
         config: a path, the name of a shipped config (``denoise.yaml``), or its content as a dict,
-            which may say ``extends``.
-        output: folder of the run; by default one below ``runs``, named after the time.
+            in which ``extends`` is allowed.
+        output: folder of the run; by default a folder below ``runs``, named after the time.
         data: folders or data sets to train on; by default those of the config.
-        validation: a folder or data set to choose the best weights by.
-        start: a packaged name, model file or run whose weights training starts from.
-        minutes: train for this long, in place of the config's steps.
+        validation: a folder or data set for choosing the best weights.
+        start: packaged model, model file or run for a warm start.
+        minutes: training time in minutes, in place of the config's steps.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        overrides: such as ``training.steps=100``.
+        overrides: overrides such as ``training.steps=100``.
 
     Raises:
         IraeError: the config, the pictures and the network do not fit together, or the folder
-            holds a run already.
+            already holds a run.
     """
     from irae.config import load_config
 
@@ -160,27 +160,27 @@ def evaluate(
     """Measure a model on a folder or a data set, as ``irae eval`` does.
 
     Args:
-        model: a name, a file, a run, or a model that is loaded already and stays as it is.
+        model: a packaged model, a model file, a run, or a loaded model, which is not changed.
         data: ``celeba``, ``flowers``, ``birds`` (their test part), or a folder of clean pictures.
-        pairs: in place of ``data``, a folder of real pairs ``NAME_noisy.*``, ``NAME_clean.*``; of
-            ``damage`` only ``sigma`` is left then, one number for models that must be told.
-        task: what is to be undone; by default what the model is for.
+        pairs: in place of ``data``, a folder of real pairs ``NAME_noisy.*``, ``NAME_clean.*``; the
+            only ``damage`` is then ``sigma``, one number for models that need the noise level.
+        task: name of the task; by default the model's.
         protocol: ``standard``, or ``authors`` (as published with the paper).
-        seed: of noise, holes and masks.
-        max_images: only the first so many pictures.
+        seed: seed of noise, holes and masks.
+        max_images: number of pictures to use, the first of the set; None for all.
         luma: measure on Y, from gray pictures; by default for gray networks only.
-        ensemble: restore each picture in its eight orientations and take the mean.
-        device: where to.
-        precision: ``fp32`` or ``bf16``.
-        root: folder the data sets lie in.
-        progress: show a bar on stderr, where that is a terminal.
-        damage: the levels by the task's own word, one or a list (``sigma=[15, 25]``,
+        ensemble: average over each picture's eight orientations.
+        device: device of the network.
+        precision: precision of the network, ``fp32`` or ``bf16``.
+        root: root folder of the data sets.
+        progress: show a progress bar on stderr if that is a terminal.
+        damage: one level or a list of levels by the task's own option (``sigma=[15, 25]``,
             ``quality=10``, ``hole="center:32"``, or ``levels=`` for any task), and its variants
             (``clipped=True``, ``subsampling="4:4:4"``, ``mask=FOLDER``).
 
     Raises:
         UsageError: the options do not fit together.
-        IraeError: as `irae.evaluation.evaluate.evaluate` says.
+        IraeError: as for `irae.evaluation.evaluate.evaluate`.
     """
     loaded = model.copy() if isinstance(model, LoadedModel) else load_model(model)
     chosen = task_of(loaded) if task is None else get_task(task)
@@ -210,7 +210,7 @@ def evaluate(
 
 
 def _levels(task: Task, damage: dict[str, Any]) -> list[Degradation]:
-    """The levels that keywords ask for, by the task's own word or as ``levels``."""
+    """Return the levels that the keywords name, by the task's own option or as ``levels``."""
     said = dict(damage)
     levels = said.pop(task.level_option, None)
     levels = said.pop("levels", levels)

@@ -1,4 +1,4 @@
-"""The schema of a run: YAML with ``extends:``, overrides by ``--set a.b=value``, checked whole."""
+"""The schema of a run: YAML with ``extends:`` and overrides ``--set a.b=value``."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class ModelSection(Section):
-    """Which network, and what it starts from."""
+    """The network and its initial weights."""
 
     network: str = "irae"
     preset: str | None = "default"
     options: dict[str, Any] = {}
-    init: str | None = None  # a packaged name or model file whose weights training starts from
+    init: str | None = None  # packaged model, model file or run for a warm start
 
 
 class SourceSection(Section):
     """One source of clean pictures."""
 
     source: str  # celeba, flowers, birds, or a folder (relative to data.root)
-    # Share of the patches, relative to the others; pixels: as many as it has of them.
+    # Relative share of the patches; pixels: in proportion to the source's number of pixels.
     weight: Annotated[float, Field(gt=0)] | Literal["pixels"] = 1.0
 
 
 class AugmentSection(Section):
-    """Cheap changes of a patch; each number is the share of patches it happens to."""
+    """Augmentation of patches; each number is the share of patches that are changed."""
 
     flip: bool = True  # the eight symmetries of the square
     colour: Share = 0.3  # channels permuted, saturation scaled by 0.3 to 2.5
-    gray: Share = 0.1  # a gray picture with gray noise, as a scan would be
-    shrink: Share = 0.2  # twice the area at half the scale
+    gray: Share = 0.1  # gray pictures with gray noise, as in scans
+    shrink: Share = 0.2  # patches of twice the side, scaled to half
 
 
 class DataSection(Section):
-    """Where clean pictures come from."""
+    """The clean pictures."""
 
     root: str | None = None  # default: $IRAE_DATA, else ./data
     train: list[SourceSection] = []  # default: the pictures below the root
-    protocol: Literal["standard", "authors"] = "standard"  # what a clean patch is
-    validation: SerializeAsAny[ValidationSection] = ValidationSection()  # the task's
+    protocol: Literal["standard", "authors"] = "standard"  # how a clean patch is prepared
+    validation: SerializeAsAny[ValidationSection] = ValidationSection()  # depends on the task
     patch: int = Field(default=64, ge=16)  # a multiple of the network's size_multiple
     augment: AugmentSection = AugmentSection()
-    # Decoded pictures kept, on the device that trains as far as there is room, else on the host.
+    # Decoded pictures kept in memory: on the training device if there is room, else on the host.
     cache_gb: float = Field(default=4.0, ge=0)
 
 
@@ -67,29 +67,29 @@ class TrainingSection(Section):
     """The optimisation."""
 
     steps: int = Field(default=30000, ge=1)
-    batch: int = Field(default=8, ge=1)  # of all processes together
+    batch: int = Field(default=8, ge=1)  # total of all processes
     learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["cosine", "step"] = "cosine"
-    final_learning_rate: float = Field(default=1e-5, ge=0)  # cosine: where it ends
-    step_every: int = Field(default=50000, ge=1)  # step: the rate times gamma, this often
+    final_learning_rate: float = Field(default=1e-5, ge=0)  # cosine: the final rate
+    step_every: int = Field(default=50000, ge=1)  # step: steps between factors of gamma
     gamma: float = Field(default=0.5, gt=0, le=1)
     warmup: int = Field(default=200, ge=0)
-    # muon: Jordan et al. 2024, for the weights of convolutions, and adamw for the rest.
+    # muon: Jordan et al. 2024 for the weights of convolutions, adamw for the rest.
     optimizer: Literal["adamw", "muon"] = "adamw"
-    bias_pace: float = Field(default=1.0, ge=0)  # muon: rate of convolutions' biases, times this
-    restart_dead: bool = False  # at each validation, hidden units that never fire start anew
+    bias_pace: float = Field(default=1.0, ge=0)  # muon: factor on the rate of convolutions' biases
+    restart_dead: bool = False  # restart hidden units that never fire, at each validation
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     loss: Literal["l1", "l2", "charbonnier", "psnr"] = "l1"
-    middle_weight: Share = 0.0  # of the loss: on the picture after half of a lifted flow
-    known_weight: Share = 0.1  # inpainting: weight of known pixels beside the holes' 1
-    # Of the coupling networks; auto: bf16 where the device is measured to be faster at it. A run
-    # keeps what auto came to, here and for reversible, so that a resumed one computes alike.
+    middle_weight: Share = 0.0  # weight of the loss on the picture after half of a lifted flow
+    known_weight: Share = 0.1  # inpainting: weight of known pixels; that of holes is 1
+    # Precision of the subnets; auto: bf16 if the device was measured to be faster with it. A run
+    # stores the choice of auto, also for reversible, so that a resumed run computes the same.
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    # Recompute activations in the backward pass instead of keeping them; auto: where kept ones
-    # would fill more than half of the device's memory.
+    # Recompute activations in the backward pass instead of storing them; auto: if they would fill
+    # more than half of the device's memory.
     reversible: bool | Literal["auto"] = "auto"
     compile: bool = False  # torch.compile the training step's network
     threads: int | None = Field(default=None, ge=1)  # CPU threads; default: PyTorch's choice
@@ -100,7 +100,7 @@ class TrainingSection(Section):
 
 
 class RunConfig(Section):
-    """A whole run. What ``degradation`` and ``data.validation`` may hold, its task says."""
+    """A whole run. The task defines the keys of ``degradation`` and ``data.validation``."""
 
     task: str
     seed: int = Field(default=0, ge=0)
@@ -121,7 +121,7 @@ class RunConfig(Section):
     @field_validator("degradation", mode="before")
     @classmethod
     def _of_task(cls, value: object, info: ValidationInfo) -> object:
-        if "task" not in info.data:  # That is the fault to report.
+        if "task" not in info.data:  # The missing task is the error to report.
             return DegradationSection()
         schema = get_task(info.data["task"]).section
         return schema.model_validate(_own_keys(_plain(value), schema, "section"))
@@ -142,7 +142,7 @@ def _plain(value: object) -> object:
 
 
 def _checked(content: object, schema: type[ValidationSection]) -> ValidationSection:
-    """``data.validation`` checked; errors say where in ``data`` they are."""
+    """Validate ``data.validation``; errors have their place in ``data``."""
     try:
         return schema.model_validate(content)
     except ValidationError as error:
@@ -159,7 +159,7 @@ def _checked(content: object, schema: type[ValidationSection]) -> ValidationSect
 
 
 def _own_keys(content: object, schema: type[Section], kind: str) -> object:
-    """A section without the defaults of other tasks, all of which irae 0.1 wrote down."""
+    """Drop the defaults of other tasks' keys, all of which irae 0.1 wrote to a run's config."""
     if not isinstance(content, dict):
         return content
     defaults: dict[str, list[Any]] = {}
@@ -174,10 +174,10 @@ def _own_keys(content: object, schema: type[Section], kind: str) -> object:
 
 
 def find_config(name: str | Path) -> Path:
-    """The file a config is named by: a path, else one shipped with the package.
+    """Find the file of a config: a path, else one shipped with the package.
 
     Raises:
-        ConfigError: there is none; the message lists the shipped ones.
+        ConfigError: there is no such config; the message lists the shipped ones.
     """
     path = Path(name)
     if path.is_file():
@@ -190,22 +190,22 @@ def find_config(name: str | Path) -> Path:
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Configs that come with the package: name (such as ``paper/denoise.yaml``) → file."""
+    """Return the files of the shipped configs, by name (such as ``paper/denoise.yaml``)."""
     inside = Path(str(package_files("irae") / "configs"))
-    # In a checkout they lie at the top; the wheel puts them inside the package.
+    # A wheel has them inside the package, a checkout beside it.
     folder = inside if inside.is_dir() else Path(str(package_files("irae"))).parent / "configs"
     return {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*.yaml"))}
 
 
 def load_config(name: str | Path | dict[str, Any], overrides: list[str] | None = None) -> RunConfig:
-    """Read a config with all it extends, apply ``key=value`` overrides, and check it.
+    """Read a config with all that it extends, apply ``key=value`` overrides, and check it.
 
     Args:
-        name: a path, the name of a shipped config, or its content, ``extends`` and all.
-        overrides: such as ``training.steps=100``; values are parsed as YAML.
+        name: a path, the name of a shipped config, or the content of a config with ``extends``.
+        overrides: overrides such as ``training.steps=100``; values are parsed as YAML.
 
     Raises:
-        ConfigError: a file is absent or malformed, or a key unknown or out of range.
+        ConfigError: a file is missing or malformed, or a key is unknown or out of range.
     """
     if isinstance(name, dict):
         return check_config(_override(_extended(name, Path(), ()), overrides or []), "the config")
@@ -214,10 +214,10 @@ def load_config(name: str | Path | dict[str, Any], overrides: list[str] | None =
 
 
 def read_config(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """The content of a config with all it extends and the overrides applied, not yet checked.
+    """Read a config with all that it extends and apply the overrides, without checking it.
 
     Raises:
-        ConfigError: a file is absent or malformed, or an override is.
+        ConfigError: a file is missing, or a file or an override is malformed.
     """
     return _override(_read(path, ()), overrides or [])
 
@@ -238,10 +238,10 @@ def _override(content: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 
 
 def check_config(content: dict[str, Any], origin: str) -> RunConfig:
-    """Validate the content of a run's config; ``origin`` is named in errors.
+    """Validate the content of a run's config; errors name ``origin``.
 
     Raises:
-        ConfigError: naming the first key at fault.
+        ConfigError: a key is invalid; the message names the first.
     """
     return check_schema(RunConfig, content, origin)
 
@@ -253,7 +253,7 @@ def check_schema(schema: type[Schema], content: dict[str, Any], origin: str) -> 
     except ValidationError as error:
         first = error.errors()[0]
         where = list(first["loc"])
-        # A section that its task checked carries the error of that check.
+        # The error of a section that its task checked is nested.
         while isinstance(inner := first.get("ctx", {}).get("error"), ValidationError):
             first = inner.errors()[0]
             where += first["loc"]
@@ -264,7 +264,7 @@ def check_schema(schema: type[Schema], content: dict[str, Any], origin: str) -> 
 
 
 def _of_another_task(where: list[int | str]) -> str:
-    """Why a key is unknown."""
+    """Explain why a key is unknown."""
     *section, key = where
     kind = {("degradation",): "section", ("data", "validation"): "validation_section"}
     name = kind.get(tuple(str(part) for part in section))
@@ -290,11 +290,11 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _extended(content: dict[str, Any], folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """A config with all it extends, looked for in a folder and then among the shipped ones."""
+    """Merge a config with all that it extends, searched in a folder and in the shipped ones."""
     content = dict(content)
     bases = content.pop("extends", [])
     merged: dict[str, Any] = {}
-    # Of several, a later one overrides those before it.
+    # Of several bases, later ones override earlier ones.
     for base in bases if isinstance(bases, list) else [bases]:
         beside = folder / str(base)
         parent = beside if beside.is_file() else find_config(str(base))
@@ -314,5 +314,5 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def dump_config(config: RunConfig) -> str:
-    """The resolved config as YAML."""
+    """Return the config as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

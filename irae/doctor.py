@@ -1,4 +1,4 @@
-"""Whether this installation works: versions, devices, weights, self-tests, speed."""
+"""Checks of the installation: versions, devices, weights, self-tests, speed."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from irae.runtime import bfloat16_is_faster, generator, resolve_precision, selec
 from irae.tasks.matching import task_of
 
 ROUND_TRIP = 0.5
-"""Largest error of the way back, in 8-bit units, that a packaged model is promised to keep to."""
+"""Largest round-trip error of a packaged model, in 8-bit units."""
 
 FOLDED = 0.05
 """Largest difference, in 8-bit units, between the restoring form and the network itself."""
 
 TIMED_SIZE = (512, 768)
 _SELF_TEST_SIDE = 96
-# Where the name to import is not that of the package.
+# Packages whose module has another name.
 _MODULES = {"scikit-image": "skimage", "opencv-python-headless": "cv2", "ray": "ray"}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: what.
-        ok: whether it is as it should be.
-        says: one line: what was found or, where it is not ok, the fault and its remedy.
-        facts: the same as plain JSON.
+        name: name of the check.
+        ok: whether the check passed.
+        says: one line with the result or, if the check failed, the fault and its remedy.
+        facts: the result as plain JSON.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Check:
 
 
 def examine(device: str = "auto") -> Iterator[Check]:
-    """Look at everything, one after the other.
+    """Run all checks, one after the other.
 
     Args:
-        device: where the timed restoration runs, as `irae.runtime.select_device` takes it.
+        device: device of the timed restoration, see `irae.runtime.select_device`.
 
     Raises:
         UsageError: there is no such device.
@@ -80,7 +80,7 @@ def examine(device: str = "auto") -> Iterator[Check]:
 
 
 def _guarded(name: str, look: Any) -> Check:
-    """A check that finds a fault of the installation is a check that failed."""
+    """Run a check; an error becomes a failed check."""
     try:
         check: Check = look()
         return check
@@ -155,7 +155,7 @@ def _weights() -> Iterator[Check]:
 
 
 def _self_test_input(model: LoadedModel) -> tuple[Tensor, Tensor | None]:
-    """The same picture everywhere: smooth shapes, noise from a fixed seed, holes if needed."""
+    """Make a fixed picture: smooth shapes, noise from a fixed seed, a mask if needed."""
     steps = torch.arange(_SELF_TEST_SIDE) / _SELF_TEST_SIDE
     waves = [
         (torch.sin(6 * a * steps)[:, None] * torch.cos(5 * b * steps)[None]) for a, b in
@@ -189,7 +189,7 @@ def _self_test(name: str) -> Check:
 def _speed(device: torch.device) -> Check:
     model = load_model("denoise").to(device, "auto")
     picture = torch.rand(1, 3, *TIMED_SIZE, generator=generator(0))
-    model.restore(picture[..., :64, :64])  # What is made once is made here.
+    model.restore(picture[..., :64, :64])  # Warm-up.
     begin = time.perf_counter()
     model.restore(picture).cpu()
     seconds = time.perf_counter() - begin
@@ -205,7 +205,7 @@ def _speed(device: torch.device) -> Check:
 
 
 def _extras() -> Check:
-    """Which optional packages are there; none of them has to be."""
+    """Check which optional packages are installed; none of them is required."""
     try:
         lines = requires("irae") or []
     except PackageNotFoundError:

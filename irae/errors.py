@@ -1,4 +1,4 @@
-"""Errors a user can cause: one line that names the file or key and the remedy."""
+"""Errors that a user can cause: one line that names the file or key and the remedy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 
 
 class IraeError(Exception):
-    """Base of every error that a user can cause and mend.
+    """Base class of every error that a user can cause and fix.
 
-    The message is one line, names the file or key at fault and says what to do. Options stand in
-    backquotes by their names in Python; `for_command_line` turns them into flags. The command line
-    prints the message to stderr and leaves with ``exit_code``.
+    The message is one line that names the file or key at fault and the remedy. Options are written
+    in backquotes by their names in Python; `for_command_line` converts them to flags. The command
+    line prints the message to stderr and exits with ``exit_code``.
     """
 
     exit_code = 1
@@ -23,7 +23,7 @@ class UsageError(IraeError, ValueError):
 
 
 class ConfigError(IraeError, ValueError):
-    """A config file that is absent, malformed, or has an unknown key."""
+    """A config file that is missing or malformed, or has an unknown key."""
 
     exit_code = 2
 
@@ -41,14 +41,14 @@ class ModelError(IraeError):
 
 
 class TrainingError(IraeError):
-    """A run that cannot start, go on or be resumed."""
+    """A run that cannot start, continue or be resumed."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what another library's error says, or its type where it says nothing."""
+    """Return the first line of another library's error, or its type if it has no message."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def for_command_line(message: str) -> str:
-    """A message with its options as flags: ``use `grow_mask` 2`` becomes ``use --grow-mask 2``."""
+    """Convert options in a message to flags: ``use `grow_mask` 2`` to ``use --grow-mask 2``."""
     return re.sub(r"`([a-z_]+)`", lambda found: f"--{found[1].replace('_', '-')}", message)

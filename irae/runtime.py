@@ -1,4 +1,4 @@
-"""What a process runs on: device, precision, random generators, versions."""
+"""The environment of a process: device, precision, random generators, versions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MASK64 = (1 << 64) - 1
 
 
 def select_device(name: str = "auto") -> torch.device:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` into a device that is there.
+    """Return the device called ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     Raises:
-        UsageError: the name is malformed or the device is absent.
+        UsageError: the name is malformed or the device does not exist.
     """
     if name == "auto":
         name = "mps" if torch.backends.mps.is_available() else "cpu"
@@ -39,7 +39,7 @@ def select_device(name: str = "auto") -> torch.device:
             raise UsageError(
                 f"device {name!r} is not there ({count} CUDA devices); use `device` cpu"
             )
-        # fp32 must mean float32: TF32 convolutions keep ten bits and break the exact inverse.
+        # TF32 convolutions keep only ten bits, which would break the exact inverse in fp32.
         torch.backends.cudnn.allow_tf32 = False
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
@@ -50,13 +50,13 @@ def select_device(name: str = "auto") -> torch.device:
 
 
 def use_device(device: torch.device) -> None:
-    """Make ``device`` the current one of this thread, where there are several of its kind."""
+    """Make ``device`` the current one of this thread, if there are several of its kind."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
 
 
 def network_dtype(precision: str) -> torch.dtype:
-    """The dtype of the coupling networks; the state of a flow is float32 at either precision.
+    """Return the dtype of the subnets; the state of a flow is float32 at either precision.
 
     Raises:
         UsageError: the precision is neither ``fp32`` nor ``bf16``.
@@ -68,7 +68,7 @@ def network_dtype(precision: str) -> torch.dtype:
 
 @cache
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given, so that a clock tells the truth."""
+    """Wait until the device has finished its work, so that measured times are correct."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -76,10 +76,10 @@ def synchronize(device: torch.device) -> None:
 
 
 def bfloat16_is_faster(device: torch.device) -> bool:
-    """Whether convolutions of a coupling network's size are measured faster in bfloat16.
+    """Whether convolutions of a subnet's size are faster in bfloat16, by a measurement.
 
-    Measured once a process (some 50 ms): processors without bfloat16 arithmetic emulate it and
-    are ten times slower at it, and no list of names says which those are.
+    It is measured once per process (some 50 ms): processors without bfloat16 arithmetic emulate it
+    and are ten times slower with it, and there is no list of them.
     """
 
     def seconds(dtype: torch.dtype) -> float:
@@ -98,14 +98,14 @@ def bfloat16_is_faster(device: torch.device) -> bool:
         try:
             return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
         except (RuntimeError, TypeError):
-            return False  # A device that has no bfloat16 at all says so here.
+            return False  # The device has no bfloat16 at all.
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """``auto`` as what it comes to on ``device``, ``fp32`` or ``bf16``; those two as they are.
+    """Resolve ``auto`` to ``fp32`` or ``bf16`` on ``device``; these two are checked and returned.
 
     Raises:
-        UsageError: the precision is none of the three, or bf16 on a device that has none.
+        UsageError: the precision is unknown, or the device does not support it.
     """
     if precision == "auto":
         return "bf16" if bfloat16_is_faster(device) else "fp32"
@@ -121,7 +121,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes of memory that ``device`` has in all; the machine's for a CPU."""
+    """Return the total memory of ``device`` in bytes; for a CPU, that of the machine."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     if device.type == "mps":
@@ -130,10 +130,10 @@ def device_memory(device: torch.device) -> int:
 
 
 def generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on ``device`` whose stream is a function of the integers in ``keys`` alone.
+    """Make a generator on ``device`` whose stream depends on the integers ``keys`` alone.
 
-    Counter-based seeding: a sample's randomness depends on (seed, step, index) and not on what
-    was drawn before it, which is what makes a resumed run equal to an uninterrupted one.
+    This is counter-based seeding: a sample's randomness depends on (seed, step, index) and not on
+    earlier draws, which makes a resumed run equal to an uninterrupted one.
     """
     state = 0x9E3779B97F4A7C15
     for key in keys:
@@ -146,7 +146,7 @@ def generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything whose release can change a number."""
+    """Return the versions of everything that can affect results."""
     from importlib.metadata import version
 
     packages = ("irae", "torch", "torchvision", "pillow", "numpy", "safetensors")
@@ -155,7 +155,7 @@ def versions() -> dict[str, str]:
 
 
 def upload(x: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor from the host, on ``device``, without making the host wait for it."""
+    """Copy a tensor from the host to ``device`` without blocking the host."""
     if device.type != "cuda":
         return x.to(device)
     return x.pin_memory().to(device, non_blocking=True)

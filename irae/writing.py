@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and told apart by their checksums."""
+"""Atomic writing of files, and checksums."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ PREFIX, SUFFIX = ".irae-", ".tmp"
 def write_atomically(path: Path, save: Callable[[Path], object]) -> None:
     """Call ``save`` with the path of a temporary file beside ``path``, then rename it into place.
 
-    Missing parent folders are made. Whatever happens, ``path`` is afterwards as it was or whole,
-    and the temporary file is gone.
+    Missing parent folders are made. Afterwards ``path`` is either unchanged or complete, and the
+    temporary file is gone, whatever happens.
 
     Raises:
-        OSError: as the disk reports it.
+        OSError: the disk reports an error.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
     try:
-        # 0o666 less the umask, as any program's new file; tempfile would make it private.
+        # 0o666 minus the umask, as for any new file; tempfile would make it private.
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         save(temporary)
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            # What the user asked to write, not the temporary file, belongs in the message.
+            # The message must name the user's file, not the temporary one.
             error.filename = str(path)
         raise
 
@@ -42,10 +42,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal; the file is read in pieces.
+    """Return the hexadecimal SHA-256 of a file, which is read in pieces.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
