@@ -93,10 +93,10 @@ class RealPairs(Degradation):
     """The noisy halves of real pairs, as damage to their clean halves; see `open_pairs`.
 
     Attributes:
-        task: what the model to be measured is for.
-        folder: of the pairs.
-        noisy: the noisy pictures, in the order of the clean ones.
-        sigma: the noise level in 8-bit units, for models that must be told; None otherwise.
+        task: name of the task of the model to measure.
+        folder: folder of the pairs.
+        noisy: paths of the noisy pictures, in the order of the clean ones.
+        sigma: noise level in 8-bit units, for models that need it; None otherwise.
     """
 
     task: str  # type: ignore[misc]
@@ -110,7 +110,7 @@ class RealPairs(Degradation):
         return f"pairs {self.folder.name or self.folder}{told}"
 
     def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
-        """See `Degradation.degrade`; only the place of the picture matters."""
+        """See `Degradation.degrade`; only the index of the picture matters."""
         path = self.noisy[seeds[-1]]
         noisy = read_picture(path).pixels
         noisy = noisy.expand(3, -1, -1) if len(noisy) == 1 else noisy[:3]
@@ -122,15 +122,15 @@ class RealPairs(Degradation):
 
 
 def open_pairs(folder: Path, task: str, sigma: float | None = None) -> tuple[PictureSet, RealPairs]:
-    """Open pairs for measuring: the clean pictures, and the damage that gives the noisy ones.
+    """Open pairs for measuring: the clean pictures, and the damage that yields the noisy ones.
 
     Args:
-        folder: of ``NAME_noisy.*`` and ``NAME_clean.*``.
-        task: what the model to be measured is for.
-        sigma: the noise level in 8-bit units, for models that must be told.
+        folder: folder of ``NAME_noisy.*`` and ``NAME_clean.*``.
+        task: name of the task of the model to measure.
+        sigma: noise level in 8-bit units, for models that need it.
 
     Raises:
-        DataError: as `find_pairs`.
+        DataError: as for `find_pairs`.
     """
     pairs = find_pairs(folder)
     pictures = PictureSet(folder.resolve().name, [pair.clean for pair in pairs], folder=folder)

@@ -154,7 +154,7 @@ def _plain_network(path: Path, layers: list[dict[str, Tensor]], task: str) -> Im
                 del state[f"body.convolutions.{position}.bias"]
             state.update({f"body.norms.{position}.{name}": v for name, v in norm.items()})
         else:
-            raise ModelError(f"{path}: layer {len(inputs)} is no convolution of a known network")
+            raise ModelError(f"{path}: layer {len(inputs)} is not a convolution of a known network")
     network, channels = _which(path, inputs[0] if inputs else 0, outputs)
     options = {
         "channels": channels,
