@@ -91,7 +91,7 @@ def _read_bytes(path: Path) -> bytes:
         # Checked before opening: a pipe would wait for its writer, and a device has no end.
         about = path.stat()
         if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
-            raise PictureError(f"{path}: is not a regular file; name a picture file")
+            raise PictureError(f"{path}: is no regular file; name a picture file")
         check_bytes(about.st_size, str(path))
         data = path.read_bytes()
     except FileNotFoundError:
