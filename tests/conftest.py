@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -22,6 +25,71 @@ SHARED = Path(os.environ.get("IRAE_SHARED", REPOSITORY.parent / "shared"))
 
 # Bit-for-bit tests need one order of summation, and two cores are soon oversubscribed.
 torch.set_num_threads(1)
+# Of the processes that tests start, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a fixture starts marks every test that asks for it, directly or through another.
+MARKER_OF_FIXTURE = {
+    "chromium": "browser",
+    "cluster": "cluster",
+    "server": "server",
+    "site": "build",
+    "wheel": "build",
+}
+# Markers of tests that may start Python.
+STARTS_PYTHON = {"build", "cluster", "distributed", "kill", "process", "server"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole lane in two processes, and all tests of files that are named in one."""
+    option = config.option
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        if f"-m{option.markexpr}" in config.getini("addopts"):
+            option.markexpr = ""
+    elif (
+        config.pluginmanager.hasplugin("xdist")
+        and "PYTEST_XDIST_WORKER" not in os.environ  # Both of the two come by here too.
+        and option.numprocesses is None
+        and not (option.usepdb or option.collectonly)
+    ):
+        option.numprocesses, option.dist = 2, "worksteal"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in getattr(item, "fixturenames", ()):
+            if name in MARKER_OF_FIXTURE:
+                item.add_marker(MARKER_OF_FIXTURE[name])
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what lives to the end: all that was imported.
+
+    It would look through a million objects again and again, for a tenth of the time of all tests.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_python_unmarked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep the fast lane fast: a test that starts Python says so by a marker."""
+    if STARTS_PYTHON & {marker.name for marker in request.node.iter_markers()}:
+        yield
+        return
+    start = subprocess.Popen.__init__
+
+    def checked(self: Any, args: Any, *rest: Any, **options: Any) -> None:
+        if not isinstance(args, str | bytes | Path) and sys.executable in map(str, args):
+            pytest.fail("this test starts Python: mark it, with pytest.mark.process for example")
+        start(self, args, *rest, **options)
+
+    # A context of its own, which ends here: the fixture would undo all patches later than before.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", checked)
+        yield
 
 
 # Of Chromium, so that it needs no window and asks nobody for anything.
@@ -56,6 +124,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
             smooth = torch.nn.functional.interpolate(coarse, size=(48, 64), mode="bicubic")
             save_image(smooth.clamp(0, 1), root / folder / f"{index}.png")
     return root
+
+
+@pytest.fixture
+def few_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small pool of strokes for the holes of training; drawing the whole takes a second."""
+    monkeypatch.setattr("irae.tasks.masks.POOL", 16)
 
 
 # Networks of seconds: in the lifted form and in the strict one.

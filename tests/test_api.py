@@ -221,6 +221,7 @@ def test_errors_are_what_python_expects() -> None:
     assert "--" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_denoiser_is_a_prior_for_a_blurred_picture(denoiser: irae.Model) -> None:
     """Plug and play (Venkatakrishnan et al. 2013): steps on the data, then the denoiser."""
     from skimage import data

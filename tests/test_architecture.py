@@ -92,6 +92,7 @@ def test_configs_ask_the_light_half_of_tasks_only() -> None:
     }
 
 
+@pytest.mark.process
 def test_help_needs_no_torch_and_gives_an_example() -> None:
     """Of every command, in one interpreter: what one imported would be there for the next."""
     code = (
@@ -113,6 +114,7 @@ def test_help_needs_no_torch_and_gives_an_example() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
 def test_restoring_loads_no_compiler() -> None:
     code = (
         "import sys, irae.batch.pipeline, irae.restoring.restorer\n"
@@ -122,6 +124,7 @@ def test_restoring_loads_no_compiler() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.process
 def test_a_torch_and_torchvision_that_do_not_match_are_one_clear_line(tmp_path: Path) -> None:
     fake = tmp_path / "torchvision"
     fake.mkdir()

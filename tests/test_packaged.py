@@ -44,6 +44,7 @@ def damage(clean: Tensor, level: Degradation) -> tuple[Tensor, Tensor | None]:
     return damaged.pixels[None], mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "kind", "gain"),
     [
@@ -63,6 +64,7 @@ def test_a_photograph_gets_better_and_comes_back(
     assert (given - recovered).abs().max().item() * 255 <= 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("task", CASES)
 def test_the_figures_are_those_of_the_card(task: str, precision: str) -> None:
@@ -74,6 +76,7 @@ def test_the_figures_are_those_of_the_card(task: str, precision: str) -> None:
         assert abs(figure - stated[level]) <= 0.02, level
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", CASES)
 def test_regression_pictures_come_back(task: str) -> None:
     model = load_model(task)
@@ -92,6 +95,7 @@ def test_tiles_leave_no_seams(clean: Tensor, task: str) -> None:
     assert (whole - tiled).square().mean().sqrt().item() * 255 <= 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", CASES)
 def test_a_hundred_photographs_come_back_bit_for_bit(task: str, shared: Path) -> None:
     model = load_model(task)

@@ -14,6 +14,7 @@ from PIL import Image
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 
+@pytest.mark.process
 def test_the_demo_restores_a_photograph_in_every_task(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "demo.py"), "-o", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)

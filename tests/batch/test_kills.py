@@ -30,7 +30,10 @@ from irae.restoring.options import RestoreOptions
 KILLS = int(os.environ.get("IRAE_KILLS", "6"))
 PICTURES = 10
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.kill,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+]
 
 
 class Program:

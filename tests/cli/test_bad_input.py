@@ -314,6 +314,7 @@ def _shell(*arguments: object) -> CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "irae", *words], capture_output=True, text=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("bad_file", ["truncated"], indirect=True)
 def test_the_real_program_spares_the_rest(
     tmp_path: Path, denoise: list[object], bad_file: Path
@@ -325,6 +326,7 @@ def test_the_real_program_spares_the_rest(
     assert said.stdout == f"{tmp_path / 'out' / 'good.png'}\n"
 
 
+@pytest.mark.process
 def test_the_real_program_refuses_a_pickle(tmp_path: Path) -> None:
     model, trace = tmp_path / "model.pt", tmp_path / "executed"
     torch.save(_Bomb(trace), model)
@@ -332,6 +334,7 @@ def test_the_real_program_refuses_a_pickle(tmp_path: Path) -> None:
     assert not trace.exists()
 
 
+@pytest.mark.process
 def test_the_real_program_refuses_wrong_options(tmp_path: Path) -> None:
     source = _draw(tmp_path / "a.png")
     said = _shell("degrade", source, "-o", tmp_path / "b.png")

@@ -74,6 +74,7 @@ def test_check_of_a_folder(layouts: Path) -> None:
     assert "all 8; all can be read" in result.stdout
 
 
+@pytest.mark.slow
 def test_check_beside_the_project(shared_data: Path) -> None:
     result = runner.invoke(app, ["check", "birds", "--root", str(shared_data)])
     assert result.exit_code == 0

@@ -51,6 +51,7 @@ def test_one_photograph_in_two_forms_is_noticed(shared: Path, tmp_path: Path) ->
     assert min((here[0] ^ each).bit_count() for each in there) <= NEAR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "others"),
     [(TRAINED_ON, "testsets"), (CHOSEN_ON, "testsets"), (TRAINED_ON, CHOSEN_ON)],

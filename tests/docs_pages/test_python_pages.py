@@ -74,6 +74,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_use_it_from_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, printed = run_page("python.md", monkeypatch)
     for name in ("restored.png", "restored.tif", "small.safetensors", "tuned.safetensors"):
@@ -81,6 +82,7 @@ def test_use_it_from_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "blurred 24.5 dB, restored 28.7 dB\n" in printed
 
 
+@pytest.mark.slow
 def test_invertible_blocks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names, _ = run_page("invertible-blocks.md", monkeypatch)
     page = (DOCS / "invertible-blocks.md").read_text(encoding="utf-8")

@@ -1,15 +1,13 @@
 """The evaluation is right: published weights give the published figures.
 
-About a minute of two cores; skipped where the weights are absent.
+About a minute of one core; skipped where the weights are absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from irae.data.folder import open_folder
 from irae.evaluation.evaluate import evaluate
@@ -20,13 +18,7 @@ from irae.models.networks.registry import build_network
 from irae.tasks.denoise import Noise
 from irae.tasks.jpeg import Jpeg
 
-
-@pytest.fixture(scope="module", autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.slow
 
 
 def published(path: Path) -> LoadedModel:

@@ -206,6 +206,7 @@ def peak_bytes(network: nn.Module, x: Tensor, *, on: bool) -> int:
     return peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_does_not_grow_with_depth(kind: str) -> None:
     x = seeded(1, 3, 32, 32)
@@ -217,6 +218,7 @@ def test_memory_does_not_grow_with_depth(kind: str) -> None:
 
 
 # What the holes' coupling keeps is of one network, not of one for every step of a flow.
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset != "holes"])
 def test_memory_is_a_fraction_of_plain_autograds(preset: str) -> None:
     network = of_preset(preset).to(memory_format=torch.channels_last)
@@ -341,6 +343,7 @@ def compare_compiled(compiled: nn.Module, network: nn.Module) -> None:
     assert relative_error(plain, gradients(compiled, loss)) <= 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_compiled_network(kind: str) -> None:
     options = {**KINDS[kind], "condition_channels": 1}
@@ -350,6 +353,7 @@ def test_compiled_network(kind: str) -> None:
     compare_compiled(compiled, network)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 def test_compiled_coupling_networks() -> None:
     network = perturbed(IRAE(width=6, depth=1, levels=1, condition_channels=1))
@@ -392,6 +396,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.distributed
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without distributed")
 def test_two_processes_average_the_same_gradients(tmp_path: Path) -> None:
     commands = [[sys.executable, "-c", DISTRIBUTED, str(r), str(tmp_path / "m")] for r in (0, 1)]

@@ -26,9 +26,12 @@ MEMORY_CAP = 80 * LIMIT
 SECONDS = 10.0
 SLICE = 200
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="the account of memory is Linux's"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="the account of memory is Linux's"
+    ),
+]
 
 
 def chosen() -> list[Sample]:

@@ -86,6 +86,7 @@ def test_the_reason_names_both_when_there_are_two() -> None:
     assert explain(_found(0.4)) == "x.png: looks clean; nothing to do"
 
 
+@pytest.mark.slow
 def test_clean_photographs_are_left_alone(shared: Path) -> None:
     photos = _photos(shared, "photos_val", "*.jpg")
     chosen = {path.name: inspect_picture(path) for path in photos[::3]}
@@ -96,6 +97,7 @@ def test_clean_photographs_are_left_alone(shared: Path) -> None:
     assert {found.jpeg for found in chosen.values()} == {JpegQuality(95, True, "tables")}
 
 
+@pytest.mark.slow
 def test_noisy_photographs_are_denoised(shared: Path, tmp_path: Path) -> None:
     for index, path in enumerate(_photos(shared, "testsets/CBSD68", "*.png")[::4]):
         sigma = (15, 25, 50)[index % 3]
@@ -106,6 +108,7 @@ def test_noisy_photographs_are_denoised(shared: Path, tmp_path: Path) -> None:
         assert found.sigma == pytest.approx(sigma, rel=0.2)
 
 
+@pytest.mark.slow
 def test_jpeg_damage_is_undone_in_jpegs_and_in_what_was_a_jpeg(
     shared: Path, tmp_path: Path
 ) -> None:

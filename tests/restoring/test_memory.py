@@ -28,6 +28,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_24_megapixels_in_one_and_a_half_gigabytes(tmp_path: Path) -> None:
     # Few couplings of narrow streams, so that it takes seconds; a network's activations are those

@@ -43,6 +43,7 @@ def test_only_tasks_spell_the_names_of_tasks() -> None:
         assert found <= ELSEWHERE.get(relative, set()), relative
 
 
+@pytest.mark.process
 def test_names_levels_and_schemas_need_no_torch() -> None:
     code = (
         "import sys\n"

@@ -124,6 +124,7 @@ def assert_same_curves(a: Path, b: Path) -> None:
 
 # The paper's network needs the start of its ActNorms to come from the whole batch, and holes need
 # the sum of the loss's weights over it.
+@pytest.mark.distributed
 @pytest.mark.parametrize(
     ("task", "more"),
     [
@@ -158,6 +159,7 @@ def test_two_processes_train_as_one_and_either_goes_on_for_the_other(
         assert torch.allclose(value, expected[key], atol=1e-4), key
 
 
+@pytest.mark.distributed
 def test_torchrun_starts_it_and_one_process_talks(tmp_path: Path, pictures: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     train_ = ["--nproc-per-node", "2", "-m", "irae", "train", "--config", "denoise.yaml"]
@@ -173,6 +175,7 @@ def test_torchrun_starts_it_and_one_process_talks(tmp_path: Path, pictures: Path
     assert load_state(tmp_path / "run")["step"] == 1
 
 
+@pytest.mark.distributed
 def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path: Path, pictures: Path) -> None:
     run = tmp_path / "run"
     values = overrides(pictures, SMALL, "training.steps=100000", "training.validate_every=100000")
@@ -190,6 +193,7 @@ def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path: Path, pictures: Pa
     assert steps == list(range(1, load_state(run)["step"] + 1))
 
 
+@pytest.mark.distributed
 def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path, pictures: Path) -> None:
     values = overrides(pictures, SMALL, "training.batch=2")
     # Only the second process draws the picture that is damaged, some time or other.
@@ -206,6 +210,7 @@ def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path, pictures: Path) 
     assert "Traceback" not in ended.said
 
 
+@pytest.mark.kill
 def test_a_process_that_is_killed_does_not_leave_the_other_waiting(
     tmp_path: Path, pictures: Path
 ) -> None:
@@ -224,6 +229,7 @@ def test_a_process_that_is_killed_does_not_leave_the_other_waiting(
     assert load_state(run)["step"] >= 0
 
 
+@pytest.mark.distributed
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

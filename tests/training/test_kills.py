@@ -29,9 +29,12 @@ from irae.writing import PREFIX
 KILLS = int(os.environ.get("IRAE_KILLS", "5"))
 STEPS = 24
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="forks, and reads Linux's account of time"
-)
+pytestmark = [
+    pytest.mark.kill,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="forks, and reads Linux's account of time"
+    ),
+]
 
 
 class Runner:

@@ -69,7 +69,10 @@ def assert_same_state(a: dict[str, object], b: dict[str, object]) -> None:
         assert same, key
 
 
-@pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint"])
+@pytest.mark.usefixtures("few_masks")
+@pytest.mark.parametrize(
+    "task", ["denoise", "jpeg", pytest.param("inpaint", marks=pytest.mark.slow)]
+)
 def test_2n_steps_equal_n_resume_n_bit_for_bit(task: str, tmp_path: Path, pictures: Path) -> None:
     whole = new_run(tmp_path / "whole", pictures, task)
     train(whole)
@@ -109,6 +112,7 @@ def test_the_untrained_model_scores_as_its_input(tmp_path: Path, pictures: Path)
         assert before - 1e-3 <= after <= before + 1.0
 
 
+@pytest.mark.slow
 def test_training_improves_on_the_input(tmp_path: Path, pictures: Path) -> None:
     run = new_run(
         tmp_path / "run",
@@ -157,6 +161,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(
     assert_same_state(load_state(run.folder), good)
 
 
+@pytest.mark.slow
 def test_the_last_step_of_a_budget_is_validated(
     tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,6 +283,7 @@ def wait_for_steps(folder: Path, count: int) -> None:
     raise AssertionError("the training process made no progress in two minutes")
 
 
+@pytest.mark.kill
 def test_kill_at_any_moment_leaves_a_run_that_resumes(tmp_path: Path, pictures: Path) -> None:
     process = start_process(tmp_path / "run", pictures)
     wait_for_steps(tmp_path / "run", 8)
@@ -291,6 +297,7 @@ def test_kill_at_any_moment_leaves_a_run_that_resumes(tmp_path: Path, pictures: 
     assert_same_state(load_state(tmp_path / "whole"), load_state(tmp_path / "run"))
 
 
+@pytest.mark.kill
 def test_ctrl_c_saves_and_exits_cleanly(tmp_path: Path, pictures: Path) -> None:
     process = start_process(tmp_path / "run", pictures)
     wait_for_steps(tmp_path / "run", 4)

@@ -107,6 +107,7 @@ def test_recomputed_activations_give_the_same_training(pictures: Path) -> None:
     assert again == pytest.approx(plain, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reversible", [False, True])
 def test_a_compiled_network_trains_alike_and_keeps_its_names(
     reversible: bool, pictures: Path, monkeypatch: pytest.MonkeyPatch

@@ -105,6 +105,7 @@ def test_what_is_old_is_swept_and_what_is_in_use_is_not(scratch: Scratch) -> Non
     assert (scratch.root / "lock").exists()
 
 
+@pytest.mark.kill
 @pytest.mark.skipif(sys.platform == "win32", reason="folders of killed servers stay there")
 def test_what_a_killed_server_left_is_deleted_by_the_next(scratch: Scratch, parent: Path) -> None:
     code = (

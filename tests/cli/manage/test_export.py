@@ -13,6 +13,7 @@ import torch
 Program = Callable[..., CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_a_model_becomes_a_file_that_gives_its_numbers(
     irae: Program, tmp_path: Path, model_files: dict[str, Path]
 ) -> None:
@@ -29,6 +30,7 @@ def test_a_model_becomes_a_file_that_gives_its_numbers(
     torch.testing.assert_close(torch.from_numpy(restored), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_nothing_is_replaced_unasked(
     irae: Program, tmp_path: Path, model_files: dict[str, Path]
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_mask_for_a_model_without_holes_is_refused(
     assert "--mask" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint"])
 def test_packaged_models_give_real_pictures_back(irae: Program, shared: Path, task: str) -> None:
     folder = shared / "data" / "testsets" / "CBSD68"

@@ -22,6 +22,7 @@ needs_gradio = pytest.mark.skipif(
 )
 
 
+@pytest.mark.server
 @needs_gradio
 def test_it_is_there_for_this_machine_until_ended(tmp_path: Path) -> None:
     # What Gradio would take as a wish to be open to the world.

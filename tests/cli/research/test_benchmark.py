@@ -116,6 +116,7 @@ def test_a_folder_that_is_none_has_no_report(irae: Program, tmp_path: Path) -> N
     assert "holds no results.jsonl" in done.stderr
 
 
+@pytest.mark.distributed
 def test_two_processes_train_each_cell_together(
     tmp_path: Path, pictures: Path, model_files: dict[str, Path]
 ) -> None:

@@ -75,6 +75,7 @@ def test_ksg_finds_what_is_known_of_gaussians(
     assert ksg(x, y) == pytest.approx(gaussian_information(dimension, rho), abs=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dimension", "rho", "tolerance"),
     [(1, 0.0, 0.03), (1, 0.9, 0.15), (2, 0.5, 0.15), (3, 0.9, 0.5)],
@@ -103,6 +104,7 @@ def test_ksg_sees_monotone_maps_of_the_margins_as_the_same() -> None:
     assert ksg(y, x) == pytest.approx(plain, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [ksg, mine])
 def test_dependence_without_correlation_is_seen(
     estimator: Callable[[Tensor, Tensor], float],

@@ -67,9 +67,10 @@ def test_restoring_is_compared_at_equal_terms() -> None:
     assert rows[2].speed == 1
 
 
+@pytest.mark.slow
 def test_training_is_measured_with_and_without_recomputing() -> None:
     rows = bench_train(
-        ["irae:paper", REFERENCE], batch=4, patch=64, rounds=1, precisions=["fp32"], device=CPU
+        ["irae:paper", REFERENCE], batch=4, patch=32, rounds=1, precisions=["fp32"], device=CPU
     )
     assert [r.form for r in rows] == ["plain autograd", "recomputing", "plain autograd"]
     assert all(r.rate == pytest.approx(4 / r.seconds) for r in rows)

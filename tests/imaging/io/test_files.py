@@ -635,7 +635,7 @@ def test_no_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("suffix", sorted(PICTURE_SUFFIXES))
-@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("deep", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_damage_anywhere_is_a_picture_error_or_harmless(
     suffix: str, deep: bool, tmp_path: Path
 ) -> None:
@@ -675,6 +675,7 @@ def test_bombs_are_refused_and_large_photographs_are_not(
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
+@pytest.mark.slow
 def test_a_picture_above_pillows_limit(tmp_path: Path) -> None:
     side = 13_500
     Image.new("1", (side, side), 1).save(tmp_path / "a.png")
@@ -696,6 +697,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
         write_picture(tmp_path / "no" / "a.png", picture)
 
 
+@pytest.mark.process
 def test_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     script = (
         "import resource, sys\n"

@@ -98,6 +98,7 @@ def test_every_network_is_among_them() -> None:
     assert {network for network, *_ in EXPORTED.values()} == set(NETWORKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTED)
 def test_any_size_and_batch(name: str, tmp_path: Path) -> None:
     model = small(name)
@@ -106,6 +107,7 @@ def test_any_size_and_batch(name: str, tmp_path: Path) -> None:
         assert_same_numbers(model, tmp_path / "m.onnx", size)
 
 
+@pytest.mark.slow
 def test_the_packaged_inpainting_model_and_what_its_file_says(tmp_path: Path) -> None:
     model = load_model("inpaint")
     assert export_onnx(model, tmp_path / "m.onnx") <= 1e-4
@@ -137,6 +139,7 @@ def test_a_folded_flow_computes_what_the_flow_does(name: str) -> None:
         torch.testing.assert_close(exportable(network)(x, condition), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_other_numbers_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TOLERANCE", 0.0)
     with pytest.raises(ModelError, match="differs by"):
@@ -154,6 +157,7 @@ class DecidesByContent(nn.Module):
         return x * 2 if bool(x.mean() > 0.5) else x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "message"),
     [(OneSize(), "does not run at every size"), (DecidesByContent(), "PyTorch cannot export")],

@@ -33,7 +33,10 @@ def test_every_name_is_tested_and_is_no_network() -> None:
     assert not set(CLASSICAL) & set(NETWORKS)
 
 
-@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "bm3d" else ()) for name in DENOISERS],
+)
 @pytest.mark.parametrize("channels", [3, 1])
 def test_denoisers_take_noise_away(name: str, channels: int) -> None:
     pytest.importorskip(PACKAGES[name])

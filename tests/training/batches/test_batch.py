@@ -36,6 +36,7 @@ def config(task: str, root: Path, *overrides: str) -> RunConfig:
     )
 
 
+@pytest.mark.usefixtures("few_masks")
 @pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint"])
 def test_a_batch_is_a_function_of_its_step(task: str, pictures: Path) -> None:
     first, second = BatchMaker(config(task, pictures)), BatchMaker(config(task, pictures))
@@ -75,6 +76,7 @@ def test_gray_samples_carry_gray_noise(pictures: Path) -> None:
         assert torch.equal(x[:, 0], x[:, 2])
 
 
+@pytest.mark.usefixtures("few_masks")
 def test_masks_leave_known_pixels_and_fill_the_rest(pictures: Path) -> None:
     batch = BatchMaker(config("inpaint", pictures, "training.batch=32")).batch(0)
     assert batch.mask is not None
@@ -86,6 +88,7 @@ def test_masks_leave_known_pixels_and_fill_the_rest(pictures: Path) -> None:
     assert torch.equal(batch.degraded, fill_holes(batch.clean, batch.mask))
 
 
+@pytest.mark.slow
 def test_a_folder_of_masks_replaces_drawn_ones(pictures: Path, shared: Path) -> None:
     folder = shared / "data" / "masks" / "irregular"
     maker = BatchMaker(
@@ -108,6 +111,7 @@ def test_pictures_too_small_for_the_patch_are_named(pictures: Path) -> None:
         BatchMaker(config("denoise", pictures, "data.patch=128"))
 
 
+@pytest.mark.usefixtures("few_masks")
 def test_the_papers_clean_patches_are_dequantised(pictures: Path) -> None:
     overrides = ["data.protocol=authors", "data.augment={flip: false, colour: 0, gray: 0}"]
     authors = BatchMaker(config("denoise", pictures, *overrides, "data.augment.shrink=0")).batch(0)
@@ -120,6 +124,7 @@ def test_the_papers_clean_patches_are_dequantised(pictures: Path) -> None:
     assert (batch.degraded[batch.mask.expand_as(batch.degraded)] == 1).all()
 
 
+@pytest.mark.usefixtures("few_masks")
 @pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint"])
 @pytest.mark.parametrize("protocol", ["standard", "authors"])
 def test_a_process_makes_its_rows_of_the_batch(task: str, protocol: str, pictures: Path) -> None:
