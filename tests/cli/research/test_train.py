@@ -157,6 +157,7 @@ def test_training_on_a_plain_folder_says_what_it_found_and_how_to_use_it(
     assert written["data"]["train"] == [{"source": str(photos), "weight": "pixels"}]
 
 
+@pytest.mark.slow
 def test_a_whole_schedule_in_minutes_from_a_packaged_model(
     irae: Program, photos: Path, tmp_path: Path, model_files: dict[str, Path]
 ) -> None:

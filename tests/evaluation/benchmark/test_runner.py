@@ -147,6 +147,7 @@ def test_finished_cells_take_the_costs_of_the_last_run(tmp_path: Path, pictures:
         assert {**row, "cost": None} == {**before[name], "cost": None}
 
 
+@pytest.mark.slow
 def test_cells_that_fail_spare_the_others(
     tmp_path: Path, pictures: Path, model_files: dict[str, Path]
 ) -> None:
@@ -240,6 +241,7 @@ def test_another_projects_weights_are_found_in_the_folder_of_checkpoints(
     assert sum(row["metrics"]["psnr"]) > sum(row["input"]["psnr"]) + 4
 
 
+@pytest.mark.slow
 def test_minutes_are_of_training_and_end_on_a_fallen_rate(tmp_path: Path, pictures: Path) -> None:
     config = write_config(
         tmp_path / "b.yaml", pictures, budget={"minutes": 0.03}, models={"ffdnet": FFDNET}
@@ -279,6 +281,7 @@ def trained_steps(cell: Cell, folder: Path) -> int:
     return int(load_state(run)["step"]) if (run / "last.ckpt").is_file() else 0
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle_of_a_cell_it_goes_on_from_there(
     number: signal.Signals, tmp_path: Path, pictures: Path

@@ -216,6 +216,7 @@ def probed(features: Tensor, given: Tensor, steps: int = 30) -> float:
     return probe_psnr(decoder, [features[8:]], given[8:])
 
 
+@pytest.mark.slow
 def test_a_bottleneck_scores_below_a_stage_that_keeps_everything(textured: PictureSet) -> None:
     given = batch(textured)
     torch.manual_seed(0)
@@ -230,6 +231,7 @@ def test_a_bottleneck_scores_below_a_stage_that_keeps_everything(textured: Pictu
     assert blank == pytest.approx(deviation, abs=0.5) and blank < squeezed
 
 
+@pytest.mark.slow
 def test_training_finds_what_no_linear_map_does(textured: PictureSet) -> None:
     given = batch(textured)
     torch.manual_seed(0)
@@ -246,6 +248,7 @@ def test_held_out_pictures_are_not_trained_on(textured: PictureSet) -> None:
     assert probed(noise, given) < spread + 0.5
 
 
+@pytest.mark.slow
 def test_a_measurement_says_what_was_done(textured: PictureSet, quick: Settings) -> None:
     models = [loaded("irae"), loaded("unet"), loaded("dncnn", channels=1), loaded("ffdnet")]
     found = measure(models, textured, quick)
@@ -269,6 +272,7 @@ def test_a_measurement_says_what_was_done(textured: PictureSet, quick: Settings)
     assert len(tables) == 2 + sum(len(m.stages) + 1 for m in found.models) + 3
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_the_noise_is_part_of_the_figure(
     textured: PictureSet, quick: Settings
 ) -> None:
@@ -281,6 +285,7 @@ def test_the_seed_decides_and_the_noise_is_part_of_the_figure(
     assert loud.ceiling == pytest.approx(1.5 * torch.tensor(2.0).log().item())
 
 
+@pytest.mark.slow
 def test_mutual_information_of_stages_that_know_all_and_nothing(
     textured: PictureSet, quick: Settings
 ) -> None:
@@ -295,6 +300,7 @@ def test_mutual_information_of_stages_that_know_all_and_nothing(
     assert abs(first.ksg) < 0.2 and first.probe_psnr < 25
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_draw(), reason="matplotlib is not installed (extra report)")
 def test_files(textured: PictureSet, quick: Settings, tmp_path: Path) -> None:
     found = measure([loaded("irae"), loaded("arcnn")], textured, quick)
