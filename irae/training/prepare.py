@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from irae.config import RunConfig, load_config
-from irae.errors import UsageError
+from irae.errors import TrainingError, UsageError
 from irae.flow.reversible import can_recompute
 from irae.flow.subnets import set_network_dtype
 from irae.models.call import condition_for
 from irae.models.checkpoints.model_file import load_model
 from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import network_dtype, resolve_precision
+from irae.tasks import get_task
+from irae.tasks.matching import missing_input
 from irae.training.activation_memory import fits
 from irae.training.batches.collection import with_sources
 from irae.training.checkpoint import CONFIG_FILE
@@ -82,12 +84,25 @@ def build(config: RunConfig) -> nn.Module:
 
     Raises:
         ModelError: there is no such network or option.
+        TrainingError: the task or the size of the patches does not fit the network.
     """
     # Layers initialise from the global generator; forking it keeps the caller's state unchanged.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
-        return build_network(config.model.network, options)
+        network = build_network(config.model.network, options)
+    missing = missing_input(get_task(config.task), network)
+    if missing is not None:
+        raise TrainingError(
+            f"model.network {config.model.network!r} needs {missing}, which task "
+            f"{config.task!r} does not provide; choose another network"
+        )
+    multiple = int(getattr(network, "size_multiple", 1))
+    if config.data.patch % multiple:
+        raise TrainingError(
+            f"data.patch is {config.data.patch}; this network needs a multiple of {multiple}"
+        )
+    return network
 
 
 def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:

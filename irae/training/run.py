@@ -20,8 +20,6 @@ from irae.flow.subnets import set_network_dtype
 from irae.models.checkpoints.model_file import load_model, save_model
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.runtime import network_dtype, versions
-from irae.tasks import get_task
-from irae.tasks.matching import missing_input
 from irae.training.batches.batch import BatchMaker
 from irae.training.batches.collection import open_collection
 from irae.training.checkpoint import (
@@ -89,18 +87,7 @@ class Run:
         rows = self.ranks.rows(config.training.batch)
         self.spec = ModelSpec(config.model.network, config.model.options, config.task)
         self.network = build(config)
-        missing = missing_input(get_task(config.task), self.network)
-        if missing is not None:
-            raise TrainingError(
-                f"model.network {config.model.network!r} needs {missing}, which task "
-                f"{config.task!r} does not provide; choose another network"
-            )
         self.network.to(self.device).to(memory_format=torch.channels_last)
-        multiple = int(getattr(self.network, "size_multiple", 1))
-        if config.data.patch % multiple:
-            raise TrainingError(
-                f"data.patch is {config.data.patch}; this network needs a multiple of {multiple}"
-            )
         self.collection = open_collection(config.data)
         self.batches = BatchMaker(config, self.device, rows, self.collection)
         self.validation = Validation(config, self.collection)

@@ -160,7 +160,7 @@ def test_weights_of_unknown_networks_are_one_line(irae: Program, tmp_path: Path)
         (lambda: tmp_path / "text.npz", "arrays of NumPy"),
         (lambda: tmp_path / "no.npz", "no such file"),
         (lambda: tensors({"model.0.weight": torch.ones(5, 2, 3, 3)}), "2 channels to 5"),
-        (lambda: tensors({"model.0.weight": torch.ones(5)}), "no convolution"),
+        (lambda: tensors({"model.0.weight": torch.ones(5)}), "convolution of a known network"),
         (lambda: tensors({"layer.weight": torch.ones(5)}), "no network known"),
     ]:
         source = make()

@@ -181,7 +181,7 @@ def test_cells_that_fail_spare_the_others(
         "nowhere/denoise-25/irae": "nowhere",
         "large/denoise-25/irae": "too small for patches of 128",
         "corrupt/denoise-25/irae": "0.png cannot be read",
-        "small/denoise-25/pconv": "takes the mask of the holes, which task 'denoise'",
+        "small/denoise-25/pconv": "needs the mask of the holes, which task 'denoise'",
         "small/denoise-25/huge": "preset 'huge'",
         "small/denoise-25/gray": "luma: true",
         "small/denoise-25/absent": "absent.safetensors: no such checkpoint",

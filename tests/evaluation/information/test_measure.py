@@ -190,7 +190,7 @@ def test_invdn_is_exact_until_it_drops_its_latent() -> None:
 
 
 def test_methods_without_layers_have_no_stages() -> None:
-    with pytest.raises(ModelError, match="NonLocalMeans is a method without layers"):
+    with pytest.raises(ModelError, match="NonLocalMeans has no stages"):
         activations_of(NonLocalMeans(), torch.rand(1, 3, 16, 16), None)
 
 
