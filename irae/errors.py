@@ -28,8 +28,12 @@ class ConfigError(IraeError, ValueError):
     exit_code = 2
 
 
-class PictureError(IraeError, OSError):
+class PictureError(IraeError):
     """A picture that cannot be read or written."""
+
+
+class PictureFileError(PictureError, OSError):
+    """A picture file that is missing, cannot be opened, or must not be written."""
 
 
 class DataError(IraeError, OSError):

@@ -66,7 +66,6 @@ def network_dtype(precision: str) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-@cache
 def synchronize(device: torch.device) -> None:
     """Wait until the device has finished its work, so that measured times are correct."""
     if device.type == "cuda":
@@ -75,6 +74,7 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+@cache
 def bfloat16_is_faster(device: torch.device) -> bool:
     """Whether convolutions of a subnet's size are faster in bfloat16, by a measurement.
 

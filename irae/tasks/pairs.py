@@ -112,8 +112,8 @@ class RealPairs(Degradation):
     def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
         """See `Degradation.degrade`; only the index of the picture matters."""
         path = self.noisy[seeds[-1]]
-        noisy = read_picture(path).pixels
-        noisy = noisy.expand(3, -1, -1) if len(noisy) == 1 else noisy[:3]
+        # Read as the clean half is, its EXIF rotation applied.
+        noisy = PictureSet(self.folder.name, list(self.noisy)).load(seeds[-1]).float() / 255
         if noisy.shape[1:] != clean.shape[1:]:
             raise UsageError(f"{path} and its clean half are of different sizes; cut them alike")
         if len(clean) == 1:

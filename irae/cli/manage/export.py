@@ -21,7 +21,9 @@ def export(
     format_: Annotated[
         Literal["onnx"], typer.Option("--format", help="Needs the extra irae[onnx].")
     ] = "onnx",
-    overwrite: Annotated[bool, typer.Option(help="Replace the output if it exists.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output if it exists.")
+    ] = False,
 ) -> None:
     """Write a model for other runtimes, for pictures of any height and width.
 

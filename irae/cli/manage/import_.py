@@ -27,7 +27,9 @@ def import_(
             help=f"{', '.join(task_names())}. Default: jpeg for .npz, else denoise.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace the output if it exists.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output if it exists.")
+    ] = False,
 ) -> None:
     """Convert published weights to a model file. The network is recognised by its tensors.
 

@@ -21,7 +21,7 @@ def roundtrip(
         float, typer.Option(min=0, help="Largest error allowed, in 8-bit units.")
     ] = 0.5,
     device: Device = "auto",
-    recursive: Annotated[bool, typer.Option(help="Also search subfolders.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Also search subfolders.")] = False,
     levels: Annotated[
         bool,
         typer.Option(

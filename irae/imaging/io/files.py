@@ -17,7 +17,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from irae.errors import PictureError, first_line
+from irae.errors import IraeError, PictureError, PictureFileError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS, decode, decode_unknown_tiff
 from irae.imaging.io.encode import PICTURE_SUFFIXES, encode
 from irae.imaging.io.limits import check_bytes, check_size
@@ -60,6 +60,8 @@ def read_picture(path: str | Path) -> Picture:
                     return decode(image, data, str(path))
             except UnidentifiedImageError:
                 picture = decode_unknown_tiff(data, str(path))
+    except IraeError:
+        raise
     except MemoryError:
         raise PictureError(f"{path}: not enough memory for a picture this large") from None
     except DECODER_FAULTS as error:
@@ -91,18 +93,20 @@ def _read_bytes(path: Path) -> bytes:
         # Checked before opening: a pipe would wait for its writer, and a device has no end.
         about = path.stat()
         if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
-            raise PictureError(f"{path}: is no regular file; name a picture file")
+            raise PictureFileError(f"{path}: is no regular file; name a picture file")
         check_bytes(about.st_size, str(path))
         data = path.read_bytes()
+    except IraeError:
+        raise
     except FileNotFoundError:
-        raise PictureError(f"{path}: no such file; check the name") from None
+        raise PictureFileError(f"{path}: no such file; check the name") from None
     except IsADirectoryError:
-        raise PictureError(f"{path}: is a folder, not a picture; name a file in it") from None
+        raise PictureFileError(f"{path}: is a folder, not a picture; name a file in it") from None
     except PermissionError:
-        raise PictureError(f"{path}: no permission to read it; change its mode") from None
+        raise PictureFileError(f"{path}: no permission to read it; change its mode") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise PictureError(f"{path}: cannot be read ({reason}); check the name") from None
+        raise PictureFileError(f"{path}: cannot be read ({reason}); check the name") from None
     if not data:
         raise PictureError(f"{path}: is empty (0 bytes); fetch the file again")
     return data
@@ -152,7 +156,7 @@ def write_picture(
     if target.is_dir():
         raise PictureError(f"{path}: is a folder; name a file in it")
     if target.exists() and not overwrite:
-        raise PictureError(f"{path}: exists already; use `overwrite` to replace it")
+        raise PictureFileError(f"{path}: exists already; use `overwrite` to replace it")
     if not target.parent.is_dir():
         raise PictureError(f"{path}: the folder {path.parent} does not exist; create it first")
     data = encode(picture, path.suffix, str(path)) if encoded is None else encoded
