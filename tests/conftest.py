@@ -36,8 +36,9 @@ MARKER_OF_FIXTURE = {
     "site": "build",
     "wheel": "build",
 }
-# Markers of tests that may start Python.
+# Markers of tests that may start Python, and of all that the fast lane leaves out.
 STARTS_PYTHON = {"build", "cluster", "distributed", "kill", "process", "server"}
+LEFT_OUT = {*STARTS_PYTHON, "browser", "slow"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,15 +54,18 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         and option.numprocesses is None
         and not (option.usepdb or option.collectonly)
     ):
-        option.numprocesses, option.dist = 2, "worksteal"
+        option.numprocesses, option.dist, option.loadscopereorder = 2, "loadfile", False
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what fixtures start; of several processes, none is left with a long file at the end."""
     for item in items:
         for name in getattr(item, "fixturenames", ()):
             if name in MARKER_OF_FIXTURE:
                 item.add_marker(MARKER_OF_FIXTURE[name])
+    long = {item.path for item in items if LEFT_OUT & {mark.name for mark in item.iter_markers()}}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_collection_finish() -> None:
