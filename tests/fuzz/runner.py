@@ -84,7 +84,7 @@ class Worker:
                     self.close()
                     return Report(path.name, "hang", seconds=spent)
         if not answer:
-            self._process = None
+            self.close()
             return Report(path.name, "killed", f"by signal {-process.wait()}")
         values = json.loads(answer)
         return Report(path.name, **values)
@@ -92,6 +92,8 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -104,8 +106,9 @@ def processor_seconds(pid: int) -> float:
 
 
 def _collect(stream: IO[str], answers: queue.Queue[str]) -> None:
-    for line in stream:
-        answers.put(line)
+    with stream:
+        for line in stream:
+            answers.put(line)
     answers.put("")
 
 

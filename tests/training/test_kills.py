@@ -65,8 +65,8 @@ class Runner:
 
     def close(self) -> None:
         """End the runner."""
-        self._process.kill()
-        self._process.wait()
+        with self._process:
+            self._process.kill()
         self._said.close()
 
 

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -265,12 +267,16 @@ def test_step_schedule_halves_as_the_paper_does() -> None:
     assert learning_rate(244049, section) == 2.5e-4
 
 
-def start_process(folder: Path, root: Path, *arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def start_process(folder: Path, root: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     sets = [word for item in overrides(root, "training.steps=100000") for word in ("--set", item)]
     command = [sys.executable, "-m", "irae", "train", "--config", "denoise.yaml", *sets]
-    return subprocess.Popen(
-        [*command, "-o", str(folder), *arguments], stderr=subprocess.PIPE, text=True
-    )
+    command += ["-o", str(folder), *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for_steps(folder: Path, count: int) -> None:
@@ -285,10 +291,8 @@ def wait_for_steps(folder: Path, count: int) -> None:
 
 @pytest.mark.kill
 def test_kill_at_any_moment_leaves_a_run_that_resumes(tmp_path: Path, pictures: Path) -> None:
-    process = start_process(tmp_path / "run", pictures)
-    wait_for_steps(tmp_path / "run", 8)
-    process.kill()
-    process.wait()
+    with start_process(tmp_path / "run", pictures):
+        wait_for_steps(tmp_path / "run", 8)
     reached = load_state(tmp_path / "run")["step"]
     assert reached >= 6
     whole = new_run(tmp_path / "whole", pictures, "denoise", "training.steps=100000")
@@ -299,10 +303,10 @@ def test_kill_at_any_moment_leaves_a_run_that_resumes(tmp_path: Path, pictures: 
 
 @pytest.mark.kill
 def test_ctrl_c_saves_and_exits_cleanly(tmp_path: Path, pictures: Path) -> None:
-    process = start_process(tmp_path / "run", pictures)
-    wait_for_steps(tmp_path / "run", 4)
-    os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with start_process(tmp_path / "run", pictures) as process:
+        wait_for_steps(tmp_path / "run", 4)
+        os.kill(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "Traceback" not in said
     steps = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"]

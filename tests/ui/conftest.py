@@ -34,13 +34,12 @@ class Server:
 def start_server(folder: Path, *options: str) -> Iterator[Server]:
     environment = os.environ | {"TMPDIR": str(folder), "GRADIO_SERVER_NAME": "0.0.0.0"}
     command = [sys.executable, "-m", "irae", "ui", *OPTIONS, *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert process.stdout is not None
-        yield Server(process.stdout.readline().strip(), folder, process)
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            yield Server(process.stdout.readline().strip(), folder, process)
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
