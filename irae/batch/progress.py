@@ -89,6 +89,8 @@ def follow(
             Console.error(outcome.error)
         elif outcome.why is not None:
             Console.note(outcome.why)
+        for note in outcome.notes:
+            Console.note(note)
         tell(outcome)
         told.append(outcome)
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageCms
 
 from irae.errors import UsageError
-from irae.imaging.io.files import orient_mask, read_mask, read_picture
+from irae.imaging.io.files import read_picture
+from irae.imaging.io.masks import orient_mask, read_mask
 from irae.ui.previews import make_preview, painted_mask, save_preview, upright_size
 
 

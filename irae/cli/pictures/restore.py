@@ -38,8 +38,8 @@ def restore(
     mask: Annotated[
         Path | None,
         typer.Option(
-            help="A mask, white where holes are to be filled, or a folder with a mask of each"
-            " input's name."
+            help="A mask for all inputs, white or painted where holes are to be filled, or a folder"
+            " with a mask of each input's name."
         ),
     ] = None,
     model: Annotated[
@@ -81,6 +81,9 @@ def restore(
             " edges, of which only pixels above half of white count.",
         ),
     ] = 0,
+    invert_mask: Annotated[
+        bool, typer.Option("--invert-mask", help="Fill what the mask does not mark.")
+    ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Also search subfolders.")] = False,
     overwrite: Annotated[
         bool,
@@ -141,8 +144,9 @@ def restore(
         raise UsageError(f"{mask}: no such mask file or folder")
     if address is not None and engine != "ray":
         raise UsageError("--address is for a Ray cluster; add --engine ray")
-    if grow_mask and mask is None:
-        raise UsageError("--grow-mask is for holes; add --mask")
+    if (grow_mask or invert_mask) and mask is None:
+        option = "--grow-mask" if grow_mask else "--invert-mask"
+        raise UsageError(f"{option} is for holes; add --mask")
     options = RestoreOptions(
         task=task,
         model=model,
@@ -154,6 +158,7 @@ def restore(
         undoable=undoable,
         ensemble=ensemble,
         grow_mask=grow_mask,
+        invert_mask=invert_mask,
     )
     pool = ModelPool(options, Console.note)
     # Checked first: an option that does not suit the model is an error of the whole command.

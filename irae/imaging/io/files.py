@@ -11,22 +11,18 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from irae.errors import IraeError, PictureError, PictureFileError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS, decode, decode_unknown_tiff
 from irae.imaging.io.encode import PICTURE_SUFFIXES, encode
-from irae.imaging.io.limits import check_bytes, check_size
-from irae.imaging.io.picture import (
-    Picture,
-    to_stored,
-    to_upright,
-)
+from irae.imaging.io.limits import check_bytes, check_size, check_total
+from irae.imaging.io.picture import Picture
 from irae.imaging.io.sixteen_bit import unlimited_pixels
+from irae.imaging.io.tiff_pages import TiffPage, find_pages, with_first_page
 from irae.writing import write_atomically
 
 RESTORED_MARK = ".restored"
@@ -48,10 +44,78 @@ def read_picture(path: str | Path) -> Picture:
 
     Raises:
         PictureError: the file is missing, a folder, unreadable, empty, truncated, animated,
-            larger than `max_pixels`, or not a picture.
+            a TIFF of several pages, larger than `max_pixels`, or not a picture.
     """
     path = Path(path)
     data = _read_bytes(path)
+    pages = find_pages(data, str(path))
+    pictures = [page for page in pages if not page.extra]
+    if len(pictures) > 1:
+        raise PictureError(
+            f"{path}: has {len(pictures)} pages; only irae restore takes them all, so split it"
+        )
+    if pictures and len(pages) > 1:
+        picture = _read_page(data, path, pictures[0])
+        layout = replace(picture.layout, dropped=("thumbnail page",))
+        return replace(picture, layout=layout)
+    return _decode(data, path)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A TIFF of several pages, which are read one by one.
+
+    Attributes:
+        path: path of the file.
+        pages: the pages, without thumbnails and masks.
+    """
+
+    path: Path
+    pages: tuple[TiffPage, ...]
+
+    def read(self) -> Iterator[Picture]:
+        """Read the pages, in order.
+
+        Raises:
+            PictureError: as for `read_picture`.
+        """
+        data = _read_bytes(self.path)
+        for page in self.pages:
+            yield _read_page(data, self.path, page)
+
+
+def open_document(path: str | Path) -> Document | None:
+    """Find the pages of a TIFF that has several; None for every other file.
+
+    Raises:
+        PictureError: the file cannot be read, or its pages together are larger than `max_pixels`.
+    """
+    path = Path(path)
+    if not _begins_as_tiff(path):
+        return None
+    pages = find_pages(_read_bytes(path), str(path))
+    pictures = tuple(page for page in pages if not page.extra)
+    if len(pictures) < 2:
+        return None
+    check_total(sum(page.width * page.height for page in pictures), len(pictures), str(path))
+    return Document(path, pictures)
+
+
+def _begins_as_tiff(path: Path) -> bool:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            return file.read(4)[:3] in (b"II*", b"II+", b"MM\0")
+    except (OSError, ValueError):
+        return False  # Reading the picture reports the error.
+
+
+def _read_page(data: bytes, path: Path, page: TiffPage) -> Picture:
+    return _decode(with_first_page(data, page), path)
+
+
+def _decode(data: bytes, path: Path) -> Picture:
     try:
         # Pillow's warnings about odd metadata do not help somebody who restores a folder.
         with warnings.catch_warnings(action="ignore"):
@@ -79,11 +143,14 @@ def read_picture(path: str | Path) -> Picture:
 def picture_size(path: str | Path) -> tuple[int, int]:
     """Read width and height from a file's header without decoding it; (0, 0) if it has none.
 
-    It never raises an error for a damaged file; `read_picture` does.
+    The height of a TIFF is that of all its pages, as if they had the size of the first. A damaged
+    file never raises an error here; `read_picture` does that.
     """
     try:
         with unlimited_pixels(), Image.open(path, formats=_READABLE) as image:
-            return image.size
+            width, height = image.size
+            pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            return width, height * pages
     except DECODER_FAULTS:
         return 0, 0
 
@@ -119,10 +186,13 @@ def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
         image = Image.open(io.BytesIO(data), formats=_READABLE)
     with image:
         check_size(image.width, image.height, str(path))
-        frames = getattr(image, "n_frames", 1)
-        # The other frames of an MPO are the camera's previews and depth maps of the same photo.
-        if frames > 1 and image.format != "MPO":
-            raise PictureError(f"{path}: has {frames} frames; split it and restore them one by one")
+        # The other frames of an MPO are previews, gain maps or second views of the same photo. The
+        # pages of a TIFF were counted before.
+        frames = 1 if image.format in ("MPO", "TIFF") else getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise PictureError(
+                f"{path}: is an animation of {frames} frames; split it and restore them one by one"
+            )
         yield image
 
 
@@ -172,91 +242,6 @@ def _disk_reason(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no permission to write there; choose another folder"
     return f"cannot be written ({error.strerror or error}); choose another place"
-
-
-def orient_mask(mask: Tensor, orientation: int) -> Tensor:
-    """Rotate a mask that was painted on the upright picture to the picture's stored orientation.
-
-    Args:
-        mask: upright mask ``... H W``, as seen in a viewer.
-        orientation: the picture's EXIF orientation, ``picture.orientation``.
-    """
-    return to_stored(mask, orientation)
-
-
-def read_mask(
-    path: str | Path,
-    *,
-    height: int | None = None,
-    width: int | None = None,
-    resize: bool = False,
-    orientation: int = 1,
-    grow: int = 0,
-) -> Tensor:
-    """Read a mask, in which white (above 50 %) marks the masked region.
-
-    Colours count by their mean; transparent pixels are not masked. The mask's own EXIF orientation
-    is applied. A mask of the stored picture's size that would not fit once rotated is assumed to
-    be made for the stored pixels.
-
-    Args:
-        path: path of any picture file.
-        height: number of rows of the picture, as stored.
-        width: number of columns of the picture, as stored.
-        resize: scale a mask of another size (nearest) instead of refusing it.
-        orientation: EXIF orientation of the picture.
-        grow: number of pixels by which the masked region grows in every direction, for masks
-            with soft edges.
-
-    Returns:
-        bool ``1 H W``, True in the masked region, in the picture's stored orientation.
-
-    Raises:
-        PictureError: the file is not a picture, or has another size and ``resize`` is not set.
-    """
-    level, stored = _mask_levels(path)
-    seen = to_upright(level > 0.5, stored)
-    mask = orient_mask(seen, orientation)
-    mask = _fitted(mask, seen, (height or mask.shape[1], width or mask.shape[2]), resize, path)
-    if not grow:
-        return mask
-    pool, side = torch.nn.functional.max_pool2d, 2 * grow + 1
-    rows = pool(mask.float(), (1, side), 1, (0, grow))
-    return pool(rows, (side, 1), 1, (grow, 0)) > 0.5
-
-
-def has_soft_edges(path: str | Path) -> bool:
-    """Whether over a twentieth of a mask's marked pixels are neither white nor black.
-
-    Raises:
-        PictureError: the file is not a picture.
-    """
-    level, _ = _mask_levels(path)
-    between = (level > 0.1) & (level < 0.9)
-    return 20 * int(between.sum()) > int((level >= 0.1).sum())
-
-
-def _mask_levels(path: str | Path) -> tuple[Tensor, int]:
-    """Read a mask's level of white as stored, ``1 H W`` in [0, 1], and its EXIF orientation."""
-    picture = read_picture(path)
-    level = picture.pixels.mean(dim=0, keepdim=True)
-    return level if picture.alpha is None else level * picture.alpha, picture.orientation
-
-
-def _fitted(
-    mask: Tensor, seen: Tensor, wanted: tuple[int, int], resize: bool, path: str | Path
-) -> Tensor:
-    if mask.shape[1:] == wanted:
-        return mask
-    if seen.shape[1:] == wanted:
-        return seen
-    if not resize:
-        raise PictureError(
-            f"{path}: the mask is {mask.shape[2]}x{mask.shape[1]}, the picture "
-            f"{wanted[1]}x{wanted[0]}; use a mask of the picture's size or `resize_mask`"
-        )
-    scaled = torch.nn.functional.interpolate(mask[None].float(), size=wanted, mode="nearest-exact")
-    return scaled[0] > 0.5
 
 
 def find_pictures(

@@ -20,6 +20,10 @@ from irae.errors import PictureError, first_line
 from irae.imaging.io.limits import check_size
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.sixteen_bit import Samples, sample_strips, unlimited_pixels
+from irae.imaging.metadata.photoshop import iptc_of, with_iptc
+
+PHOTOSHOP, IPTC = 34377, 33723
+"""Tags of Photoshop's image resources and of the IPTC record."""
 
 _LONG = 4
 _LARGE_TILE = 1 << 22
@@ -238,3 +242,26 @@ def copy_tags(tags: Image.Exif | None, directory: ImageFileDirectory_v2 | Image.
             continue
         sub = tags.get_ifd(tag) if tag in (34665, 34853) else None
         directory[tag] = sub if sub is not None else tags[tag]
+
+
+def take_photoshop(tags: Image.Exif) -> bytes | None:
+    """Remove Photoshop's image resources and the IPTC record from a TIFF's tags.
+
+    Returns:
+        The resources, with the IPTC record in them; None if the TIFF has neither.
+    """
+    resources, record = (_as_bytes(tags.pop(tag, None)) for tag in (PHOTOSHOP, IPTC))
+    if record is None or record == iptc_of(resources):
+        return resources
+    return with_iptc(resources, record)
+
+
+def _as_bytes(value: Any) -> bytes | None:
+    """Return the bytes of a tag, which some writers store as 32-bit numbers or as text."""
+    if isinstance(value, str):
+        return value.encode("latin-1", "replace") or None
+    if isinstance(value, tuple) and all(isinstance(word, int) for word in value):
+        if max(value, default=0) > 255:
+            return struct.pack(f"<{len(value)}I", *value).rstrip(b"\0") or None
+        return bytes(value) or None
+    return value or None if isinstance(value, bytes) else None
