@@ -15,7 +15,11 @@ from irae.tasks import get_task, task_names
 def restore(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Pictures, globs or folders, here or at URLs.", show_default=False),
+        typer.Argument(
+            help="Pictures, globs or folders, here or at URLs; - reads one picture from standard"
+            " input.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         str | None,
@@ -24,7 +28,16 @@ def restore(
             "-o",
             help="A picture name, or a folder (or its URL), which gets a manifest,"
             " irae-manifest.jsonl: another run only does what is missing or has changed."
-            " Default: NAME.restored.SUFFIX beside each input.",
+            " - writes one picture to standard output. Default: NAME.restored.SUFFIX beside each"
+            " input; standard output if the input is -.",
+        ),
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="SUFFIX",
+            help="Format of the results, such as png or tif. Default: that of each input.",
         ),
     ] = None,
     task: Annotated[
@@ -134,10 +147,12 @@ def restore(
     """
     import json
 
+    from irae.batch.jobs import STREAM
     from irae.batch.model_pool import ModelPool
     from irae.batch.outcome import Outcome
     from irae.batch.progress import Console
     from irae.batch.restore_files import Request, parse_part, restore_files
+    from irae.cli.pictures.streams import check_streams, parse_format, restore_stream
     from irae.restoring.options import RestoreOptions
 
     if mask is not None and not mask.exists():
@@ -171,11 +186,23 @@ def restore(
         elif outcome.status == "done":
             typer.echo(outcome.output)
 
-    part = None if shard is None else parse_part(shard)
     request = Request(
-        tuple(inputs), out, mask, recursive, overwrite, resize_mask, part, engine, address
+        tuple(inputs),
+        out,
+        mask,
+        recursive=recursive,
+        overwrite=overwrite,
+        resize_mask=resize_mask,
+        part=None if shard is None else parse_part(shard),
+        suffix=parse_format(format_, out),
+        engine=engine,
+        address=address,
     )
-    summary = restore_files(request, pool, tell)
+    if STREAM in (*inputs, out):
+        check_streams(request, undoable=undoable, as_json=as_json)
+        summary = restore_stream(request, pool)
+    else:
+        summary = restore_files(request, pool, tell)
     if as_json:
         typer.echo(json.dumps({"summary": summary.as_json()}))
     if summary.done + summary.skipped + summary.failed > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import struct
 import zlib
 from dataclasses import replace
@@ -128,6 +129,7 @@ def _with_chunks(layout: Layout, chunks: list[tuple[bytes, bytes]]) -> Layout:
 
 def _decode_tiff(image: Image.Image, data: bytes, name: str) -> Picture:
     tags = getattr(image, "tag_v2", {})
+    deep_tiff.check_samples(tags, name)
     bits = tags.get(258, (1,))
     bits = bits if isinstance(bits, tuple) else (bits,)
     exif, photoshop = _tiff_metadata(image)
@@ -156,7 +158,14 @@ def decode_unknown_tiff(data: bytes, name: str) -> Picture | None:
     tags, described = Image.Exif(), Image.Exif()
     # An EXIF block has the form of a TIFF, so the whole file can be parsed as one.
     tags.load(b"Exif\0\0" + data)
+    deep_tiff.check_samples(tags, name)
     bits = tags.get(258, 1)
+    channels = tags.get(277, 1)
+    if isinstance(channels, int) and channels > 4:
+        raise PictureError(
+            f"{name}: has {channels} channels, which cannot be handled; "
+            "save it as RGB, gray or CMYK"
+        )
     if max(bits if isinstance(bits, tuple) else (bits,)) not in (16, 32):
         return None
     check_size(int(tags.get(256, 0)), int(tags.get(257, 0)), name)
@@ -188,6 +197,10 @@ def _from_samples(
         planes[channel] = torch.from_numpy(plane).to(torch.float32)
     if samples.dtype == np.float32:
         low, high = float(planes.min()), float(planes.max())
+        if not math.isfinite(float(planes.sum())):
+            raise PictureError(
+                f"{name}: has float samples that are no numbers (NaN or infinity); replace them"
+            )
         if not (low >= 0.0 and high <= 1.0):
             raise PictureError(
                 f"{name}: float samples from {low:g} to {high:g} lie outside 0 to 1; "

@@ -75,6 +75,13 @@ PICTURE_SUFFIXES = frozenset(_FORMATS)
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".avif", ".gif"})
 """Suffixes of formats that can change pixels (GIF: pictures of more than 256 colours)."""
 
+SUFFIX_OF_FORMAT = {
+    "AVIF": ".avif", "BMP": ".bmp", "DIB": ".bmp", "GIF": ".gif", "HEIF": ".heic", "JPEG": ".jpg",
+    "JPEG2000": ".jp2", "MPO": ".jpg", "PNG": ".png", "PPM": ".ppm", "TIFF": ".tif",
+    "WEBP": ".webp",
+}  # fmt: skip
+"""The usual suffix of each format, by Pillow's names."""
+
 _WORDS = {
     "alpha": "transparency",
     "mask": "transparency",

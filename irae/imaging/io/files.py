@@ -18,7 +18,14 @@ from PIL import Image, UnidentifiedImageError
 
 from irae.errors import IraeError, PictureError, PictureFileError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS, decode, decode_unknown_tiff
-from irae.imaging.io.encode import PICTURE_SUFFIXES, encode
+from irae.imaging.io.encode import PICTURE_SUFFIXES, SUFFIX_OF_FORMAT, encode
+from irae.imaging.io.kinds import (
+    HEIF_SUFFIXES,
+    can_read_heif,
+    decode_heif,
+    foreign_kind,
+    is_heif,
+)
 from irae.imaging.io.limits import check_bytes, check_size, check_total
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.sixteen_bit import unlimited_pixels
@@ -34,6 +41,9 @@ MASK_MARK = ".mask"
 # Without a handler, Pillow's log of a damaged file would be printed beside the error.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+# Number of bytes by which the kind of a file is recognised.
+_HEAD = 512
+
 _READABLE = ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "JPEG2000", "AVIF"]
 
 
@@ -48,6 +58,9 @@ def read_picture(path: str | Path) -> Picture:
     """
     path = Path(path)
     data = _read_bytes(path)
+    kind = foreign_kind(data[:_HEAD])
+    if kind is not None:
+        raise PictureError(f"{path}: is {kind}")
     pages = find_pages(data, str(path))
     pictures = [page for page in pages if not page.extra]
     if len(pictures) > 1:
@@ -101,6 +114,18 @@ def open_document(path: str | Path) -> Document | None:
     return Document(path, pictures)
 
 
+def suffix_of_content(data: bytes) -> str:
+    """Return the suffix that a file of this content would have; ``.png`` if it is no picture."""
+    if is_heif(data[:_HEAD]):
+        return SUFFIX_OF_FORMAT["HEIF"]
+    try:
+        with unlimited_pixels(), Image.open(io.BytesIO(data), formats=_READABLE) as image:
+            return SUFFIX_OF_FORMAT.get(image.format or "", ".png")
+    except DECODER_FAULTS:
+        # Such as a TIFF that only `read_picture` can open, or nothing that it can.
+        return ".tif" if data[:4] in (b"II*\0", b"MM\0*") else ".png"
+
+
 def _begins_as_tiff(path: Path) -> bool:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -119,6 +144,8 @@ def _decode(data: bytes, path: Path) -> Picture:
     try:
         # Pillow's warnings about odd metadata do not help somebody who restores a folder.
         with warnings.catch_warnings(action="ignore"):
+            if is_heif(data[:_HEAD]):
+                return decode_heif(data, str(path))
             try:
                 with _open(data, path) as image:
                     return decode(image, data, str(path))
@@ -282,7 +309,7 @@ def _expand(entry: str | Path, recursive: bool) -> list[Path]:
             return [path]
         is_folder = path.is_dir()
         if is_folder:
-            named = walk_pictures(path, recursive=recursive)
+            named = walk_pictures(path, recursive=recursive, follow_links=True)
         else:
             matches = glob.iglob(str(entry), recursive=True)
             named = filter(has_picture_suffix, map(Path, matches))
@@ -337,5 +364,15 @@ def _raise(error: OSError) -> None:
 
 
 def has_picture_suffix(path: PurePath) -> bool:
-    """Whether a name has the suffix of a picture; see `PICTURE_SUFFIXES`."""
-    return path.suffix.lower() in PICTURE_SUFFIXES
+    """Whether a name has the suffix of a picture that can be read here."""
+    suffix = path.suffix.lower()
+    return suffix in PICTURE_SUFFIXES or (suffix in HEIF_SUFFIXES and can_read_heif())
+
+
+def describe_foreign(path: Path) -> str | None:
+    """Say what a file that irae does not read is, with the remedy; None if it may be a picture."""
+    try:
+        with path.open("rb") as file:
+            return foreign_kind(file.read(_HEAD))
+    except (OSError, ValueError):
+        return None

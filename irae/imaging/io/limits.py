@@ -67,9 +67,14 @@ def _allowed() -> str:
     return f"{limit // 1_000_000} million" if limit >= 1_000_000 else str(limit)
 
 
+def max_bytes() -> int:
+    """Return the largest number of bytes that a file of a picture may have."""
+    return _BYTES_PER_PIXEL * max_pixels() + _SPARE_BYTES
+
+
 def check_bytes(count: int, name: str) -> None:
     """Refuse a file that is too long for the largest picture, before it is read."""
-    limit = _BYTES_PER_PIXEL * max_pixels() + _SPARE_BYTES
+    limit = max_bytes()
     if count > limit:
         raise PictureError(
             f"{name}: is a file of {count >> 20} MiB, more than the {limit >> 20} MiB that the "

@@ -48,9 +48,8 @@ def reduce_colours(colours: Bytes, alpha: Bytes | None) -> tuple[Bytes, bytes, b
 
 def _all_colours(colours: Bytes, alpha: Bytes) -> tuple[Bytes, bytes, bytes] | None:
     """Return indices, palette and alphas of ``N 3`` colours with alpha; None if over 256."""
-    packed = alpha.astype(np.uint32)
-    for channel in range(3):
-        packed = (packed << 8) | colours[:, channel]
+    wide = np.column_stack([alpha, colours]).astype(np.uint32)
+    packed = (wide[:, 0] << 24) | (wide[:, 1] << 16) | (wide[:, 2] << 8) | wide[:, 3]
     distinct, inverse = np.unique(packed, return_inverse=True)
     if distinct.size > 256:
         return None

@@ -49,8 +49,11 @@ def picture_from_pil(image: Image.Image, *, name: str = "picture") -> Picture:
             raster[0, top : top + len(strip)] = torch.from_numpy(strip[..., 0].astype(np.int32))
         return Picture(raster.div_(65535.0), None, _layout(image, "I;16", 16))
     if image.mode not in _KNOWN:
-        kind = "32-bit integer samples" if image.mode == "I" else f"mode {image.mode}"
-        raise PictureError(f"{name}: {kind} cannot be handled; convert it to 8 or 16 bits first")
+        if image.mode == "I":
+            kind, remedy = "integers of 32 bits", "convert it to 8 or 16 bits first"
+        else:
+            kind, remedy = f"{image.mode} colours", "convert it to RGB first"
+        raise PictureError(f"{name}: has {kind}, which cannot be handled; {remedy}")
     if image.mode == "PA":
         return _from_palette_with_alpha(image)
     return _from_bands(image, name)
@@ -138,7 +141,7 @@ def palette_holds(picture: Picture, mode: str) -> bool:
         packed = torch.zeros(bands.shape[1:], dtype=torch.int64)
         for band in bands:
             packed = packed * 256 + band
-        seen.update(packed.unique().tolist())
+        seen.update(np.unique(packed.numpy()).tolist())
         if len(seen) > 256:
             return False
     return True

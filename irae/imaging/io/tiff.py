@@ -9,6 +9,7 @@ import lzma
 import math
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,40 @@ def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
     if associated and channels > colours:
         raster = _unpremultiply(raster)
     return np.ascontiguousarray(raster), colours
+
+
+def check_samples(tags: Mapping[int, Any], name: str) -> None:
+    """Refuse samples that cannot be handled, by their own name.
+
+    Args:
+        tags: tags of the page, by number.
+        name: name of the file for error messages.
+
+    Raises:
+        PictureError: they are of such a kind.
+    """
+    photometric, formats, bits = (_largest(tags.get(tag, 1)) for tag in (262, 339, 258))
+    camera = 50706 in tags or (330 in tags and _largest(tags.get(254, 0)) & 1)
+    kind = remedy = ""
+    if camera or photometric in (32803, 34892):
+        kind, remedy = "is a raw file of a camera", "develop it to TIFF or PNG first"
+    elif photometric in (8, 9, 10):
+        kind, remedy = "has LAB colours", "convert it to RGB first"
+    elif formats == 3 and bits != 32:
+        kind = f"has floats of {bits} bits"
+        remedy = "convert it to floats of 32 bits in 0 to 1, or to integers of 16 bits"
+    elif formats in (2, 5, 6):
+        kind = "has complex numbers" if formats > 2 else f"has signed integers of {bits} bits"
+        remedy = "convert it to unsigned integers of 8 or 16 bits"
+    elif formats != 3 and bits > 16:
+        kind, remedy = f"has integers of {bits} bits", "convert it to 16 bits first"
+    if kind:
+        raise PictureError(f"{name}: {kind}, which cannot be handled; {remedy}")
+
+
+def _largest(value: Any) -> int:
+    values = value if isinstance(value, tuple) else (value,)
+    return max((each for each in values if isinstance(each, int)), default=0)
 
 
 def _check_raster(page: Any, name: str) -> None:

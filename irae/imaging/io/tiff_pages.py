@@ -136,7 +136,7 @@ def _move(page: bytearray, offset: int, base: int, seen: set[int]) -> int:
         The place of the link to the next directory.
     """
     seen.add(offset)
-    (count,) = struct.unpack_from("<H", page, offset)
+    count = int.from_bytes(page[offset : offset + 2], "little")
     for place in range(offset + 2, offset + 2 + 12 * count, 12):
         tag, kind, number, value = struct.unpack_from("<HHII", page, place)
         inline = _SIZES.get(kind, 1) * number <= 4
