@@ -132,7 +132,7 @@ def _decode_tiff(image: Image.Image, data: bytes, name: str) -> Picture:
     deep_tiff.check_samples(tags, name)
     bits = tags.get(258, (1,))
     bits = bits if isinstance(bits, tuple) else (bits,)
-    exif, photoshop = _tiff_metadata(image)
+    exif, photoshop = _tiff_metadata(image, data)
     if 8 < max(bits) <= 32:
         if max(bits) not in (16, 32):
             raise PictureError(f"{name}: {max(bits)}-bit samples; convert it to 8 or 16 bits first")
@@ -180,7 +180,7 @@ def decode_unknown_tiff(data: bytes, name: str) -> Picture | None:
         xmp=tags.get(700),
         dpi=(float(dots[0]) * scale, float(dots[1]) * scale) if dots[0] and dots[1] else None,
     )
-    photoshop = deep_tiff.take_photoshop(described)
+    photoshop = deep_tiff.take_photoshop(described, data)
     exif = normal_exif(described.tobytes()) if len(described) else None
     layout = replace(layout, photoshop=photoshop)
     return _from_samples(samples, colours, _with_exif(layout, exif), name)
@@ -240,12 +240,12 @@ def _exif_block(image: Image.Image) -> bytes | None:
     return block
 
 
-def _tiff_metadata(image: Image.Image) -> tuple[bytes | None, bytes | None]:
+def _tiff_metadata(image: Image.Image, data: bytes) -> tuple[bytes | None, bytes | None]:
     """Return the descriptive tags of a TIFF as an EXIF block, and its Photoshop resources."""
     described, photoshop = Image.Exif(), None
     with contextlib.suppress(*DECODER_FAULTS):
         deep_tiff.copy_tags(image.getexif(), described)
-        photoshop = deep_tiff.take_photoshop(described)
+        photoshop = deep_tiff.take_photoshop(described, data)
         return normal_exif(described.tobytes()) if len(described) else None, photoshop
     return None, photoshop
 

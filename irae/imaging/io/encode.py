@@ -17,6 +17,7 @@ from irae.imaging.io import sixteen_bit as deep
 from irae.imaging.io import tiff as deep_tiff
 from irae.imaging.io.picture import Layout, Picture, upright
 from irae.imaging.io.pillow import exif_tags, image_of, palette_holds
+from irae.imaging.io.tiff_pages import add_tags
 from irae.imaging.metadata.held import fit_metadata
 from irae.imaging.metadata.jpeg import insert_segments
 from irae.imaging.metadata.photoshop import iptc_of, to_png_text
@@ -261,13 +262,9 @@ def _encode_plain(picture: Picture, target: _Format) -> bytes:
         options["transparency"] = transparency
     # Only palette and transparency are passed on, or Pillow would write the rest of info too.
     image.info = {}
-    try:
-        encoded = _saved(image, target, options)
-    except RuntimeError:
-        # libtiff refuses some values of descriptive tags, which are then dropped.
-        if target.name != "TIFF" or options.pop("exif", None) is None:
-            raise
-        encoded = _saved(image, target, options)
+    encoded = _saved(image, target, options)
+    if target.name == "TIFF":
+        return _with_tags(encoded, picture)
     if target.name == "JPEG":
         return insert_segments(encoded, layout.photoshop, layout.comments)
     return deep.with_pnm_comments(encoded, layout.comments) if target.name == "PPM" else encoded
@@ -312,12 +309,10 @@ def _png_chunks(layout: Layout) -> list[tuple[bytes, bytes]]:
     return chunks
 
 
-def _tags(picture: Picture) -> Image.Exif | None:
-    """Return the picture's EXIF and XMP as tags for a TIFF."""
+def _with_tags(encoded: bytes, picture: Picture) -> bytes:
+    """Add the picture's EXIF, XMP and IPTC to an encoded TIFF."""
     layout = picture.layout
     source, kept = exif_tags(layout.exif), Image.Exif()
-    if source is None and layout.xmp is None and layout.photoshop is None:
-        return None
     deep_tiff.copy_tags(source, kept)
     if layout.xmp is not None:
         kept[700] = layout.xmp
@@ -326,17 +321,14 @@ def _tags(picture: Picture) -> Image.Exif | None:
         kept[deep_tiff.PHOTOSHOP] = layout.photoshop
     if record is not None:
         kept[deep_tiff.IPTC] = record
-    # Serialised and loaded again, because sub-directories are available only then.
-    tags = Image.Exif()
-    tags.load(kept.tobytes())
-    return tags
+    if not len(kept):
+        return encoded
+    kept.endian = "<"
+    return add_tags(encoded, kept.tobytes().removeprefix(b"Exif\0\0"))
 
 
 def _tiff_options(picture: Picture, mode: str, options: dict[str, Any]) -> dict[str, Any]:
-    tags = _tags(picture)
     options.pop("exif", None)
-    if tags is not None:
-        options["exif"] = tags
     allowed = _LOSSLESS_TIFF + (_BILEVEL_TIFF if mode == "1" else ())
     own = picture.layout.compression
     options["compression"] = own if own in allowed else "tiff_adobe_deflate"
@@ -348,7 +340,7 @@ def _encode_deep(picture: Picture, target: _Format) -> bytes:
     if target.name == "PPM":
         return deep.with_pnm_comments(deep.encode_pnm(picture), layout.comments)
     if target.name == "TIFF":
-        return deep_tiff.encode_tiff(picture, _tags(picture), layout.compression != "raw")
+        return _with_tags(deep_tiff.encode_tiff(picture, layout.compression != "raw"), picture)
     extra = _png_chunks(layout)
     if layout.icc is not None:
         extra.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(layout.icc)))

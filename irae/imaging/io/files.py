@@ -7,6 +7,7 @@ import errno
 import glob
 import io
 import logging
+import mmap
 import os
 import stat
 import warnings
@@ -101,17 +102,28 @@ def open_document(path: str | Path) -> Document | None:
     """Find the pages of a TIFF that has several; None for every other file.
 
     Raises:
-        PictureError: the file cannot be read, or its pages together are larger than `max_pixels`.
+        PictureError: the pages together are larger than `max_pixels`.
     """
     path = Path(path)
-    if not _begins_as_tiff(path):
+    pages = tuple(page for page in _pages_of(path) if not page.extra)
+    if len(pages) < 2:
         return None
-    pages = find_pages(_read_bytes(path), str(path))
-    pictures = tuple(page for page in pages if not page.extra)
-    if len(pictures) < 2:
-        return None
-    check_total(sum(page.width * page.height for page in pictures), len(pictures), str(path))
-    return Document(path, pictures)
+    check_total(sum(page.width * page.height for page in pages), len(pages), str(path))
+    return Document(path, pages)
+
+
+def _pages_of(path: Path) -> list[TiffPage]:
+    """Find the pages of a TIFF without reading it; empty for all other files."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return []
+        with path.open("rb") as file:
+            if file.read(4)[:3] not in (b"II*", b"II+", b"MM\0"):
+                return []
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return find_pages(data, str(path))
+    except (OSError, ValueError):
+        return []  # Reading the picture reports the error.
 
 
 def suffix_of_content(data: bytes) -> str:
@@ -124,16 +136,6 @@ def suffix_of_content(data: bytes) -> str:
     except DECODER_FAULTS:
         # Such as a TIFF that only `read_picture` can open, or nothing that it can.
         return ".tif" if data[:4] in (b"II*\0", b"MM\0*") else ".png"
-
-
-def _begins_as_tiff(path: Path) -> bool:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with path.open("rb") as file:
-            return file.read(4)[:3] in (b"II*", b"II+", b"MM\0")
-    except (OSError, ValueError):
-        return False  # Reading the picture reports the error.
 
 
 def _read_page(data: bytes, path: Path, page: TiffPage) -> Picture:
@@ -170,16 +172,17 @@ def _decode(data: bytes, path: Path) -> Picture:
 def picture_size(path: str | Path) -> tuple[int, int]:
     """Read width and height from a file's header without decoding it; (0, 0) if it has none.
 
-    The height of a TIFF is that of all its pages, as if they had the size of the first. A damaged
+    The height of a TIFF of several pages is that of a picture with the pixels of all. A damaged
     file never raises an error here; `read_picture` does that.
     """
     try:
         with unlimited_pixels(), Image.open(path, formats=_READABLE) as image:
             width, height = image.size
-            pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-            return width, height * pages
-    except DECODER_FAULTS:
+            pages = _pages_of(Path(path)) if image.format == "TIFF" else []
+    except (*DECODER_FAULTS, PictureError):
         return 0, 0
+    total = sum(page.width * page.height for page in pages)
+    return (width, -(-total // width)) if len(pages) > 1 and width else (width, height)
 
 
 def _read_bytes(path: Path) -> bytes:

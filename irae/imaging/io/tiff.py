@@ -21,6 +21,7 @@ from irae.errors import PictureError, first_line
 from irae.imaging.io.limits import check_size
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.sixteen_bit import Samples, sample_strips, unlimited_pixels
+from irae.imaging.io.tiff_pages import raw_tag
 from irae.imaging.metadata.photoshop import iptc_of, with_iptc
 
 PHOTOSHOP, IPTC = 34377, 33723
@@ -228,12 +229,11 @@ def _decode_as_gray(data: bytes, tiff: Any) -> npt.NDArray[np.uint16]:
     return raster
 
 
-def encode_tiff(picture: Picture, tags: Image.Exif | None, compressed: bool) -> bytes:
+def encode_tiff(picture: Picture, compressed: bool) -> bytes:
     """Encode a TIFF of 16-bit integers, or of floats if the picture's depth is 32.
 
     Args:
         picture: a picture with 1, 3 or 4 channels, with or without alpha.
-        tags: EXIF tags to write, except those that describe the raster.
         compressed: compress by deflate.
     """
     layout = picture.layout
@@ -247,7 +247,6 @@ def encode_tiff(picture: Picture, tags: Image.Exif | None, compressed: bool) -> 
     if packer:
         body.write(packer.flush())
     directory = ImageFileDirectory_v2(prefix=b"II")
-    copy_tags(tags, directory)
     directory[256], directory[257] = picture.width, picture.height
     directory[258] = (32 if layout.depth == 32 else 16,) * channels
     directory[259] = 8 if compressed else 1
@@ -269,7 +268,7 @@ def encode_tiff(picture: Picture, tags: Image.Exif | None, compressed: bool) -> 
     return out.getvalue()
 
 
-def copy_tags(tags: Image.Exif | None, directory: ImageFileDirectory_v2 | Image.Exif) -> None:
+def copy_tags(tags: Image.Exif | None, directory: Image.Exif) -> None:
     """Copy EXIF tags with their sub-directories, except those that describe the raster."""
     for tag in tags or ():
         assert tags is not None
@@ -279,24 +278,20 @@ def copy_tags(tags: Image.Exif | None, directory: ImageFileDirectory_v2 | Image.
         directory[tag] = sub if sub is not None else tags[tag]
 
 
-def take_photoshop(tags: Image.Exif) -> bytes | None:
+def take_photoshop(tags: Image.Exif, data: bytes) -> bytes | None:
     """Remove Photoshop's image resources and the IPTC record from a TIFF's tags.
+
+    Args:
+        tags: the descriptive tags, which are changed.
+        data: content of the file, from which the values are read: Pillow returns only the first
+            number of a record that is stored as numbers of 32 bits, as Photoshop does.
 
     Returns:
         The resources, with the IPTC record in them; None if the TIFF has neither.
     """
-    resources, record = (_as_bytes(tags.pop(tag, None)) for tag in (PHOTOSHOP, IPTC))
+    for tag in (PHOTOSHOP, IPTC):
+        tags.pop(tag, None)
+    resources, record = raw_tag(data, PHOTOSHOP), raw_tag(data, IPTC)
     if record is None or record == iptc_of(resources):
         return resources
     return with_iptc(resources, record)
-
-
-def _as_bytes(value: Any) -> bytes | None:
-    """Return the bytes of a tag, which some writers store as 32-bit numbers or as text."""
-    if isinstance(value, str):
-        return value.encode("latin-1", "replace") or None
-    if isinstance(value, tuple) and all(isinstance(word, int) for word in value):
-        if max(value, default=0) > 255:
-            return struct.pack(f"<{len(value)}I", *value).rstrip(b"\0") or None
-        return bytes(value) or None
-    return value or None if isinstance(value, bytes) else None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from irae.errors import PictureError
+
+Data = bytes | mmap.mmap
+"""The content of a file, in memory or mapped to it."""
 
 _MOST_PAGES = 10_000
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT = 254, 255, 256, 257
@@ -44,15 +48,15 @@ class _Form:
         return (8, f"{self.order}Q") if self.big else (4, f"{self.order}I")
 
 
-def _form_of(data: bytes) -> _Form | None:
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+def _form_of(data: Data) -> _Form | None:
+    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
     if order is None or len(data) < 16:
         return None
     version = struct.unpack_from(order + "H", data, 2)[0]
     return _Form(order, version == 43) if version in (42, 43) else None
 
 
-def find_pages(data: bytes, name: str) -> list[TiffPage]:
+def find_pages(data: Data, name: str) -> list[TiffPage]:
     """Find the pages of a TIFF; empty for other files and where the first page is damaged.
 
     Raises:
@@ -81,7 +85,7 @@ def find_pages(data: bytes, name: str) -> list[TiffPage]:
     return pages
 
 
-def _directory(data: bytes, offset: int, form: _Form) -> tuple[dict[int, int], int]:
+def _directory(data: Data, offset: int, form: _Form) -> tuple[dict[int, int], int]:
     """Return the numbers in a directory that describe a page, and the place of the next link."""
     head, entry = (8, 20) if form.big else (2, 12)
     (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, offset)
@@ -96,6 +100,31 @@ def _directory(data: bytes, offset: int, form: _Form) -> tuple[dict[int, int], i
     return tags, offset + head + count * entry
 
 
+def raw_tag(data: bytes, wanted: int) -> bytes | None:
+    """Return the bytes of a tag in the first directory of a TIFF; None if it is not there."""
+    form = _form_of(data)
+    if form is None:
+        return None
+    size, link = form.link
+    head, entry, number = (8, 20, "Q") if form.big else (2, 12, "I")
+    try:
+        (offset,) = struct.unpack_from(link, data, size)
+        (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, offset)
+        for place in range(offset + head, min(offset + head + count * entry, len(data)), entry):
+            tag, kind = struct.unpack_from(form.order + "HH", data, place)
+            if tag != wanted:
+                continue
+            (values,) = struct.unpack_from(form.order + number, data, place + 4)
+            length, at = values * _SIZES.get(kind, 1), place + 4 + size
+            if length > size:
+                (at,) = struct.unpack_from(form.order + number, data, at)
+            value = data[at : at + length]
+            return value if value and len(value) == length else None
+    except struct.error:
+        pass
+    return None
+
+
 def with_first_page(data: bytes, page: TiffPage) -> bytes:
     """Return a TIFF with its first link set to a page, as if that page were the only one."""
     form = _form_of(data)
@@ -105,6 +134,34 @@ def with_first_page(data: bytes, page: TiffPage) -> bytes:
     if struct.unpack_from(link, data, size)[0] == page.offset:
         return data
     return data[:size] + struct.pack(link, page.offset) + data[2 * size :]
+
+
+def add_tags(tiff: bytes, tags: bytes) -> bytes:
+    """Add the tags of one TIFF to another, except those that it has.
+
+    libtiff, by which Pillow compresses, writes no directories below the first, such as EXIF's.
+
+    Args:
+        tiff: a little-endian TIFF of one page.
+        tags: a little-endian TIFF that holds nothing but tags.
+    """
+    whole = bytearray(tiff + b"\0" * (len(tiff) % 2))
+    base, moved = len(whole), bytearray(tags)
+    (first,) = struct.unpack_from("<I", tags, 4)
+    _move(moved, first, base, set())
+    whole += moved + b"\0" * (len(moved) % 2)
+    (own,) = struct.unpack_from("<I", tiff, 4)
+    entries = {**_raw_entries(moved, first), **_raw_entries(tiff, own)}
+    struct.pack_into("<I", whole, 4, len(whole))
+    listed = b"".join(entries[tag] for tag in sorted(entries))
+    return bytes(whole + struct.pack("<H", len(entries)) + listed + bytes(4))
+
+
+def _raw_entries(tiff: bytes | bytearray, offset: int) -> dict[int, bytes]:
+    (count,) = struct.unpack_from("<H", tiff, offset)
+    places = range(offset + 2, offset + 2 + 12 * count, 12)
+    entries = (bytes(tiff[place : place + 12]) for place in places)
+    return {int.from_bytes(entry[:2], "little"): entry for entry in entries}
 
 
 def join_pages(pages: Sequence[bytes]) -> bytes:
