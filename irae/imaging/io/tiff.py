@@ -37,12 +37,13 @@ _MOST_LZMA = 1 << 28
 # Without a handler, tifffile's log of a damaged file would be printed beside the error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-# Tags that describe the raster itself, which the encoder writes and which are never copied.
+# Tags that describe the raster itself, or hold XMP or the profile, which the encoder writes and
+# which are never copied.
 STRUCTURE_TAGS = frozenset(
     (254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281)
     + (284, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332)
     + (333, 334, 336, 337, 338, 339, 340, 341, 342, 347, 512, 513, 514, 529, 530, 531, 532)
-    + (34675, 37724, 40965)
+    + (700, 34675, 37724, 40965)
 )
 
 

@@ -19,8 +19,10 @@ _PICTURE_IN_XMP = re.compile(
     rb"(?<=[>\"'])\s*(?:/9j/|iVBORw0KGgo|UklGR|AAAA[A-Za-z0-9+/]{2}Z0eX|SUkqA|TU0AK)"
     rb"(?:[A-Za-z0-9+/=\s]|&#[xX]?[0-9A-Fa-f]{1,2};){16,}"
 )
-# Namespaces and names that announce pictures or a video after the end of a JPEG.
-_ANNOUNCEMENTS = (
+# Namespaces and names of previews, and of what announces pictures or a video after the end of a
+# JPEG.
+_STALE = (
+    (rb"http://ns\.adobe\.com/xap/1\.0/", rb"Thumbnails"),
     (rb"http://ns\.adobe\.com/hdr-gain-map/1\.0/", rb"\w+"),
     (rb"http://ns\.google\.com/photos/1\.0/container/", rb"\w+"),
     (rb"http://ns\.google\.com/photos/1\.0/camera/", rb"(?:MotionPhoto|MicroVideo)\w*"),
@@ -96,8 +98,8 @@ def _clear(block: bytearray, begin: int, end: int) -> None:
 def xmp_without_previews(xmp: bytes) -> bytes:
     """Return an XMP packet without pictures in it, and without what announces others."""
     xmp = _PICTURE_IN_XMP.sub(b"", xmp)
-    for namespace, names in _ANNOUNCEMENTS:
-        declared = re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + namespace, xmp)
+    for namespace, names in _STALE:
+        declared = re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + namespace + rb"[\"']", xmp)
         for prefix in sorted(set(declared))[:_MOST_PREFIXES]:
             name = re.escape(prefix) + rb":" + names
             xmp = re.sub(rb"\s" + name + rb"\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", xmp)
