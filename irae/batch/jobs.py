@@ -128,7 +128,7 @@ def collect_pictures(
     failures = []
     for name in inputs:
         try:
-            inside = _expand(name, recursive, files)
+            inside = _expand(name, recursive, files, on_link)
         except IraeError as error:
             failures.append(Outcome(name, error=for_command_line(str(error))))
             continue
@@ -169,10 +169,17 @@ class _Inside(NamedTuple):
     failures: Sequence[Outcome] = ()
 
 
-def _expand(name: str, recursive: bool, files: Files | None) -> _Inside:
+def _expand(
+    name: str, recursive: bool, files: Files | None, on_link: Callable[[str], None] | None
+) -> _Inside:
     path = Path(name) if files is None else local_path(name)
     if path is not None:
-        paths = find_pictures([path], recursive=recursive)
+
+        def broken(link: Path) -> None:
+            if on_link is not None:
+                on_link(f"{link}: is a link to nothing; passed over")
+
+        paths = find_pictures([path], recursive=recursive, on_broken_link=broken)
         return _Inside(paths, path if path.is_dir() else None, path.is_file())
     assert files is not None
     urls, is_folder = find_urls(name, recursive=recursive)

@@ -279,6 +279,7 @@ def find_pictures(
     *,
     recursive: bool = False,
     on_error: Callable[[str | Path, PictureError], None] | None = None,
+    on_broken_link: Callable[[Path], None] | None = None,
 ) -> list[Path]:
     """Find the picture files in files, folders and glob patterns, each once.
 
@@ -290,6 +291,7 @@ def find_pictures(
         recursive: also search subfolders.
         on_error: called with each failed input and its error, after which the search continues;
             by default the first error is raised.
+        on_broken_link: called with each link in a folder or pattern that leads nowhere.
 
     Raises:
         PictureError: an input is missing, or has no pictures.
@@ -297,7 +299,7 @@ def find_pictures(
     found: dict[Path, None] = {}
     for entry in inputs:
         try:
-            found.update(dict.fromkeys(_expand(entry, recursive)))
+            found.update(dict.fromkeys(_expand(entry, recursive, on_broken_link)))
         except PictureError as error:
             if on_error is None:
                 raise
@@ -305,7 +307,9 @@ def find_pictures(
     return list(found)
 
 
-def _expand(entry: str | Path, recursive: bool) -> list[Path]:
+def _expand(
+    entry: str | Path, recursive: bool, on_broken_link: Callable[[Path], None] | None
+) -> list[Path]:
     path = Path(entry)
     try:
         if path.is_file():
@@ -316,7 +320,11 @@ def _expand(entry: str | Path, recursive: bool) -> list[Path]:
         else:
             matches = glob.iglob(str(entry), recursive=True)
             named = filter(has_picture_suffix, map(Path, matches))
-        pictures = sorted(each for each in named if each.is_file())
+        listed = sorted(named)
+        pictures = [each for each in listed if each.is_file()]
+        for each in listed:
+            if on_broken_link is not None and each.is_symlink() and not each.exists():
+                on_broken_link(each)
     except (OSError, ValueError) as error:
         raise PictureError(f"{entry}: cannot be searched ({error}); check the name") from None
     if pictures:

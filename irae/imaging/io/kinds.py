@@ -101,8 +101,9 @@ def decode_heif(data: bytes, name: str) -> Picture:
 
     # Up to 12 bits are given as 16-bit samples; the way by Pillow's plugin would give 8.
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-    check_size(*file.size, name)
-    main = file[file.primary_index]
+    width, height = file.size
+    check_size(width, height, name)
+    main: Any = file[file.primary_index]
     # The decoder has turned the picture upright.
     pillow_heif.set_orientation(main.info)
     exif = normal_exif(main.info.get("exif"))
@@ -126,7 +127,8 @@ def _samples(main: Any) -> Samples:
     bits = main.info.get("bit_depth", 16)
     raw = np.asarray(main).astype(np.uint32) >> (16 - bits)
     raster = (raw * 65535 + (1 << (bits - 1))) // ((1 << bits) - 1)
-    return raster.reshape(main.size[1], main.size[0], -1).astype(np.uint16)
+    samples: Samples = raster.reshape(main.size[1], main.size[0], -1).astype(np.uint16)
+    return samples
 
 
 def _from_samples(samples: Samples) -> Picture:
