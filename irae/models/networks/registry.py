@@ -90,6 +90,7 @@ CLASSICAL: dict[str, NetworkKind] = {
     "nlm": NetworkKind(classical.NonLocalMeans),
     "telea": NetworkKind(classical.Telea),
     "navier-stokes": NetworkKind(classical.NavierStokes),
+    "fsr": NetworkKind(classical.FrequencySelective),
 }
 
 
