@@ -198,6 +198,8 @@ class Thin(Degradation):
 class InpaintSection(DegradationSection):
     """Masked regions of training pictures."""
 
+    folders = ("masks",)
+
     holes: dict[Literal["irregular", "thin", "center", "box"], float] = {  # share of each kind
         "irregular": 0.7,
         "center": 0.1,
