@@ -55,7 +55,10 @@ def test_overrides_and_extends_merge_deeply(tmp_path: Path) -> None:
         ("a: [1\n", "not valid YAML"),
         ("extends: me.yaml\n", "extends itself"),
         ("extends: nowhere.yaml\n", "nowhere.yaml"),
-        ("extends: base.yaml\nseed: 1\nseed: 2\n", "me.yaml: seed: is given twice, again at line 3"),
+        (
+            "extends: base.yaml\nseed: 1\nseed: 2\n",
+            "me.yaml: seed: is given twice, again at line 3",
+        ),
         ("extends: base.yaml\ndata: {patch: 32}\ndata: {}\n", "data: is given twice"),
         ("extends: base.yaml\ndata: {patch: 32, patch: 32}\n", "patch: is given twice"),
         ("extends: twice.yaml\n", "twice.yaml: training: is given twice, again at line 3"),

@@ -9,6 +9,9 @@ import typer
 
 from irae.tasks import get_task
 
+STOPPED = 4
+"""Exit code of a command that a signal stopped, and that the same or another command continues."""
+
 
 def known_task(name: str | None) -> str | None:
     """Check the name of a task and return it; a callback of options.
