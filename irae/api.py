@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ from irae.tasks.matching import task_of
 from irae.tasks.pairs import open_pairs
 from irae.tasks.protocols import get_protocol
 from irae.training import loop, prepare, run, time_budget
-from irae.training.checkpoint import check_new
-from irae.training.checkpoint import BEST_MODEL, LAST_MODEL, METRICS_FILE
+from irae.training.checkpoint import BEST_MODEL, LAST_MODEL, METRICS_FILE, check_new
 
 
 def list_models() -> list[str]:

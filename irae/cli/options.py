@@ -27,7 +27,8 @@ def print_measured(found: Any, as_json: bool) -> None:
     import json
 
     text = json.dumps(found.to_dict(), indent=2, allow_nan=False) if as_json else found.describe()
-    typer.echo(text)
+    # Names of files need not be UTF-8; what is not is printed as \udcNN.
+    typer.echo(text.encode("utf-8", "backslashreplace").decode())
 
 
 Inputs = Annotated[

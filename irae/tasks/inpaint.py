@@ -130,7 +130,14 @@ class MaskFolder(Degradation):
         return f"masks {self.folder.name or self.folder}"
 
     def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
-        """See `Degradation.degrade`; the masks are shuffled by the seed and used in turn."""
+        """See `Degradation.degrade`; the masks are shuffled by the seed and used in turn.
+
+        In place of a mask that marks nothing (at the size of the picture), of which the PSNR would
+        be infinite, the next one is used.
+
+        Raises:
+            DataError: no mask marks anything.
+        """
         import torch
 
         from irae.imaging.degrade import apply_mask
@@ -139,10 +146,15 @@ class MaskFolder(Degradation):
 
         *seed, index = seeds
         order = torch.randperm(len(self.paths), generator=generator(*seed))
-        path = self.paths[int(order[index % len(self.paths)])]
         height, width = clean.shape[-2:]
-        mask = read_mask(path, height=height, width=width, resize=True)
-        return Damaged(apply_mask(clean, mask), mask, path)
+        empty: list[Path] = []
+        for turn in range(index, index + len(self.paths)):
+            path = self.paths[int(order[turn % len(self.paths)])]
+            mask = read_mask(path, height=height, width=width, resize=True)
+            if mask.any():
+                return Damaged(apply_mask(clean, mask), mask, path, empty_masks=tuple(empty))
+            empty.append(path)
+        raise DataError(f"{self.folder}: no mask in it has holes (white); give other masks")
 
     def degrade_as_published(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
         """Draw masks until one covers at least 10 and less than 50 % of the picture."""

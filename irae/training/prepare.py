@@ -139,9 +139,10 @@ def _absolute(name: str, *folders: Path) -> str:
 def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
     """Return a config that no longer depends on the machine, the version or the current folder.
 
-    Paths become absolute (see `absolute_paths`). The values ``auto`` of ``training.precision`` and ``training.reversible`` are replaced, and the
-    options of the network's preset are written out, since a preset may change with a version. All
-    processes of the run call this, and get the decision of the main process.
+    Paths become absolute (see `absolute_paths`). The values ``auto`` of ``training.precision`` and
+    ``training.reversible`` are replaced, and the options of the network's preset are written out,
+    since a preset may change with a version. All processes of the run call this, and get the
+    decision of the main process.
 
     Args:
         config: the config as loaded.

@@ -240,9 +240,15 @@ def _size(path: Path) -> tuple[int, int] | str:
     """Read width and height from a picture's header; return text if it cannot be used."""
     try:
         with Image.open(path) as image:
-            return "of floating-point samples" if image.mode == "F" else image.size
+            return image.size
     except (*DECODER_FAULTS, Image.DecompressionBombError):
+        pass
+    try:
+        # Pillow cannot open some TIFFs, and not even their sizes are known without decoding.
+        height, width = PictureSet("", [path]).load(0).shape[1:]
+    except DataError:
         return "cannot be read"
+    return width, height
 
 
 def _kept_apart(
