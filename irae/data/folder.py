@@ -164,7 +164,5 @@ def open_folder(folder: Path) -> PictureSet:
         raise DataError(f"{folder} is not a folder; give a folder of pictures")
     paths = find_in_folder(folder)
     if not paths:
-        raise DataError(
-            f"{folder} has no pictures; suffixes read are {' '.join(sorted(SUFFIXES))}"
-        )
+        raise DataError(f"{folder} has no pictures; suffixes read are {' '.join(sorted(SUFFIXES))}")
     return PictureSet(folder.resolve().name or str(folder), paths, folder=folder)

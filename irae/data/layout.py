@@ -8,7 +8,6 @@ from pathlib import Path
 
 from irae.errors import DataError
 
-
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar", ".7z", ".7z.001")
 
 

@@ -222,9 +222,7 @@ def _write_csv(path: Path, evaluation: Evaluation) -> None:
 
     def save(temporary: Path) -> None:
         # Names of files need not be UTF-8; what is not is written as \udcNN.
-        with temporary.open(
-            "w", encoding="utf-8", newline="", errors="backslashreplace"
-        ) as file:
+        with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

@@ -21,6 +21,8 @@ from irae.imaging.io.decode import DECODER_FAULTS
 KEPT_SHARE, KEPT_LEAST, KEPT_MOST = 0.05, 4, 32
 """Share, least and largest number of a folder's pictures used for validation, at most 1/4."""
 
+OTHER_PICTURES = "; or name other pictures with `data` DIR"
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -163,7 +165,7 @@ def open_collection(data: DataSection) -> Collection:
         try:
             pictures = open_data(source.source, root=root, split="train", protocol=data.protocol)
         except DataError as error:
-            raise UsageError(f"{error}; or name other pictures with `data` DIR") from None
+            raise UsageError(f"{error}{OTHER_PICTURES}") from None
         if pictures.working_size is not None:
             if 2 * pictures.working_size.side <= data.patch:
                 side = pictures.working_size.side
