@@ -100,7 +100,7 @@ def test_failures_are_listed_last_and_told_by_the_exit_code(
         (["--config", "first", "--shard", "3/2"], "--shard 3/2: write I/N"),
         (["--config", "first", "--shard", "0/2"], "--shard 0/2: write I/N"),
         (["--config", "first", "--shard", "half"], "--shard half: write I/N"),
-        (["--config", "first", "--shard", "40/40"], "there are only 30 cells"),
+        (["--config", "first", "--shard", "40/40"], "there are only 34 cells"),
     ],
 )
 def test_mistakes_are_one_line(
