@@ -127,7 +127,7 @@ def _is_deep(image: Image.Image) -> bool:
         return True
     if image.mode in ("RGB", "RGBA", "LA", "CMYK"):
         depths = getattr(image, "tag_v2", {}).get(258, (8,))
-        raw = [str(tile[3]) for tile in image.tile]
+        raw = [str(tile[3]) for tile in getattr(image, "tile", [])]
         return any(depth > 8 for depth in depths) or any(";16" in each for each in raw)
     return False
 

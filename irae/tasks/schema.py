@@ -31,7 +31,7 @@ class DegradationSection(Section):
 class ValidationSection(Section):
     """The pictures that decide which weights are best; they are never a test set."""
 
-    folders = ("source",)
+    folders: ClassVar[tuple[str, ...]] = ("source",)
 
     source: str | None = None  # a data set or folder; default: some of the training pictures
     images: int = Field(default=32, ge=1)

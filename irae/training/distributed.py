@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from irae.errors import IraeError, TrainingError, UsageError, first_line
 
@@ -196,7 +197,7 @@ def _variable(name: str) -> int:
     return int(value)
 
 
-def _meet() -> tuple[dist.Store, int, int]:
+def _meet() -> tuple[Any, int, int]:
     """Wait until all processes have found each other; return their store, a rank and the count.
 
     Raises:
@@ -207,7 +208,10 @@ def _meet() -> tuple[dist.Store, int, int]:
     address = os.environ.get("MASTER_ADDR", "")
     if rank >= count:
         raise UsageError(f"RANK is {rank}, of {count} processes; ranks are 0 to {count - 1}")
-    seconds = float(os.environ.get(JOIN_VARIABLE, JOIN_SECONDS))
+    try:
+        seconds = float(os.environ.get(JOIN_VARIABLE, JOIN_SECONDS))
+    except ValueError:
+        raise UsageError(f"{JOIN_VARIABLE} is no number of seconds; correct or unset it") from None
     deadline = time.monotonic() + seconds
     # PyTorch would print pages about a connection that fails, so it is tried first.
     while rank:
@@ -220,7 +224,7 @@ def _meet() -> tuple[dist.Store, int, int]:
             time.sleep(0.2)
     try:
         store, rank, count = next(
-            dist.rendezvous("env://", timeout=timedelta(seconds=max(1.0, seconds)))
+            rendezvous("env://", timeout=timedelta(seconds=max(1.0, seconds)))
         )
     except (RuntimeError, ValueError) as error:
         raise _unreachable(rank, count, first_line(error)) from None

@@ -332,6 +332,7 @@ def test_a_process_that_cannot_reach_the_others_says_so(rank: str, tmp_path: Pat
         ({"RANK": "2"}, "RANK is 2, of 2 processes; ranks are 0 to 1"),
         ({"RANK": "-1"}, "RANK is '-1'"),
         ({"MASTER_PORT": ""}, "MASTER_PORT is ''; start the processes with torchrun"),
+        ({"IRAE_JOIN_SECONDS": "soon"}, "IRAE_JOIN_SECONDS is no number of seconds"),
     ],
 )
 def test_an_environment_that_is_not_torchruns(

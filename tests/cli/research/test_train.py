@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,6 +17,8 @@ import yaml
 from PIL import Image
 
 from irae.models.checkpoints.model_file import load_model
+from irae.training.checkpoint import load_state
+from irae.training.run import Run
 
 Program = Callable[..., CompletedProcess[str]]
 
@@ -103,6 +108,49 @@ def test_a_folder_with_files_of_ones_own_is_refused(
         assert f"holds {name.split('/')[0]}, which is not of a run; choose a new folder" in line
     assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [own]
     assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("words", [[], ["--minutes", "5"]])
+def test_a_signal_is_told_from_the_end_by_the_exit_code(
+    words: list[str],
+    number: signal.Signals,
+    irae: Program,
+    tmp_path: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    advance = Run.advance
+
+    def interrupted(self: Run) -> None:
+        advance(self)
+        if self.step == 3:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Run, "advance", interrupted)
+    run = tmp_path / "run"
+    new = ["--config", "denoise.yaml", *sets(pictures, "training.steps=100"), "-o", run]
+    done = irae("train", *new, *words)
+    assert done.returncode == 4, done.stderr
+    reached = load_state(run)["step"]
+    assert reached in (3, 4)
+    assert done.stderr.splitlines()[-1].startswith(f"{run}: stopped at {reached} of 100, ")
+    # A limit that was asked for ends with the same line, but is no failure.
+    done = irae("train", "--resume", run, "--max-steps", 5)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"{run}: stopped at 5 of 100, ")
+
+
+def test_a_folder_whose_name_is_not_utf8(irae: Program, tmp_path: Path, pictures: Path) -> None:
+    data = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    shutil.copytree(pictures, data)
+    run = tmp_path / "run"
+    small = [*SMALL, "--set", "data.validation.crop=32", "--max-steps", 1]
+    done = irae("train", "--config", "denoise.yaml", "--data", data, *small, "-o", run)
+    assert done.returncode == 0, done.stderr
+    done = irae("train", "--resume", run, "--set", "training.steps=2")
+    assert done.returncode == 0, done.stderr
+    assert load_state(run)["config"]["data"]["train"][0]["source"] == str(data)
 
 
 def test_without_a_terminal_there_is_a_line_for_each_report(
