@@ -184,8 +184,10 @@ def _own_keys(content: object, schema: type[Section], kind: str) -> object:
         return content
     defaults: dict[str, list[Any]] = {}
     for task in all_tasks():
-        for key, value in getattr(task, kind)().model_dump(mode="json").items():
-            defaults.setdefault(key, []).append(value)
+        section = getattr(task, kind)
+        for values in (section().model_dump(mode="json"), section.former_defaults):
+            for key, value in values.items():
+                defaults.setdefault(key, []).append(value)
     return {
         key: value
         for key, value in content.items()

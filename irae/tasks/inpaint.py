@@ -211,6 +211,7 @@ class InpaintSection(DegradationSection):
     """Masked regions of training pictures."""
 
     folders = ("masks", "overlays")
+    former_defaults: ClassVar = {"holes": {"irregular": 0.7, "center": 0.1, "box": 0.2}}
 
     holes: dict[Literal["irregular", "thin", "center", "box"], float] = {  # share of each kind
         "thin": 0.5,
