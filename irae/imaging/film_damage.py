@@ -77,9 +77,8 @@ def _turned(shape: Tensor, height: int, width: int, chance: random.Random) -> Te
 
 def _colour(stamp: bool, chance: random.Random) -> Tensor:
     """Return the colour of damage, ``3 1 1``: bright or dark and nearly gray, or a stamp's."""
-    if stamp:
-        colour = chance.choice(_STAMP_COLOURS)
-    else:
+    colour: tuple[float, ...] = chance.choice(_STAMP_COLOURS)
+    if not stamp:
         gray = chance.uniform(0.75, 1.0) if chance.random() < 0.55 else chance.uniform(0.0, 0.2)
         colour = tuple(min(1.0, max(0.0, gray + chance.gauss(0, 0.03))) for _ in range(3))
     return torch.tensor(colour).view(3, 1, 1)

@@ -41,12 +41,14 @@ class DamageDetector(nn.Module):
         )
         self.last = nn.Conv2d(width, 4, 3, padding=1)
         initialise_he(self)
-        for layer in self.middle:
-            # Otherwise the sum of nine layers would start with a variance 2^9 times too large.
-            nn.init.normal_(layer.weight, 0.0, 0.02)
+        # Otherwise the sum of nine layers would start with a variance 2^9 times too large.
+        for name, parameter in self.middle.named_parameters():
+            if name.endswith("weight"):
+                nn.init.normal_(parameter, 0.0, 0.02)
         # Damage is rare: the first guess is a probability of about 2 %.
-        nn.init.zeros_(self.last.weight)
-        nn.init.constant_(self.last.bias, -4.0)
+        self.last.weight.data.zero_()
+        assert self.last.bias is not None
+        self.last.bias.data.fill_(-4.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logit of damage for every pixel.
