@@ -338,7 +338,12 @@ def _expand(
 
 
 def walk_pictures(
-    folder: Path, *, recursive: bool = False, hidden: bool = True, follow_links: bool = False
+    folder: Path,
+    *,
+    recursive: bool = False,
+    hidden: bool = True,
+    follow_links: bool = False,
+    suffixes: frozenset[str] | None = None,
 ) -> Iterator[Path]:
     """Yield the files in a folder that have a picture suffix, in no particular order.
 
@@ -347,6 +352,8 @@ def walk_pictures(
         recursive: also search subfolders; those that cannot be read are skipped.
         hidden: include files and folders that begin with a dot, except ``._NAME``.
         follow_links: also search linked folders, each once.
+        suffixes: the suffixes of pictures, in lower case with their dot; None stands for all that
+            can be read here.
 
     Raises:
         OSError: ``folder`` cannot be read, and ``recursive`` is not set.
@@ -367,7 +374,10 @@ def walk_pictures(
         # Sorted, so that always the same one of two links to a folder is followed.
         folders[:] = sorted(filter(shown, folders)) if recursive else []
         paths = (Path(where, name) for name in files if shown(name))
-        yield from filter(has_picture_suffix, paths)
+        if suffixes is None:
+            yield from filter(has_picture_suffix, paths)
+        else:
+            yield from (path for path in paths if path.suffix.lower() in suffixes)
 
 
 def _raise(error: OSError) -> None:
