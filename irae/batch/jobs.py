@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
 from irae.batch.outcome import Outcome
 from irae.batch.remote import Files, find_urls, local_path
 from irae.errors import IraeError, PictureError, UsageError, for_command_line
+from irae.imaging.io.changes import lossless_suffix
 from irae.imaging.io.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES
 from irae.imaging.io.files import (
     MASK_MARK,
@@ -22,7 +23,7 @@ from irae.imaging.io.files import (
     find_pictures,
     walk_pictures,
 )
-from irae.imaging.io.kinds import HEIF_SUFFIXES, can_read_heif
+from irae.imaging.io.kinds import HEIF_SUFFIXES, can_read_heif, foreign_suffixes
 
 STREAM = "-"
 """The name that stands for standard input and standard output."""
@@ -105,7 +106,7 @@ def collect_pictures(
     skip_folder: Path | None = None,
     skip_file: Path | None = None,
     files: Files | None = None,
-    on_link: Callable[[str], None] | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[Found], list[Outcome]]:
     """Expand files, globs, folders and URLs of these to pictures, each taken once.
 
@@ -118,8 +119,9 @@ def collect_pictures(
             it is an input itself.
         skip_file: a file that is left out of folders and globs, such as the mask of all pictures.
         files: assigns paths to URLs; without it, URLs are not recognised.
-        on_link: called with a line for each link that is left out, because the picture that it
-            leads to is taken already, or because it leads nowhere.
+        note: called with a line about links that are left out, because the picture that they lead
+            to is taken already or because they lead nowhere, and about pictures in folders that
+            cannot be read.
 
     Returns:
         The pictures, and the inputs that failed.
@@ -128,7 +130,7 @@ def collect_pictures(
     failures = []
     for name in inputs:
         try:
-            inside = _expand(name, recursive, files, on_link)
+            inside = _expand(name, recursive, files, note)
         except IraeError as error:
             failures.append(Outcome(name, error=for_command_line(str(error))))
             continue
@@ -142,11 +144,11 @@ def collect_pictures(
                 or (skip_file is not None and path.resolve() == skip_file.resolve())
             ):
                 continue
-            _take(found, Found(path, below), on_link)
+            _take(found, Found(path, below), note)
     return list(found.values()), failures
 
 
-def _take(found: dict[Path, Found], picture: Found, on_link: Callable[[str], None] | None) -> None:
+def _take(found: dict[Path, Found], picture: Found, note: Callable[[str], None]) -> None:
     """Add a picture, unless it is there; of a file and links to it, the file is taken."""
     real = picture.path.resolve()
     other = found.get(real)
@@ -156,8 +158,8 @@ def _take(found: dict[Path, Found], picture: Found, on_link: Callable[[str], Non
     link = picture
     if other.path.is_symlink() and not picture.path.is_symlink():
         found[real], link = picture, other
-    if on_link is not None and link.path.absolute() != found[real].path.absolute():
-        on_link(f"{link.path}: is the same file as {found[real].path}, which is taken once")
+    if link.path.absolute() != found[real].path.absolute():
+        note(f"{link.path}: is the same file as {found[real].path}, which is taken once")
 
 
 class _Inside(NamedTuple):
@@ -170,16 +172,16 @@ class _Inside(NamedTuple):
 
 
 def _expand(
-    name: str, recursive: bool, files: Files | None, on_link: Callable[[str], None] | None
+    name: str, recursive: bool, files: Files | None, note: Callable[[str], None]
 ) -> _Inside:
     path = Path(name) if files is None else local_path(name)
     if path is not None:
-
-        def broken(link: Path) -> None:
-            if on_link is not None:
-                on_link(f"{link}: is a link to nothing; passed over")
-
-        paths = find_pictures([path], recursive=recursive, on_broken_link=broken)
+        _note_foreign(path, recursive, note)
+        paths = find_pictures(
+            [path],
+            recursive=recursive,
+            on_broken_link=lambda link: note(f"{link}: is a link to nothing; passed over"),
+        )
         return _Inside(paths, path if path.is_dir() else None, path.is_file())
     assert files is not None
     urls, is_folder = find_urls(name, recursive=recursive)
@@ -191,6 +193,24 @@ def _expand(
             failures.append(Outcome(url, error=for_command_line(str(error))))
     root = files.path_for(name) if is_folder else None
     return _Inside(paths, root, urls == [name], failures)
+
+
+def _note_foreign(folder: Path, recursive: bool, note: Callable[[str], None]) -> None:
+    """Say how many pictures in a folder are passed over because they cannot be read."""
+    if not folder.is_dir():
+        return
+    suffixes = foreign_suffixes()
+    try:
+        passed = list(
+            walk_pictures(folder, recursive=recursive, follow_links=True, suffixes=suffixes)
+        )
+    except OSError:
+        return  # Searching for pictures reports the error.
+    if passed:
+        kinds = sorted({path.suffix.lower() for path in passed})
+        hint = "; pip install 'irae[heif]' reads HEIC" if HEIF_SUFFIXES & set(kinds) else ""
+        files = "1 file" if len(passed) == 1 else f"{len(passed)} files"
+        note(f"{folder}: {files} passed over that cannot be read ({' '.join(kinds)}){hint}")
 
 
 def _lies_below(path: Path, folder: Path | None, root: Path | None) -> bool:
@@ -293,23 +313,10 @@ def _target(picture: Found, out: Path | None, mark: str, exact: bool, suffix: st
     if suffix is None:
         # HEIC is read but not written.
         lossless = exact or (source.suffix.lower() in HEIF_SUFFIXES and can_read_heif())
-        suffix = _lossless_suffix(source) if lossless else source.suffix
+        suffix = lossless_suffix(source) if lossless else source.suffix
     if out is None:
         return source.with_name(f"{source.stem}{mark}{suffix}")
     return out / picture.subfolder / f"{source.stem}{suffix}"
-
-
-def _lossless_suffix(source: Path) -> str:
-    """Return the suffix of a lossless format for everything that the source's format can hold."""
-    if source.suffix.lower() in HEIF_SUFFIXES:
-        return ".png"
-    if source.suffix.lower() not in LOSSY_SUFFIXES:
-        return source.suffix
-    try:
-        with JpegImagePlugin.JpegImageFile(source) as image:
-            return ".tif" if image.mode == "CMYK" else ".png"
-    except (OSError, SyntaxError, ValueError):
-        return ".png"  # Not a JPEG, hence RGB; a file that is no picture fails when it is read.
 
 
 def _check_target(

@@ -156,7 +156,7 @@ def _make_plan(
         skip_folder=None if folder is None else target,
         skip_file=request.mask,
         files=files,
-        on_link=notes.append,
+        note=notes.append,
     )
     plan = plan_outputs(
         found,

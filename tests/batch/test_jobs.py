@@ -15,6 +15,7 @@ from irae.batch.jobs import (
     plan_outputs,
 )
 from irae.errors import PictureError, UsageError
+from irae.imaging.io import kinds
 
 
 def _draw(*paths: Path) -> None:
@@ -180,7 +181,7 @@ def test_links_are_followed_once_and_said(tmp_path: Path) -> None:
 
     def names(recursive: bool) -> list[str]:
         said.clear()
-        found, failures = collect_pictures([str(scans)], recursive=recursive, on_link=said.append)
+        found, failures = collect_pictures([str(scans)], recursive=recursive, note=said.append)
         assert failures == []
         return sorted(picture.relative for picture in found)
 
@@ -194,7 +195,7 @@ def test_links_are_followed_once_and_said(tmp_path: Path) -> None:
     assert any(line.startswith(f"{scans / 'c.png'}: is the same file as") for line in said)
     # The same name twice is no link.
     said.clear()
-    collect_pictures([str(scans / "b.png"), str(scans / "b.png")], on_link=said.append)
+    collect_pictures([str(scans / "b.png"), str(scans / "b.png")], note=said.append)
     assert said == []
 
 
@@ -228,3 +229,22 @@ def test_a_suffix_that_cannot_be_written_is_told_before_the_work(tmp_path: Path)
     assert plan.jobs == []
     assert all("name a .png with -o" in failure.error for failure in plan.failures)
     assert plan_outputs(found[:1], tmp_path / "x.png").jobs
+
+
+def test_pictures_that_cannot_be_read_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "find_spec", lambda name: None)
+    _draw(tmp_path / "a.png")
+    for name in ("b.HEIC", "c.psd", "sub/d.cr2", "._e.psd", "f.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    said: list[str] = []
+    found, failures = collect_pictures([str(tmp_path)], recursive=True, note=said.append)
+    assert (len(found), failures) == (1, [])
+    assert said == [
+        f"{tmp_path}: 3 files passed over that cannot be read (.cr2 .heic .psd);"
+        " pip install 'irae[heif]' reads HEIC"
+    ]
+    collect_pictures([str(tmp_path / "a.png"), str(tmp_path / "*.png")], note=said.append)
+    assert len(said) == 1

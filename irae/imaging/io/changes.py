@@ -1,11 +1,14 @@
-"""What a written file lacks of its original or changes against the will of its owner, in words."""
+"""What a written file lacks of its original, or changes; and which format changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import JpegImagePlugin
+
 from irae.imaging.io.encode import LOSSY_SUFFIXES, format_of
+from irae.imaging.io.kinds import HEIF_SUFFIXES
 from irae.imaging.io.picture import Layout, Picture
 from irae.imaging.io.pillow import palette_holds
 from irae.imaging.metadata.held import fit_metadata
@@ -47,3 +50,16 @@ def describe_loss(picture: Picture, target: Path) -> str | None:
     if came not in _LOSSLESS:
         return None
     return f"{target}: {kind} changes all pixels of this {came} a little; .png keeps them"
+
+
+def lossless_suffix(source: Path) -> str:
+    """Return the suffix of a lossless format for everything that the source's format can hold."""
+    if source.suffix.lower() in HEIF_SUFFIXES:
+        return ".png"
+    if source.suffix.lower() not in LOSSY_SUFFIXES:
+        return source.suffix
+    try:
+        with JpegImagePlugin.JpegImageFile(source) as image:
+            return ".tif" if image.mode == "CMYK" else ".png"
+    except (OSError, SyntaxError, ValueError):
+        return ".png"  # Not a JPEG, hence RGB; a file that is no picture fails when it is read.

@@ -17,6 +17,11 @@ from irae.imaging.io.sixteen_bit import Samples
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 """Suffixes of HEIF files with HEVC pictures, which are read where pillow-heif is installed."""
 
+_FOREIGN_SUFFIXES = frozenset(
+    (".jxl", ".psd", ".psb", ".xcf", ".exr", ".hdr", ".jxr", ".svg", ".qoi", ".djvu")
+    + (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw")
+)
+
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _VIDEO_BRANDS = {b"isom", b"iso2", b"mp41", b"mp42", b"qt  ", b"M4V ", b"avc1", b"3gp4", b"3gp5"}
 
@@ -50,6 +55,11 @@ _BEGINNINGS = (
 def can_read_heif() -> bool:
     """Whether pillow-heif is installed."""
     return find_spec("pillow_heif") is not None
+
+
+def foreign_suffixes() -> frozenset[str]:
+    """Return the suffixes of pictures that cannot be read here."""
+    return _FOREIGN_SUFFIXES if can_read_heif() else _FOREIGN_SUFFIXES | HEIF_SUFFIXES
 
 
 def is_heif(head: bytes) -> bool:
