@@ -13,6 +13,8 @@ Data = bytes | mmap.mmap
 """The content of a file, in memory or mapped to it."""
 
 _MOST_PAGES = 10_000
+# Raised for an offset after the end of the file, or larger than any file.
+_OUTSIDE = (struct.error, OverflowError)
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT = 254, 255, 256, 257
 # Tags whose values are offsets: strips and tiles, then directories.
 _DATA_OFFSETS, _DIRECTORIES = (273, 324), (330, 34665, 34853, 40965)
@@ -74,7 +76,7 @@ def find_pages(data: Data, name: str) -> list[TiffPage]:
         try:
             tags, after = _directory(data, offset, form)
             (following,) = struct.unpack_from(link, data, after)
-        except struct.error:
+        except _OUTSIDE:
             break
         kind = tags.get(_SUBFILE, 0)
         extra = bool(kind & 5) or tags.get(_OLD_SUBFILE) == 2
@@ -115,12 +117,14 @@ def raw_tag(data: bytes, wanted: int) -> bytes | None:
             if tag != wanted:
                 continue
             (values,) = struct.unpack_from(form.order + number, data, place + 4)
+            if values > len(data):
+                return None
             length, at = values * _SIZES.get(kind, 1), place + 4 + size
             if length > size:
                 (at,) = struct.unpack_from(form.order + number, data, at)
             value = data[at : at + length]
             return value if value and len(value) == length else None
-    except struct.error:
+    except _OUTSIDE:
         pass
     return None
 

@@ -18,7 +18,7 @@ from irae.errors import PictureError
 from irae.imaging.io.encode import check_writable, encode
 from irae.imaging.io.files import open_document, picture_size, read_picture
 from irae.imaging.io.picture import Layout, Picture
-from irae.imaging.io.tiff_pages import find_pages, join_pages
+from irae.imaging.io.tiff_pages import find_pages, join_pages, raw_tag
 
 MODES = {
     "1": (1, 1, 0), "L": (1, 8, 0), "LA": (1, 8, 1), "RGB": (3, 8, 0), "RGBA": (3, 8, 1),
@@ -161,3 +161,12 @@ def test_damaged_directories_stop_nothing(place: int, value: bytes, cut: int) ->
     data = bytearray(stream.getvalue())
     data[place : place + len(value)] = value
     assert len(find_pages(bytes(data[: len(data) - cut]), "a.tif")) <= 3
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60), st.sampled_from([b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"]))
+def test_any_bytes_after_the_mark_are_survived(rest: bytes, mark: bytes) -> None:
+    # Offsets of 64 bits that lie beyond every file among them.
+    for content in (mark + rest, mark + b"\x08\0\0\0" + rest, mark + b"\xff" * 12 + rest):
+        find_pages(content, "a.tif")
+        raw_tag(content, 33723)
