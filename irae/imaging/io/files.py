@@ -322,7 +322,8 @@ def _expand(
             named = filter(has_picture_suffix, map(Path, matches))
         listed = sorted(named)
         pictures = [each for each in listed if each.is_file()]
-        for each in listed:
+        searched = is_folder or glob.has_magic(str(entry))
+        for each in listed if searched else ():
             if on_broken_link is not None and each.is_symlink() and not each.exists():
                 on_broken_link(each)
     except (OSError, ValueError) as error:
