@@ -102,7 +102,9 @@ class TrainingSection(Section):
 class RunConfig(Section):
     """A whole run. The task defines the keys of ``degradation`` and ``data.validation``."""
 
-    task: str
+    # restoration undoes the damage of a task; likelihood trains a density, of no task.
+    objective: Literal["restoration", "likelihood"] = "restoration"
+    task: str = Field(default="", validate_default=True)
     seed: int = Field(default=0, ge=0)
     model: ModelSection = ModelSection()
     degradation: SerializeAsAny[DegradationSection] = DegradationSection()
@@ -111,7 +113,13 @@ class RunConfig(Section):
 
     @field_validator("task")
     @classmethod
-    def _registered(cls, name: str) -> str:
+    def _registered(cls, name: str, info: ValidationInfo) -> str:
+        if info.data.get("objective") == "likelihood":
+            if name:
+                raise ValueError("objective likelihood has no task; leave it out")
+            return name
+        if not name:
+            raise ValueError("missing; name what is to be restored, or set objective: likelihood")
         try:
             get_task(name)
         except UsageError as error:
@@ -121,8 +129,8 @@ class RunConfig(Section):
     @field_validator("degradation", mode="before")
     @classmethod
     def _of_task(cls, value: object, info: ValidationInfo) -> object:
-        if "task" not in info.data:  # The missing task is the error to report.
-            return DegradationSection()
+        if not info.data.get("task"):  # A missing task is reported; a density has no damage.
+            return DegradationSection.model_validate(_plain(value))
         schema = get_task(info.data["task"]).section
         return schema.model_validate(_own_keys(_plain(value), schema, "section"))
 
@@ -130,7 +138,7 @@ class RunConfig(Section):
     @classmethod
     def _validation_of_task(cls, value: object, info: ValidationInfo) -> object:
         content = _plain(value)
-        if "task" not in info.data or not isinstance(content, dict):
+        if not info.data.get("task") or not isinstance(content, dict):
             return value
         schema = get_task(info.data["task"]).validation_section
         kept = _own_keys(content.get("validation", {}), schema, "validation_section")
