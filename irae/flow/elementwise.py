@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,7 +36,7 @@ class Logit(Bijection):
         p = self.margin + span * x
         z = p.log() - (1 - p).log()
         # The slope of the logit is 1 / (p (1 - p)), in terms of z.
-        log_slope = F.softplus(z) + F.softplus(-z) + torch.tensor(span).log().to(z)
+        log_slope = F.softplus(z) + F.softplus(-z) + math.log(span)
         return z, log_slope.flatten(1).sum(1)
 
 
