@@ -48,6 +48,7 @@ class AugmentSection(Section):
     colour: Share = 0.3  # channels permuted, saturation scaled by 0.3 to 2.5
     gray: Share = 0.1  # gray pictures with gray noise, as in scans
     shrink: Share = 0.2  # patches of twice the side, scaled to half
+    mutate: Share = 0.0  # likelihood: numbers replaced by random ones, for a background model
 
 
 class DataSection(Section):

@@ -29,7 +29,7 @@ from irae.training.objectives.base import Batches, Described, Objective
 from irae.writing import write_atomically
 
 # Key of a random stream of a step; `irae.tasks.batch_random` has the keys 0 and 1.
-_NOISE = 2
+_NOISE, _MUTATED, _REPLACEMENT = 2, 3, 4
 
 TRIPS = 64
 """Number of validation pictures whose round trip is measured."""
@@ -62,6 +62,9 @@ class SmallPictures:
 class SmallBatches:
     """Batches of whole pictures, dequantised, half of them mirrored if ``data.augment.flip``.
 
+    With ``data.augment.mutate`` that share of the numbers is replaced by random levels, as for the
+    background model of a likelihood ratio (Ren et al. 2019, arXiv 1906.02845, section 3).
+
     Every sample depends on the seed, the step and its index in the batch alone, as in
     `irae.training.batches.batch`.
     """
@@ -87,8 +90,15 @@ class SmallBatches:
             mirrored = random.bernoulli(0.5)
             chosen = torch.where(mirrored[:, None, None, None], chosen.flip(3), chosen)
         channels, side, _ = self._network.shape
-        noise = random.pixels(torch.rand, side, _NOISE, channels=channels)
-        levels = self._network.quantise(chosen).float()
+
+        def drawn(key: int) -> Tensor:
+            return random.pixels(torch.rand, side, key, channels=channels)
+
+        levels, noise = self._network.quantise(chosen).float(), drawn(_NOISE)
+        share = self._config.data.augment.mutate
+        if share:
+            replacement = (drawn(_REPLACEMENT) * 2**self._network.bits).floor()
+            levels = torch.where(drawn(_MUTATED) < share, replacement, levels)
         pixels = upload((levels + noise) / 2**self._network.bits, self._device)
         return Batch(pixels, pixels)
 
