@@ -12,6 +12,7 @@ import typer
 from irae._version import __version__
 from irae.cli.density.anomalies import anomalies
 from irae.cli.density.interpolate import interpolate
+from irae.cli.density.latents import latents
 from irae.cli.density.sample import sample
 from irae.cli.density.score import score
 from irae.cli.manage.doctor import doctor
@@ -53,6 +54,7 @@ app.command("sample")(sample)
 app.command("interpolate")(interpolate)
 app.command("score")(score)
 app.command("anomalies")(anomalies)
+app.command("latents")(latents)
 app.command("models")(models)
 app.command("doctor")(doctor)
 app.command("ui")(ui)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from irae.errors import ModelError, UsageError
 from irae.flow.actnorm import initialise_actnorm
 from irae.flow.bijection import Chain
-from irae.flow.multiscale import MultiScaleFlow
-from irae.flow.prior import SplitPrior, standard_normal_log_prob
+from irae.flow.density.multiscale import MultiScaleFlow
+from irae.flow.density.prior import SplitPrior, standard_normal_log_prob
 
 BITS = (1, 8)
 """Fewest and most bits per number."""
@@ -109,7 +109,8 @@ class Density(nn.Module):
 
     def quantise(self, pictures: Tensor) -> Tensor:
         """Return 8-bit pictures (uint8) at the model's number of bits, 0 to 2^bits - 1."""
-        return pictures >> (8 - self.bits)
+        levels: Tensor = pictures >> (8 - self.bits)
+        return levels
 
     def dequantise(self, pictures: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Map 8-bit pictures ``B C H W`` to float32 in [0, 1).
@@ -123,13 +124,15 @@ class Density(nn.Module):
         if generator is not None:
             noise = torch.rand(levels.shape, generator=generator, device=generator.device)
             noise = noise.to(levels.device)
-        return (levels + noise) / 2**self.bits
+        y: Tensor = (levels + noise) / float(2**self.bits)
+        return y
 
     def to_pictures(self, y: Tensor) -> Tensor:
         """Map pictures in [0, 1) to 8-bit ones, spread over 0 to 255; clips what lies outside."""
         most = 2**self.bits - 1
         levels = (y * 2**self.bits).floor().clamp(0, most)
-        return (levels * (255 / most)).round().to(torch.uint8)
+        shown: Tensor = (levels * (255 / most)).round().to(torch.uint8)
+        return shown
 
     def log_prob(self, y: Tensor) -> Tensor:
         """Return the log-density, in nats, of dequantised pictures ``B C H W``: ``B``."""

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from irae.flow.actnorm import ActNorm, initialise_actnorm
 from irae.flow.bijection import Bijection, Chain
-from irae.flow.checkerboard import CheckerboardCoupling
 from irae.flow.coupling import AdditiveCoupling, AffineCoupling, BoundedCoupling
+from irae.flow.density.checkerboard import CheckerboardCoupling
+from irae.flow.density.spline import SplineCoupling
 from irae.flow.glow import Glow
 from irae.flow.mixing import BoundedMixing, InvertibleConv1x1, LUMixing, Permutation, Shrinking
-from irae.flow.spline import SplineCoupling
 from irae.flow.squeeze import HaarSqueeze, Squeeze
 from irae.flow.subnets import (
     ActNormNetwork,

@@ -17,9 +17,9 @@ from torch import Tensor
 from irae.errors import ModelError, UsageError
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Chain
-from irae.flow.elementwise import ElementScale, Logit
+from irae.flow.density.elementwise import ElementScale, Logit
+from irae.flow.density.prior import standard_normal_log_prob
 from irae.flow.mixing import LUMixing
-from irae.flow.prior import standard_normal_log_prob
 from irae.flow.reversible import set_reversible
 from irae.flow.squeeze import Squeeze
 from irae.flow.subnets import set_network_dtype

@@ -39,8 +39,8 @@ def interpolate(
 
     loaded = load_density(model)
     check_target(output, overwrite)
-    pictures = [read_for(loaded, path) for path in (first, second)]
+    one, other = read_for(loaded, first), read_for(loaded, second)
     loaded.to(select_device(device))
-    strip = between(loaded, *pictures, steps)
+    strip = between(loaded, one, other, steps)
     write_png(grid(enlarged(strip, enlarge), steps), output, overwrite=overwrite)
     typer.echo(f"{output}: {steps} pictures", err=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,18 +20,16 @@ def between(first: Latents, second: Latents, share: float) -> Latents:
     The direction turns at a constant rate (Shoemake 1985's slerp, over all latents together),
     because in many dimensions a straight line passes far nearer to the origin than latents lie.
     """
-    norms = [sum(float(s.sum()) for s in each.squares()) ** 0.5 for each in (first, second)]
+    norms = [math.sqrt(sum(float(s.sum()) for s in each.squares())) for each in (first, second)]
     dot = sum(float((a * b).sum()) for a, b in zip(first.levels, second.levels, strict=True))
     if not all(norms):
         return first * (1 - share) + second * share
-    angle = float(torch.tensor(dot / (norms[0] * norms[1])).clamp(-1, 1).acos())
+    angle = math.acos(max(-1.0, min(1.0, dot / (norms[0] * norms[1]))))
     if angle < 1e-4:
         return first * (1 - share) + second * share
     length = norms[0] * (1 - share) + norms[1] * share
-    sines = [float(torch.tensor(angle * part).sin()) for part in (1 - share, share, 1)]
-    return first * (length * sines[0] / (sines[2] * norms[0])) + second * (
-        length * sines[1] / (sines[2] * norms[1])
-    )
+    weights = [math.sin(angle * part) / math.sin(angle) for part in (1 - share, share)]
+    return first * (length * weights[0] / norms[0]) + second * (length * weights[1] / norms[1])
 
 
 def interpolate(model: LoadedDensity, first: Tensor, second: Tensor, count: int) -> Tensor:

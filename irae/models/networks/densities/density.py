@@ -8,9 +8,9 @@ from typing import Any, Literal
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
 from irae.flow.coupling import BoundedCoupling
+from irae.flow.density.prior import SplitPrior
+from irae.flow.density.spline import SplineCoupling
 from irae.flow.mixing import BoundedMixing, Permutation
-from irae.flow.prior import SplitPrior
-from irae.flow.spline import SplineCoupling
 from irae.flow.squeeze import Squeeze
 from irae.flow.subnets import ResidualNetwork
 from irae.models.density import Density
@@ -49,10 +49,10 @@ class OwnDensity(Density):
         channels: int = 1,
         size: int = 28,
         bits: int = 8,
-        couplings: Sequence[int] = (6, 4),
+        couplings: Sequence[int] = (4, 4),
         widths: Sequence[int] = (64, 64),
         blocks: int = 2,
-        coupling: Literal["affine", "spline"] = "affine",
+        coupling: Literal["affine", "spline"] = "spline",
         bins: int = 8,
     ) -> None:
         levels = len(couplings)

@@ -7,8 +7,8 @@ from typing import Any
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
 from irae.flow.coupling import AffineCoupling
+from irae.flow.density.prior import SplitPrior
 from irae.flow.mixing import LUMixing
-from irae.flow.prior import SplitPrior
 from irae.flow.squeeze import Squeeze
 from irae.flow.subnets import ActNormNetwork, PlainNetwork
 from irae.models.density import Density

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain, zeros_per_sample
-from irae.flow.elementwise import ElementScale
+from irae.flow.density.elementwise import ElementScale
 from irae.flow.subnets import CouplingNetwork
 from irae.models.density import Density
 
@@ -35,7 +35,7 @@ class _DenseNetwork(CouplingNetwork):
         h = x.to(dtype)
         for number, layer in enumerate(self.layers):
             h = F.relu(h) if number else h
-            h = F.linear(h, layer.weight.to(dtype), layer.bias.to(dtype))  # type: ignore[arg-type, operator]
+            h = F.linear(h, layer.weight.to(dtype), layer.bias.to(dtype))  # type: ignore[arg-type]
         return h.to(x.dtype)
 
 

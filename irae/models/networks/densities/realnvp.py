@@ -6,11 +6,11 @@ from typing import Any
 
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
-from irae.flow.checkerboard import CheckerboardCoupling
 from irae.flow.coupling import BoundedCoupling
-from irae.flow.elementwise import Logit
+from irae.flow.density.checkerboard import CheckerboardCoupling
+from irae.flow.density.elementwise import Logit
+from irae.flow.density.prior import SplitPrior
 from irae.flow.mixing import Permutation
-from irae.flow.prior import SplitPrior
 from irae.flow.squeeze import Squeeze
 from irae.flow.subnets import PlainNetwork, ResidualNetwork
 from irae.models.density import Density
@@ -26,7 +26,7 @@ class RealNVP(Density):
     couplings. Pixels enter as logits. Differences from the paper: ActNorm in place of batch
     normalisation, which would make a picture's density depend on its batch; no weight
     normalisation; a fixed bound on the log scales in place of a learned one; a normal prior of
-    split channels given the others (`irae.flow.prior.SplitPrior`).
+    split channels given the others (`irae.flow.density.prior.SplitPrior`).
 
     Args:
         channels: number of channels, 1 or 3.

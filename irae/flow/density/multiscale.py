@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from irae.flow.bijection import Chain
-from irae.flow.prior import SplitPrior
+from irae.flow.density.prior import SplitPrior
 
 
 class MultiScaleFlow(nn.Module):
@@ -52,16 +52,27 @@ class MultiScaleFlow(nn.Module):
 
     def forward_and_log_det(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Map ``B C H W`` to latents; return them and log abs det per sample, ``B``."""
+        latents, of_levels, of_splits = self.log_dets(x)
+        return latents, torch.stack([*of_levels, *of_splits]).sum(0)
+
+    def log_dets(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Map ``B C H W`` to latents; return them and the log abs det of each part.
+
+        Returns:
+            The latents, and the log-determinants ``B`` of each level and of each split.
+        """
         latents: list[Tensor] = []
         first, *rest = self._chains()
-        x, total = first.forward_and_log_det(x)
+        x, of_first = first.forward_and_log_det(x)
+        of_levels, of_splits = [of_first], []
         for split, level in zip(self._split_priors(), rest, strict=True):
             x, apart = x.chunk(2, 1)
             latent, of_split = split.normalise(apart, x)
             x, of_level = level.forward_and_log_det(x)
             latents.append(latent)
-            total = total + of_split + of_level
-        return [*latents, x], total
+            of_splits.append(of_split)
+            of_levels.append(of_level)
+        return [*latents, x], of_levels, of_splits
 
     def inverse(self, latents: Sequence[Tensor]) -> Tensor:
         """Map latents back to their picture ``B C H W``."""
