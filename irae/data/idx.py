@@ -31,12 +31,16 @@ class IdxSource:
         torchvision_class: class in ``torchvision.datasets`` that downloads it; its files lie in
             ``ROOT/CLASS/raw``.
         remedy: how to get the files.
+        address: address of the owner's page.
+        terms: terms of use of the owner.
         installed: folder where a package of the operating system has the files, if any.
     """
 
     title: str
     torchvision_class: str
     remedy: str
+    address: str
+    terms: str
     installed: Path | None = None
 
 
@@ -45,9 +49,17 @@ IDX_SETS: dict[str, IdxSource] = {
         "Fashion-MNIST",
         "FashionMNIST",
         "run 'irae data download fashion', or on Debian apt-get install dataset-fashion-mnist",
+        "https://github.com/zalandoresearch/fashion-mnist",
+        "MIT License",
         Path("/usr/share/datasets/fashion-mnist"),
     ),
-    "mnist": IdxSource("MNIST", "MNIST", "run 'irae data download mnist'"),
+    "mnist": IdxSource(
+        "MNIST",
+        "MNIST",
+        "run 'irae data download mnist'",
+        "https://yann.lecun.com/exdb/mnist/",
+        "CC BY-SA 3.0",
+    ),
 }
 
 

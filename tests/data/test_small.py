@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from irae.data.download import download_idx
 from irae.data.idx import IDX_SETS, open_idx, read_idx
 from irae.data.small import open_small
 from irae.errors import DataError
@@ -87,6 +88,31 @@ def test_a_missing_set_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.Mo
     if not (source.installed or Path()).is_dir():
         with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist"):
             open_idx("fashion", tmp_path)
+
+
+def test_downloads_lie_where_they_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import datasets
+
+    def fetch(root: Path, download: bool) -> None:
+        assert download
+        folder = root / "FashionMNIST" / "raw"
+        folder.mkdir(parents=True)
+        for part, count in (("train", 24), ("t10k", 3)):
+            write_idx(folder / f"{part}-images-idx3-ubyte", np.zeros((count, 4, 4)))
+
+    monkeypatch.setattr(datasets, "FashionMNIST", fetch)
+    assert download_idx("fashion", root=tmp_path) == 27
+    assert len(open_idx("fashion", tmp_path, "test")) == 3
+
+    def fail(root: Path, download: bool) -> None:
+        raise RuntimeError("Error downloading train-images\nmore")
+
+    monkeypatch.setattr(datasets, "MNIST", fail)
+    with pytest.raises(DataError, match="could not fetch MNIST: Error downloading") as caught:
+        download_idx("mnist", root=tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_fashion_of_the_operating_system(tmp_path: Path) -> None:
