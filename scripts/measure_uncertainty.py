@@ -17,9 +17,14 @@ from pathlib import Path
 import torch
 
 from irae.data.registry import open_data
-from irae.evaluation.calibration import local_gradient, sparsification_error, spearman
+from irae.evaluation.calibration import (
+    local_gradient,
+    middle_noise_spread,
+    sparsification_error,
+    spearman,
+)
 from irae.restoring.restorer import Restorer
-from irae.restoring.uncertainty import middle_noise_spread, orientation_spread
+from irae.restoring.uncertainty import orientation_spread
 from irae.runtime import generator
 
 NAMES = ("spread over orientations", "spread over noise in the middle", "local gradient")

@@ -1,13 +1,7 @@
-"""What a model is unsure of: the spread of its results over equal tasks.
+"""What a model is unsure of: the spread of its results over the picture's eight orientations.
 
-Two spreads, each a standard deviation over eight results, averaged over the channels:
-
-- over the picture's eight orientations, of which none is special to the picture;
-- over draws of noise added to the state in the middle of a lifted network, of a tenth of the
-  noise that the picture has.
-
-Both say how much the network's result depends on what should not matter. Neither knows of errors
-that all results have in common.
+None of the orientations is special, so the spread says how much the result depends on what should
+not matter. It does not know of errors that all eight results have in common.
 """
 
 from __future__ import annotations
@@ -18,18 +12,8 @@ import torch
 from torch import Tensor
 
 from irae.errors import UsageError
-from irae.imaging.analysis.noise_level import estimate_noise
 from irae.imaging.io.picture import TURNS, to_stored, to_upright
-from irae.models.loaded import LoadedModel
-from irae.models.networks.lifted import LiftedIRAE
 from irae.restoring.restorer import Restorer
-from irae.runtime import generator
-
-DRAWS = 8
-"""Number of draws of noise."""
-
-NOISE_SHARE = 0.1
-"""Standard deviation of the noise in the middle, as a share of the picture's noise."""
 
 WHITE = 16.0
 """Spread, in 8-bit units, from which a map is white."""
@@ -53,37 +37,16 @@ def orientation_spread(restorer: Restorer, pixels: Tensor, mask: Tensor | None =
         change = restored - mean
         mean = mean + change / count
         squares = squares + change * (restored - mean)
-    return _spread(squares, count)
+    return spread_of(squares, count)
 
 
-@torch.inference_mode()
-def middle_noise_spread(model: LoadedModel, pixels: Tensor, *, seed: int = 0) -> Tensor:
-    """Return the spread over draws of noise in the middle: float32 ``1 H W`` in 8-bit units.
+def spread_of(squares: Tensor, count: int) -> Tensor:
+    """Return the mean over channels of the standard deviation, in 8-bit units: ``1 H W``.
 
     Args:
-        model: a lifted network that needs nothing besides the picture.
-        pixels: float32 ``3 H W`` in [0, 1], small enough to be restored at once.
-        seed: seed of the noise.
-
-    Raises:
-        UsageError: the network is of another kind.
+        squares: sums of squared differences from the mean, ``C H W``, of values in [0, 1].
+        count: number of values.
     """
-    network = model.network
-    if not isinstance(network, LiftedIRAE) or model.takes_mask or model.takes_sigma:
-        raise UsageError(f"model {model.name!r} is not a lifted network of pictures alone")
-    x, condition = model.network_inputs(pixels[None], None)
-    middle = network.encode(x, condition)
-    amount = NOISE_SHARE * (estimate_noise(pixels) or 0.0) / 255
-    results = []
-    for draw in range(DRAWS):
-        noise = torch.randn(middle.shape, generator=generator(seed, draw)).to(middle)
-        results.append(network.decode(middle + amount * noise))
-    height, width = pixels.shape[1:]
-    stacked = torch.cat(results)[..., :height, :width].clamp(0, 1).cpu()
-    return _spread((stacked - stacked.mean(0)).square().sum(0), DRAWS)
-
-
-def _spread(squares: Tensor, count: int) -> Tensor:
     return 255 * (squares.clamp(min=0) / (count - 1)).mean(0, keepdim=True).sqrt()
 
 

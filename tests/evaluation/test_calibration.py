@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from irae.evaluation.calibration import local_gradient, sparsification_error, spearman
+from irae.errors import UsageError
+from irae.evaluation.calibration import (
+    local_gradient,
+    middle_noise_spread,
+    sparsification_error,
+    spearman,
+)
+from irae.models.checkpoints.model_file import load_model
+from irae.models.loaded import LoadedModel
 from irae.runtime import generator
 
 
@@ -25,3 +35,17 @@ def test_the_error_itself_is_the_best_map_and_its_opposite_the_worst() -> None:
 def test_the_gradient_of_a_ramp() -> None:
     ramp = torch.arange(8.0).expand(3, 6, 8) * 3
     assert torch.allclose(local_gradient(ramp)[:, :, 1:-1], torch.full((1, 6, 6), 3.0))
+
+
+def test_noise_in_the_middle_depends_on_the_pictures_noise(denoiser: LoadedModel) -> None:
+    flat = torch.full((3, 64, 64), 0.5)
+    noisy = (flat + 0.1 * torch.randn(3, 64, 64, generator=generator(0))).clamp(0, 1)
+    quiet = middle_noise_spread(denoiser, flat + torch.linspace(-0.2, 0.2, 64))
+    loud = middle_noise_spread(denoiser, noisy)
+    assert float(loud.mean()) > 2 * float(quiet.mean())
+    assert torch.equal(loud, middle_noise_spread(denoiser, noisy))
+
+
+def test_only_lifted_networks_have_such_a_middle(model_files: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match="not a lifted network"):
+        middle_noise_spread(load_model(model_files["inpaint"]), torch.zeros(3, 16, 16))
