@@ -9,6 +9,7 @@ scores of held-out pictures under the packaged weights, for ``irae score``.
 from __future__ import annotations
 
 import argparse
+import platform
 import tempfile
 import time
 from dataclasses import replace
@@ -62,13 +63,15 @@ def card_of(model: LoadedDensity, data: str, root: Path) -> dict[str, Any]:
     card["validation_bits_per_dim"] = round(float(bits.double().mean()), 4)
     card["data"] = f"{data}, {len(held_out.train):,} pictures of {size}x{size}"
     card["test"] = found.to_dict() | {"model": ""}
+    card["command"] = f"irae eval --model MODEL --data {data}"
+    card["machine"] = f"{platform.machine()}, {platform.system()}"
     card["sampling_seconds"] = round(seconds_to_sample(model), 3)
     hours = card["seconds"] / 3600
     card["measured"] = [
         f"test {found.bits_per_dim:.3f} ± {found.standard_error:.3f} bits/dim "
         f"({found.bits} bits, uniform dequantisation, {found.pictures:,} pictures)",
         f"round trip {found.round_trip:.4f}/255",
-        f"{SAMPLES} samples in {card['sampling_seconds']:.2f} s on {torch.get_num_threads()} thread",
+        f"{SAMPLES} samples in {card['sampling_seconds']:.2f} s on {torch.get_num_threads()} core",
         f"trained for {card['steps']:,} steps, {hours:.1f} h",
     ]
     return card
