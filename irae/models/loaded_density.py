@@ -58,7 +58,7 @@ class LoadedDensity:
     def bits_per_dim(self, pictures: Tensor, *, draws: int = 1, seed: int = 0) -> Tensor:
         """Return the bits per dimension of uint8 pictures ``N C H W``: float32 ``N`` on the CPU.
 
-        The noise of dequantisation depends on the seed and the number of the picture alone.
+        The noise of dequantisation depends on the seed and the place of the picture alone.
 
         Args:
             pictures: any number of pictures of the model's shape.
