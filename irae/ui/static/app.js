@@ -96,6 +96,9 @@ function refresh() {
   get("brushbar").hidden = !paints;
   get("hint").hidden = !paints;
   brush.use(holes ? current.mask : null, paints);
+  const edge = get("brushbar").offsetTop + get("brushbar").offsetHeight;
+  const { clientHeight } = get("stage");
+  if (current) view.setCovered(paints ? edge : 0, clientHeight - get("zoombar").offsetTop);
   refreshWork();
   refreshList();
   if (current) refreshPanel(paints);

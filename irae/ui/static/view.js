@@ -20,6 +20,7 @@ export class View {
     this.scale = 1; // device pixels for one of the picture's
     this.centre = [0, 0]; // what is in the middle of the view, in the picture's pixels
     this.fitted = true;
+    this.covered = [0, 0]; // by the bars at the top and the bottom, in CSS pixels
     this.painting = false;
     /** @type {(at: {scale: number, left: number, top: number}) => void} */
     this.onDraw = () => {};
@@ -81,8 +82,8 @@ export class View {
   fitScale() {
     const { width, height } = this.picture;
     const margin = 16 * this.ratio;
-    const most = Math.min((this.canvas.width - margin) / width,
-      (this.canvas.height - margin) / height);
+    const free = this.canvas.height - (this.covered[0] + this.covered[1]) * this.ratio;
+    const most = Math.min((this.canvas.width - margin) / width, (free - margin) / height);
     // Small pictures are enlarged a little, to be seen at all.
     return Math.max(1e-4, Math.min(most, 4 * this.ratio));
   }
@@ -91,8 +92,16 @@ export class View {
     if (!this.picture) return;
     this.fitted = true;
     this.scale = this.fitScale();
-    this.centre = [this.picture.width / 2, this.picture.height / 2];
+    const shift = ((this.covered[0] - this.covered[1]) / 2) * this.ratio;
+    this.centre = [this.picture.width / 2, this.picture.height / 2 - shift / this.scale];
     this.draw();
+  }
+
+  /** Sets what bars cover at the top and the bottom: a picture that fits lies between them. */
+  setCovered(top, bottom) {
+    if (top === this.covered[0] && bottom === this.covered[1]) return;
+    this.covered = [top, bottom];
+    if (this.fitted) this.fit();
   }
 
   /** Zooms; the given place of the view, in CSS pixels, stays where it is. */
