@@ -220,10 +220,10 @@ class Driver:
 
     def wait_for_pixels(self) -> None:
         """Wait until all that the page has asked for is drawn."""
-        self.page.wait_for_load_state("networkidle")
-        self.page.evaluate(
-            "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
-        )
+        frames = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
+        self.page.evaluate(frames)
+        self.page.wait_for_selector("#view[aria-busy=false]", state="attached")
+        self.page.evaluate(frames)
 
     def view(self) -> tuple[float, float, float, float]:
         """Left, top, width and height of the view."""
@@ -311,3 +311,15 @@ def photograph(shared: Path) -> Any:
         clean = np.asarray(image.convert("RGB").crop((150, 80, 270, 170)))
     noise = np.random.default_rng(0).normal(0, 25, clean.shape)
     return Image.fromarray((clean + noise).clip(0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def start() -> Any:
+    """Starts a server of one's own in a folder; see `start_server`."""
+    return start_server
+
+
+@pytest.fixture(scope="session")
+def start_driver() -> Any:
+    """Opens the page of a server in a context of the browser."""
+    return lambda context, server: Driver(context, server).open()

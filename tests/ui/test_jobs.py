@@ -134,12 +134,14 @@ def test_a_failure_is_told_and_the_others_go_on(caplog: pytest.LogCaptureFixture
 def test_a_picture_has_one_job_and_takes_it_along() -> None:
     shop = Workshop()
     job = shop.jobs.add("a", OPTIONS)
+    assert shop.at_tile.acquire(timeout=20)
     with pytest.raises(RefusedError, match="being restored already") as refused:
         shop.jobs.add("a", OPTIONS)
     assert refused.value.status == 409
     shop.jobs.drop("a")
     with pytest.raises(RefusedError, match="no such job"):
         shop.jobs.get(job.id)
-    shop.tiles(1)
+    shop.go_on.release()
     _wait(shop.jobs, job)
     assert job.state == "stopped"
+    assert len(shop.log) == 1

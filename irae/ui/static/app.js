@@ -21,6 +21,7 @@ let painting = true;
 let bringing = 0;
 let limits = { kept_seconds: 3600, suffixes: [], most_bytes: Infinity };
 let used = Date.now();
+let pointing = false; // whether the pointer was used last, and not Tab
 
 const view = new View();
 const brush = new Brush(view);
@@ -283,8 +284,11 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const pressable = target.matches("button, summary, input");
-  if (event.key === " " && !pressable) {
+  if (event.key === "Tab") pointing = false;
+  // Space presses buttons for those who came to them by Tab, and shows the original for those who
+  // have the pointer on the picture, whichever button they pressed last.
+  const pressable = target.matches("button, summary, input:not([type=radio]:checked)");
+  if (event.key === " " && (!pressable || (pointing && view.box.matches(":hover")))) {
     event.preventDefault();
     holdSpace(true);
   } else if (event.key.startsWith("Arrow") && !target.matches("input")) {
@@ -299,8 +303,11 @@ document.addEventListener("keydown", (event) => {
   }
 });
 document.addEventListener("keyup", (event) => {
-  if (event.key === " ") holdSpace(false);
+  if (event.key !== " " || !brush.spaceHeld) return;
+  event.preventDefault();
+  holdSpace(false);
 });
+document.addEventListener("pointermove", () => { pointing = true; });
 window.addEventListener("blur", () => holdSpace(false));
 
 function holdSpace(held) {

@@ -38,19 +38,22 @@ export class Tiles {
    * @param {CanvasRenderingContext2D} ctx
    * @param {{scale: number, left: number, top: number}} at the place of the picture's corner on the
    *   canvas, and the canvas's pixels for one of the picture
+   * @returns {boolean} whether all that is in sight was there already
    */
   draw(ctx, { scale, left, top }) {
     const { width, height } = this.picture;
     const edge = (value, start) => Math.round(start + value * scale);
     ctx.imageSmoothingEnabled = scale < 1;
     ctx.imageSmoothingQuality = "high";
+    let whole = this.base.complete;
     if (this.base.complete && this.base.naturalWidth) {
       const [x, y] = [edge(0, left), edge(0, top)];
       ctx.drawImage(this.base, x, y, edge(width, left) - x, edge(height, top) - y);
     }
     const level = Math.max(0, Math.floor(-Math.log2(scale) + 1e-9));
     const step = 2 ** level;
-    if (scale <= BASE / Math.max(width, height)) return; // The small image is sharp enough.
+    // The small image may be sharp enough.
+    if (scale <= BASE / Math.max(width, height) && scale < 1) return whole;
     const side = SIDE * step;
     const last = (size, canvas, start) => Math.min(size, (canvas - start) / scale) / side;
     const rows = [Math.max(0, Math.floor(-top / scale / side)), last(height, ctx.canvas.height, top)];
@@ -61,12 +64,14 @@ export class Tiles {
         const region = this.region(column * side, row * side,
           Math.min(side, width - column * side), Math.min(side, height - row * side), 1 / step);
         const image = this.tile(`${level}/${row}/${column}`, region);
+        whole &&= image.complete;
         if (!image.complete || !image.naturalWidth) continue;
         const [x, y] = [edge(region.x, left), edge(region.y, top)];
         ctx.drawImage(image, x, y, edge(region.x + region.width, left) - x,
           edge(region.y + region.height, top) - y);
       }
     }
+    return whole;
   }
 
   tile(key, region) {

@@ -167,11 +167,12 @@ export class View {
       ctx.beginPath();
       ctx.rect(from, 0, to - from, height);
       ctx.clip();
-      tiles.draw(ctx, at);
+      const whole = tiles.draw(ctx, at);
       ctx.restore();
+      return whole;
     };
-    part(this.before, 0, edge);
-    if (edge < width) part(this.after, edge, width);
+    const whole = [part(this.before, 0, edge), edge === width || part(this.after, edge, width)];
+    this.box.setAttribute("aria-busy", String(!whole.every(Boolean)));
     this.zoomText.textContent = `${Math.round(this.scale * 100)} %`;
     this.divider.hidden = !both || this.original;
     this.divider.style.left = `${100 * this.split}%`;
@@ -202,6 +203,8 @@ export class View {
       this.zoomTo(this.scale * Math.exp(-Math.max(-0.6, Math.min(0.6, step))), ...at(event));
     }, { passive: false });
     this.box.addEventListener("pointerdown", (event) => {
+      // Keys belong to the picture from now on, and not to the button that was pressed last.
+      this.box.focus({ preventScroll: true });
       if (!this.picture || event.defaultPrevented) return;
       pointers.set(event.pointerId, at(event));
       this.box.setPointerCapture(event.pointerId);
