@@ -278,3 +278,23 @@ def test_heic_is_read_with_what_belongs_to_it(api: Any, tmp_path: Path) -> None:
     assert "16 bits" in about["kept"]
     shown = _pixels(api.client.get(f"/api/pictures/{about['id']}/preview"))
     assert np.abs(shown.astype(int) - (raster >> 8)).max() <= 3
+
+
+def test_the_description_in_the_docs_is_that_of_the_api(api: Any) -> None:
+    path = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    served = api.client.get("/api/openapi.json").json()
+
+    def shape(description: dict[str, Any]) -> dict[str, Any]:
+        """Paths with their methods, parameters and summaries: what no version of FastAPI adds."""
+        return {
+            f"{method} {path}": (
+                told.get("description"),
+                sorted(each["name"] for each in told.get("parameters", [])),
+                "requestBody" in told,
+            )
+            for path, methods in description["paths"].items()
+            for method, told in methods.items()
+        }
+
+    assert shape(written) == shape(served)
