@@ -12,6 +12,7 @@ import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from irae.errors import UsageError
 from irae.imaging.io.limits import LIMIT_VARIABLE, max_pixels
@@ -131,16 +132,16 @@ def _run(
     except ImportError:
         raise UsageError("irae ui needs uvicorn; pip install 'irae[ui]'") from None
 
-    config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
-    server = uvicorn.Server(config)
-
-    def end(_signal: int, _frame: object) -> None:
+    def end(_signal: int, _frame: FrameType | None) -> None:
         # At once, also in the middle of a large picture, whose thread would hold up the end.
         scratch.remove()
         os._exit(0)
 
-    # Uvicorn makes it the handler of Ctrl-C and of being terminated.
-    server.handle_exit = end
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            end(sig, frame)
+
+    server = Server(uvicorn.Config(app, log_level="warning", access_log=False, ws="none"))
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, end)
 

@@ -131,3 +131,22 @@ def test_the_end_of_the_server_is_told_and_the_page_keeps_what_it_has(
     # What was painted can still be saved.
     driver.page.click("#mask-menu summary")
     assert driver.download("#mask-save", tmp_path / "page").name == "x.mask.png"
+
+
+@pytest.mark.server
+def test_a_server_that_was_started_anew_is_told(
+    own_server: Any, start: Any, start_driver: Any, photograph: Image.Image, tmp_path: Path
+) -> None:
+    server, context = own_server
+    driver = start_driver(context, server)
+    photograph.save(tmp_path / "x.png")
+    driver.bring(tmp_path / "x.png")
+    server.process.send_signal(signal.SIGKILL)
+    server.process.wait(60)
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    with start(folder, "--port", server.origin.rpartition(":")[2]):
+        driver.page.click("#restore")
+        driver.page.wait_for_selector(".message[data-key=server]")
+    assert driver.messages()[0].startswith("irae was started anew. Open the address")
+    assert driver.pixels()[..., 3].any()
