@@ -32,7 +32,7 @@ def eval_(
         str,
         typer.Option(
             "--model",
-            help="Packaged model, model file or run; or bm3d, nlm, telea, navier-stokes.",
+            help="Packaged model, model file or run; or bm3d, nlm, telea, navier-stokes, fsr.",
         ),
     ],
     data: Annotated[
