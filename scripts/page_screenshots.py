@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/tutorials/page.md in Debian's Chromium, without a window.
+"""Take the screenshots of docs/page.md in Debian's Chromium, without a window.
 
 Usage: python scripts/page_screenshots.py [FOLDER]
 

@@ -110,6 +110,7 @@ def test_everything_imported_is_declared() -> None:
     declared = {re.split(r"[>=\[]", line)[0].lower() for group in groups for line in group}
     names = {
         "PIL": "pillow",
+        "pillow_heif": "pillow-heif",
         "skimage": "scikit-image",
         "yaml": "pyyaml",
         "pydantic_core": "pydantic",

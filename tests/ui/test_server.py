@@ -60,7 +60,7 @@ def test_without_the_token_nobody_is_answered(server: Any) -> None:
 
 def test_the_example_with_curl_works(server: Any, tmp_path: Path) -> None:
     """The example of the docs, as it stands there, in a shell."""
-    page = Path(__file__).parents[2] / "docs" / "tutorials" / "page.md"
+    page = Path(__file__).parents[2] / "docs" / "page.md"
     if not page.is_file():
         pytest.skip("the docs are not there")
     blocks = page.read_text(encoding="utf-8").split("```")
