@@ -69,7 +69,9 @@ def make_app(parts: Parts) -> FastAPI:
     )
     _handle_errors(app)
     _add_pictures(app, parts)
+    _add_masks(app, parts)
     _add_views(app, parts)
+    _add_archives(app, parts)
     _add_jobs(app, parts)
     _add_page(app, parts)
     return app
@@ -151,6 +153,10 @@ def _add_pictures(app: FastAPI, parts: Parts) -> None:
         """Count several pictures as used, so that they stay for another hour."""
         store.touch(body.pictures)
 
+
+def _add_masks(app: FastAPI, parts: Parts) -> None:
+    store, service = parts.store, parts.service
+
     @app.put("/api/pictures/{key}/mask", openapi_extra=_binary_body("a PNG, white in holes"))
     async def set_the_mask(key: str, request: Request) -> dict[str, Any]:
         """Set the mask of a picture: a PNG of its upright size, white where it has holes."""
@@ -208,6 +214,10 @@ def _add_views(app: FastAPI, parts: Parts) -> None:
                 path = service.encoded(picture, _SUFFIXES[format], quality)
             # Opened here, so that a later result may take the place of this one meanwhile.
             return _download(path.read_bytes(), path.name)
+
+
+def _add_archives(app: FastAPI, parts: Parts) -> None:
+    store = parts.store
 
     @app.post("/api/archives", status_code=201)
     def pack_results(body: PicturesBody) -> dict[str, str]:

@@ -119,7 +119,7 @@ def test_stop_keeps_what_is_done_and_a_failed_one_is_tried_again(
     page.wait_for_selector("#work-text:has-text('left')")
     page.click("#stop")
     page.wait_for_selector("#work", state="hidden")
-    assert _states(driver) == ["done", "stopped", "stopped"]
+    assert _states(driver) == ["done", "stopped", "ready"]
     with zipfile.ZipFile(driver.download("#save-all", tmp_path / "page")) as archive:
         assert archive.namelist() == ["a.png"]
     # The file of the first is damaged on the server: it fails, and the rest goes on.

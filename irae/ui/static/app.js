@@ -285,6 +285,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Tab") pointing = false;
+  if (event.key === "Escape") get("mask-menu").open = false;
   // Space presses buttons for those who came to them by Tab, and shows the original for those who
   // have the pointer on the picture, whichever button they pressed last.
   const pressable = target.matches("button, summary, input:not([type=radio]:checked)");

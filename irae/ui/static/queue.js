@@ -21,7 +21,6 @@ export class Queue {
     this.current = null;
     this.total = this.finished = 0;
     this.news = null;
-    this.seconds = [];
   }
 
   get busy() {
@@ -48,7 +47,6 @@ export class Queue {
     while (this.waiting.length) {
       const { item, options } = this.waiting.shift();
       this.current = { item, job: null, stopped: false };
-      const begin = performance.now();
       try {
         await this.restore(item, options);
       } catch (error) {
@@ -56,11 +54,9 @@ export class Queue {
         if (error.status === 0 || error.status === 403) this.drop();
       }
       this.finished += 1;
-      this.seconds.push((performance.now() - begin) / 1000);
     }
     this.current = this.news = null;
     this.total = this.finished = 0;
-    this.seconds = [];
     this.does.end();
   }
 
@@ -92,7 +88,7 @@ export class Queue {
     const gone = this.waiting.filter(({ item }) => !items || items.includes(item));
     this.waiting = this.waiting.filter((each) => !gone.includes(each));
     this.total -= gone.length;
-    for (const { item } of gone) this.set(item, item.result ? "done" : "stopped");
+    for (const { item } of gone) this.set(item, item.result ? "done" : "ready");
   }
 
   /** How far it is, as a share and a sentence. */
@@ -102,13 +98,13 @@ export class Queue {
     const parts = [];
     if (this.total > 1) parts.push(`${this.finished + 1} of ${this.total}`);
     if (news?.state === "waiting" && news.ahead > 0) parts.push("waiting for another picture");
-    let left = news?.seconds_left ?? null;
-    if (left !== null && this.waiting.length) {
-      const known = this.seconds.slice(-5);
-      const each = known.length ? known.reduce((a, b) => a + b) / known.length : left / (1 - share);
-      left = Number.isFinite(each) ? left + each * this.waiting.length : null;
+    const left = news?.seconds_left ?? null;
+    if (left !== null && share < 1) {
+      // The others take as long for each of their pixels.
+      const size = ({ item }) => item.width * item.height;
+      const others = this.waiting.reduce((sum, each) => sum + size(each), 0);
+      parts.push(`${duration(left * (1 + others / size(this.current) / (1 - share)))} left`);
     }
-    if (left !== null) parts.push(`${duration(left)} left`);
     const done = this.total > 1 ? (this.finished + share) / this.total : share;
     return { share: done, text: parts.join(" · ") || "Working" };
   }

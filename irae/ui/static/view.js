@@ -187,28 +187,39 @@ export class View {
     return this.scale <= this.fitScale() * 1.001;
   }
 
+  /** The place of a pointer in the view, in CSS pixels. */
+  at(event) {
+    const box = this.box.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  }
+
   listen() {
-    const pointers = new Map();
-    let holds = ""; // what a press has taken hold of: the divider or the picture
-    let pinch = 0;
-    const at = (event) => {
-      const box = this.box.getBoundingClientRect();
-      return [event.clientX - box.left, event.clientY - box.top];
-    };
+    this.listenToPointers();
     this.box.addEventListener("wheel", (event) => {
       event.preventDefault();
       // Lines or pages on some systems; a trackpad's pinch comes with ctrlKey and small steps.
       const unit = event.deltaMode === 0 ? 1 : 24;
       const step = event.deltaY * unit * (event.ctrlKey ? 0.01 : 0.0016);
-      this.zoomTo(this.scale * Math.exp(-Math.max(-0.6, Math.min(0.6, step))), ...at(event));
+      this.zoomTo(this.scale * Math.exp(-Math.max(-0.6, Math.min(0.6, step))), ...this.at(event));
     }, { passive: false });
+    const press = (id, action) => document.getElementById(id).addEventListener("click", action);
+    press("zoom-in", () => this.zoomTo(this.scale * 1.5));
+    press("zoom-out", () => this.zoomTo(this.scale / 1.5));
+    press("zoom-true", () => this.zoomTo(1));
+    press("zoom-fit", () => this.fit());
+  }
+
+  listenToPointers() {
+    const pointers = new Map();
+    let holds = ""; // what a press has taken hold of: the divider or the picture
+    let pinch = 0;
     this.box.addEventListener("pointerdown", (event) => {
       // Keys belong to the picture from now on, and not to the button that was pressed last.
       this.box.focus({ preventScroll: true });
       if (!this.picture || event.defaultPrevented) return;
-      pointers.set(event.pointerId, at(event));
+      pointers.set(event.pointerId, this.at(event));
       this.box.setPointerCapture(event.pointerId);
-      const [x] = at(event);
+      const [x] = this.at(event);
       const near = Math.abs(x - this.split * this.box.clientWidth) < NEAR;
       const divides = !this.divider.hidden && event.button === 0;
       holds = divides && (near || this.whole) ? "divider" : "picture";
@@ -218,7 +229,7 @@ export class View {
     this.box.addEventListener("pointermove", (event) => {
       const last = pointers.get(event.pointerId);
       if (!last) return;
-      const now = at(event);
+      const now = this.at(event);
       pointers.set(event.pointerId, now);
       if (pointers.size === 2) {
         const [[ax, ay], [bx, by]] = [...pointers.values()];
@@ -237,10 +248,5 @@ export class View {
         pinch = 0;
       });
     }
-    const press = (id, action) => document.getElementById(id).addEventListener("click", action);
-    press("zoom-in", () => this.zoomTo(this.scale * 1.5));
-    press("zoom-out", () => this.zoomTo(this.scale / 1.5));
-    press("zoom-true", () => this.zoomTo(1));
-    press("zoom-fit", () => this.fit());
   }
 }
