@@ -92,32 +92,60 @@ def test_a_job_that_waits_stops_at_once() -> None:
     assert {name for name, _ in shop.log} == {"a"}
 
 
-def test_a_job_that_nobody_waits_for_ends() -> None:
-    shop = Workshop(patience=0)
-    watched, waiting = shop.jobs.add("a", OPTIONS), None
-    with watched.watched():
-        # The first tile of an unwatched job would be its last one.
-        shop.tiles(2)
+class Clock:
+    """The time of the jobs, which goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("irae.ui.jobs.time", made)
+    return made
+
+
+def test_a_job_that_nobody_waits_for_ends(clock: Clock) -> None:
+    shop = Workshop()
+    job = shop.jobs.add("a", OPTIONS)
+    with job.watched():
+        assert shop.at_tile.acquire(timeout=20)
+        clock.now += 31
+        shop.go_on.release()
+        assert shop.at_tile.acquire(timeout=20)
+        # Another one waits, and nobody holds its events open.
         waiting = shop.jobs.add("b", OPTIONS)
-        time.sleep(0.01)
+        clock.now += 29
+        shop.jobs.stop_unwatched()
+        assert waiting.state == "waiting"
+        clock.now += 2
         shop.jobs.stop_unwatched()
         assert waiting.state == "stopped"
-        assert watched.state == "running"
-    time.sleep(0.01)
-    shop.tiles(1)
-    assert _wait(shop.jobs, watched) == {"state": "stopped"}
+        assert job.state == "running"
+    clock.now += 29
+    shop.go_on.release()
+    assert shop.at_tile.acquire(timeout=20)
+    clock.now += 2
+    shop.go_on.release()
+    assert _wait(shop.jobs, job) == {"state": "stopped"}
     assert len(shop.log) == 3
 
 
-def test_a_sign_of_life_counts() -> None:
-    shop = Workshop(patience=0.5)
+def test_a_sign_of_life_counts(clock: Clock) -> None:
+    shop = Workshop()
     job = shop.jobs.add("a", OPTIONS)
     for touch in (job.touch, lambda: shop.jobs.touch("a"), job.touch):
-        time.sleep(0.3)
+        assert shop.at_tile.acquire(timeout=20)
+        clock.now += 20
         touch()
-        shop.tiles(1)
-    time.sleep(0.6)
-    shop.tiles(1)
+        shop.go_on.release()
+    assert shop.at_tile.acquire(timeout=20)
+    clock.now += 31
+    shop.go_on.release()
     assert _wait(shop.jobs, job) == {"state": "stopped"}
 
 
