@@ -97,6 +97,8 @@ def test_failures_are_listed_last_and_told_by_the_exit_code(
         (["--config", "first", "--set", "budget.minutes=-1"], "budget.minutes"),
         (["--config", "first", "--set", "models.irae.presets=x"], "presets: unknown key"),
         (["--config", "first", "--device", "cuda:9"], "cuda:9"),
+        (["--config", "first", "--address", "auto"], "add --engine ray"),
+        (["--config", "first", "--engine", "ray", "--shard", "1/2"], "--shard is for machines"),
         (["--config", "first", "--shard", "3/2"], "--shard 3/2: write I/N"),
         (["--config", "first", "--shard", "0/2"], "--shard 0/2: write I/N"),
         (["--config", "first", "--shard", "half"], "--shard half: write I/N"),
