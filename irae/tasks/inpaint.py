@@ -130,7 +130,14 @@ class MaskFolder(Degradation):
         return f"masks {self.folder.name or self.folder}"
 
     def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
-        """See `Degradation.degrade`; the masks are shuffled by the seed and used in turn."""
+        """See `Degradation.degrade`; the masks are shuffled by the seed and used in turn.
+
+        In place of a mask that marks nothing (at the size of the picture), of which the PSNR would
+        be infinite, the next one is used.
+
+        Raises:
+            DataError: no mask marks anything.
+        """
         import torch
 
         from irae.imaging.degrade import apply_mask
@@ -139,10 +146,15 @@ class MaskFolder(Degradation):
 
         *seed, index = seeds
         order = torch.randperm(len(self.paths), generator=generator(*seed))
-        path = self.paths[int(order[index % len(self.paths)])]
         height, width = clean.shape[-2:]
-        mask = read_mask(path, height=height, width=width, resize=True)
-        return Damaged(apply_mask(clean, mask), mask, path)
+        empty: list[Path] = []
+        for turn in range(index, index + len(self.paths)):
+            path = self.paths[int(order[turn % len(self.paths)])]
+            mask = read_mask(path, height=height, width=width, resize=True)
+            if mask.any():
+                return Damaged(apply_mask(clean, mask), mask, path, empty_masks=tuple(empty))
+            empty.append(path)
+        raise DataError(f"{self.folder}: no mask in it has holes (white); give other masks")
 
     def degrade_as_published(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
         """Draw masks until one covers at least 10 and less than 50 % of the picture."""
@@ -198,10 +210,14 @@ class Thin(Degradation):
 class InpaintSection(DegradationSection):
     """Masked regions of training pictures."""
 
+    folders = ("masks", "overlays")
+    former_defaults: ClassVar = {"holes": {"irregular": 0.7, "center": 0.1, "box": 0.2}}
+
     holes: dict[Literal["irregular", "thin", "center", "box"], float] = {  # share of each kind
-        "irregular": 0.7,
-        "center": 0.1,
-        "box": 0.2,
+        "thin": 0.5,
+        "irregular": 0.3,
+        "center": 0.05,
+        "box": 0.15,
     }
     box_side: tuple[Share, Share] = (0.125, 0.5)  # side of center and box, as a share of the patch
     masks: str | None = None  # a folder of mask files in place of drawn irregular masks

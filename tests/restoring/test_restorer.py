@@ -380,3 +380,16 @@ def test_strength_is_checked(denoiser: LoadedModel, inpainter: LoadedModel) -> N
         Restorer(inpainter, strength=0.5)
     with pytest.raises(UsageError, match="takes no mask"):
         Restorer(denoiser, strength=0).restore(np.zeros((6, 5, 3), np.uint8), MASK)
+
+
+def test_progress_is_told_over_both_passes_of_cmyk(denoiser: LoadedModel) -> None:
+    restorer = Restorer(denoiser, tile=32, overlap=8)
+    for channels, passes in ((3, 1), (4, 2)):
+        pixels, told = torch.rand(channels, 40, 60), []
+        assert torch.equal(
+            restorer.restore_pixels(pixels, progress=told.append), restorer.restore_pixels(pixels)
+        )
+        count = len(told)
+        assert count % passes == 0
+        assert count // passes > 2
+        assert told == pytest.approx([step / count for step in range(1, count + 1)])

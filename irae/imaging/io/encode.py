@@ -68,6 +68,9 @@ PICTURE_SUFFIXES = frozenset(_FORMATS)
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".avif", ".gif"})
 """Suffixes of formats that can change pixels (GIF: pictures of more than 256 colours)."""
 
+JPEG_QUALITY = 95
+"""Quality of a JPEG where nobody asks for another."""
+
 _WORDS = {
     "alpha": "transparency",
     "mask": "transparency",
@@ -80,13 +83,14 @@ _LOSSLESS_TIFF = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_def
 _BILEVEL_TIFF = ("group3", "group4", "tiff_ccitt")
 
 
-def encode(picture: Picture, suffix: str, name: str) -> bytes:
+def encode(picture: Picture, suffix: str, name: str, *, quality: int = JPEG_QUALITY) -> bytes:
     """Encode a picture as the bytes of a file.
 
     Args:
         picture: the picture.
         suffix: suffix of the format, such as ``.png``, in upper or lower case.
         name: name of the file for error messages.
+        quality: of a JPEG, from 1 to 100.
 
     Raises:
         PictureError: the suffix is unknown, the format cannot hold the picture, or pixels are not
@@ -105,7 +109,7 @@ def encode(picture: Picture, suffix: str, name: str) -> bytes:
     try:
         if picture.layout.depth > 8:
             return _encode_deep(picture, target)
-        return _encode_plain(picture, target)
+        return _encode_plain(picture, target, quality)
     except PictureError:
         raise
     except MemoryError:
@@ -168,7 +172,7 @@ def _mode_for(picture: Picture, target: _Format) -> str:
     return "RGBA" if alpha else "RGB"
 
 
-def _encode_plain(picture: Picture, target: _Format) -> bytes:
+def _encode_plain(picture: Picture, target: _Format, quality: int) -> bytes:
     layout = picture.layout
     mode = _mode_for(picture, target)
     image = image_of(picture, mode)
@@ -190,7 +194,7 @@ def _encode_plain(picture: Picture, target: _Format) -> bytes:
     if target.name == "PNG":
         options["pnginfo"] = _png_info(picture)
     elif target.name == "JPEG":
-        options |= {"quality": 95, "subsampling": 0}
+        options |= {"quality": quality, "subsampling": 0}
     elif target.name == "WEBP":
         # Without `exact` libwebp changes the colour under transparent pixels.
         options |= {"lossless": True, "exact": True, "quality": 80}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from irae.errors import IraeError, PictureError, PictureFileError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS, decode, decode_unknown_tiff
-from irae.imaging.io.encode import PICTURE_SUFFIXES, encode
+from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES, encode
 from irae.imaging.io.limits import check_bytes, check_size
 from irae.imaging.io.picture import (
     Picture,
@@ -126,13 +126,18 @@ def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def encode_picture(picture: Picture, suffix: str) -> bytes:
+def encode_picture(picture: Picture, suffix: str, *, quality: int = JPEG_QUALITY) -> bytes:
     """Encode a picture as the bytes of a file in the format of ``suffix``.
+
+    Args:
+        picture: the picture.
+        suffix: such as ``.png``.
+        quality: of a JPEG, from 1 to 100.
 
     Raises:
         PictureError: the format is unknown or cannot hold the picture.
     """
-    return encode(picture, suffix, "picture")
+    return encode(picture, suffix, "picture", quality=quality)
 
 
 def write_picture(
@@ -315,7 +320,12 @@ def _expand(entry: str | Path, recursive: bool) -> list[Path]:
 
 
 def walk_pictures(
-    folder: Path, *, recursive: bool = False, hidden: bool = True, follow_links: bool = False
+    folder: Path,
+    *,
+    recursive: bool = False,
+    hidden: bool = True,
+    follow_links: bool = False,
+    suffixes: frozenset[str] = PICTURE_SUFFIXES,
 ) -> Iterator[Path]:
     """Yield the files in a folder that have a picture suffix, in no particular order.
 
@@ -324,6 +334,7 @@ def walk_pictures(
         recursive: also search subfolders; those that cannot be read are skipped.
         hidden: include files and folders that begin with a dot, except ``._NAME``.
         follow_links: also search linked folders, each once.
+        suffixes: the suffixes of pictures, in lower case with their dot.
 
     Raises:
         OSError: ``folder`` cannot be read, and ``recursive`` is not set.
@@ -344,7 +355,7 @@ def walk_pictures(
         # Sorted, so that always the same one of two links to a folder is followed.
         folders[:] = sorted(filter(shown, folders)) if recursive else []
         paths = (Path(where, name) for name in files if shown(name))
-        yield from filter(has_picture_suffix, paths)
+        yield from (path for path in paths if path.suffix.lower() in suffixes)
 
 
 def _raise(error: OSError) -> None:

@@ -18,7 +18,13 @@ from irae.training.distributed import Ranks
 
 
 class Batches(Protocol):
-    """Makes the batch of any step."""
+    """Makes the batch of any step.
+
+    Attributes:
+        left_out: training pictures that could not be read, each with the reason.
+    """
+
+    left_out: dict[Path, str]
 
     def batch(self, step: int, *, whole: bool = False) -> Batch:
         """Make the batch of a step, from 0; the whole batch, or this process's rows."""
@@ -30,10 +36,10 @@ class Batches(Protocol):
 
 
 class Described(Protocol):
-    """The pictures of a run, or anything that is described in one line."""
+    """The pictures of a run."""
 
-    def describe(self) -> str:
-        """Describe the pictures."""
+    def notices(self) -> list[str]:
+        """Describe the pictures in one line, and add warnings where there is cause for them."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,13 +51,13 @@ class SmallPictures:
     train: Tensor
     validation: Tensor
 
-    def describe(self) -> str:
+    def notices(self) -> list[str]:
         """Describe the pictures, in one line."""
         channels, height, width = self.train.shape[1:]
-        return (
+        return [
             f"{len(self.train):,} pictures of {width}×{height}×{channels} to learn from, "
             f"{len(self.validation):,} others to validate on"
-        )
+        ]
 
 
 class SmallBatches:
@@ -79,6 +80,8 @@ class SmallBatches:
     ) -> None:
         self._config, self._device, self._rows = config, device, rows
         self._network, self._pictures = network, pictures
+        # All pictures are read before the first batch; one that cannot be read is an error.
+        self.left_out: dict[Path, str] = {}
 
     def batch(self, step: int, *, whole: bool = False) -> Batch:
         """Make the batch of a step, from 0: this process's rows, or all of it."""
@@ -166,10 +169,19 @@ class DensityValidation:
 
     Args:
         pictures: uint8 ``N C H W``.
+
+    Attributes:
+        left_out: empty; a picture that cannot be read is an error.
     """
 
     def __init__(self, pictures: Tensor) -> None:
         self._pictures = pictures
+        self.left_out: list[str] = []
+
+    def fingerprint(self) -> str:
+        """Return a hash of all on which a score depends besides the model."""
+        content = self._pictures.contiguous().numpy().tobytes()
+        return hashlib.sha256(content).hexdigest()[:16]
 
     def score(self, model: LoadedDensity, ranks: Ranks = ALONE) -> DensityScore:
         """Validate a model; its precision is the same afterwards."""
