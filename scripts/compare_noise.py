@@ -5,8 +5,7 @@
 DIR holds ``photos/wallpapers``. Every kind has a standard deviation of 18 in each channel before it
 is clipped. Non-local means is run at every strength of a list, and the best one counts for each
 kind: nobody could choose it without the original. irae is the packaged model ``photo``, which gets
-the picture alone; the column "auto" is what ``irae restore`` makes of it. With ``--write`` the table
-goes to ``docs/results/noise-kinds.json``; ``scripts/fill_tables.py`` puts it into the pages.
+the picture alone. With ``--write`` the table goes to ``docs/results/noise-kinds.json``; ``scripts/fill_tables.py`` puts it into the pages.
 """
 
 from __future__ import annotations
@@ -117,7 +116,10 @@ def main() -> None:
     print(markdown_table(columns, rows))
     if arguments.write:
         table = {"columns": columns, "rows": rows}
-        note = f"PSNR in dB on the middle of `{PICTURE}` at half size, which is one of the training pictures."
+        note = (
+            f"PSNR in dB on the middle of `{PICTURE}` at half size, which is one of the training"
+            " pictures."
+        )
         write_tables(
             "noise-kinds",
             {"noise-kinds": table},

@@ -8,8 +8,8 @@ to predict, from what can be measured without the original, the gain that nine o
 exceed. Its table is cross-validated: each picture is judged by a network that was fitted to others.
 
 Run it after the packaged weights have changed. With ``--write`` the numbers go to
-``irae/restoring/gain.json`` and the table to ``docs/results/auto.json``. DIR holds ``photos_val`` and
-``real_val``; no test set is used. ``--cache`` keeps what was measured, to fit again in seconds.
+``irae/restoring/gain.json`` and the table to ``docs/results/auto.json``. DIR holds ``photos_val``
+and ``real_val``; no test set is used. ``--cache`` keeps what was measured, to fit again in seconds.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ FOLDS = 5
 STEPS = 1500
 COMMAND = "python scripts/measure_auto.py --data DIR --write"
 NOTE = (
-    "Chosen: how many of the pictures auto leaves, and gives to which model. Gain: mean change of the"
-    " PSNR by what was chosen, in dB, the best that was possible, and the worst of all pictures."
-    " Cross-validated on `photos_val`, halved and at full size, on drawn pictures and on `real_val`."
+    "Left, jpeg, photo: how many of the pictures auto leaves, and gives to which model. Gain: mean"
+    " change of the PSNR by what was chosen, in dB; best: the mean that was possible; worst: the"
+    " least of all pictures. White noise in a lossless file goes to `denoise` without a trial."
+    " Cross-validated on `photos_val`, at full and at half size, on drawn pictures and `real_val`."
 )
 
 # A clean picture that is changed is the worst mistake, so clean ones count more.

@@ -77,12 +77,17 @@ def save_numbers(network: nn.Sequential, mean: Tensor, scale: Tensor, path: Path
     _fitted.cache_clear()
 
 
-@cache
-def _fitted() -> tuple[nn.Sequential, Tensor, Tensor]:
-    content = json.loads(NUMBERS.read_text(encoding="utf-8"))
+def read_numbers(path: Path = NUMBERS) -> tuple[nn.Sequential, Tensor, Tensor]:
+    """Read what `save_numbers` wrote: the network, and the features' means and scales."""
+    content = json.loads(path.read_text(encoding="utf-8"))
     network = gain_network()
     network.load_state_dict({k: torch.tensor(v) for k, v in content["network"].items()})
     return network.eval(), torch.tensor(content["mean"]), torch.tensor(content["scale"])
+
+
+@cache
+def _fitted() -> tuple[nn.Sequential, Tensor, Tensor]:
+    return read_numbers()
 
 
 def _rounded(values: Tensor) -> Any:

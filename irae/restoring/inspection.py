@@ -11,8 +11,8 @@ from typing import Any
 from PIL import ImageCms
 from torch import Tensor
 
-from irae.imaging.analysis.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
 from irae.imaging.analysis.impulses import find_impulses
+from irae.imaging.analysis.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
 from irae.imaging.analysis.noise import Noise, measure_noise
 from irae.imaging.analysis.tone import find_tone
 from irae.imaging.io.encode import PICTURE_SUFFIXES

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import UsageError
+from irae.imaging.analysis.impulses import find_impulses, remove_impulses
 from irae.imaging.analysis.tone import Tone, find_tone
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.pillow import picture_from_pil, picture_to_pil
@@ -179,7 +180,11 @@ class Restorer:
         batch, channels, height, width = pixels.shape
         if channels not in (1, 3) or self._choose_tile(batch * height * width) != 0:
             return False
-        return not any(self._tone_of(one) for one in pixels)
+        # Pictures with a tone or impulses are prepared one by one.
+        return not any(self._tone_of(one) or self._has_impulses(one) for one in pixels)
+
+    def _has_impulses(self, pixels: Tensor) -> bool:
+        return self._task.fills_impulses and find_impulses(pixels) is not None
 
     def _tone_of(self, pixels: Tensor) -> Tone | None:
         """Return the tone that the result has to keep, if the picture is toned."""
@@ -196,7 +201,8 @@ class Restorer:
 
         A colour network gets gray as three equal channels, and the results are averaged. CMYK is
         restored as an RGB (CMY) and a gray (K) picture. The task ``photo`` restores toned
-        black-and-white pictures as gray ones and gives them their tone again.
+        black-and-white pictures as gray ones and gives them their tone again, and fills salt and
+        pepper before.
 
         Args:
             pixels: the picture, on any device; the result is on the same device.
@@ -210,11 +216,14 @@ class Restorer:
         channels = pixels.shape[0]
         if self.options.strength == 0:
             return pixels.clone()
-        tone = self._tone_of(pixels)
+        given = pixels
+        if self._task.fills_impulses and channels in (1, 3):
+            given = remove_impulses(pixels)
+        tone = self._tone_of(given)
         if tone is not None:
-            restored = tone.to_colour(self._restore_tiles(tone.to_gray(pixels), mask))
+            restored = tone.to_colour(self._restore_tiles(tone.to_gray(given), mask))
         elif channels in (1, 3):
-            restored = self._restore_tiles(pixels, mask)
+            restored = self._restore_tiles(given, mask)
         elif channels == 4:
             colours = self._restore_tiles(pixels[:3], mask)
             black = self._restore_tiles(pixels[3:], mask)

@@ -138,6 +138,8 @@ class Task(ABC):
         in_host_memory: whether the damage is done on the CPU, whatever device trains.
         keeps_tone: whether toned black-and-white pictures are restored along the line of their
             colours (`irae.imaging.analysis.tone`).
+        fills_impulses: whether salt and pepper is filled before the network sees a picture
+            (`irae.imaging.analysis.impulses`).
         published_batch: number of pictures that the published code tests at a time.
         measures: scores besides PSNR and SSIM; for each a heading and the number of decimals.
     """
@@ -156,6 +158,7 @@ class Task(ABC):
     needs_mask: ClassVar[bool] = False
     in_host_memory: ClassVar[bool] = False
     keeps_tone: ClassVar[bool] = False
+    fills_impulses: ClassVar[bool] = False
     published_batch: ClassVar[int] = 100
     measures: ClassVar[Mapping[str, tuple[str, int]]] = {}
 

@@ -132,6 +132,7 @@ class Photo(Task):
     axis = "noise, sigma of 255, and JPEG quality"
     levels_help = "SIGMA or SIGMA/QUALITY (noise, then JPEG), or camera"
     keeps_tone = True
+    fills_impulses = True
     default_levels = ("8/95", "15/90", "25/80")
     section = PhotoSection
     validation_section = PhotoValidation

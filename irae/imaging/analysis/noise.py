@@ -19,6 +19,9 @@ from irae.imaging.analysis.dct import BLOCK, dct_matrix, frequency_sums
 from irae.imaging.analysis.noise_level import estimate_noise
 from irae.imaging.metrics import rgb_to_y
 
+# Of larger pictures, evenly spread tiles are measured, joined to one picture of this side.
+_SIDE, _TILES = 2048, 4
+
 PATCHES = 6000
 """Largest number of patches used at each scale, approximately."""
 
@@ -34,6 +37,9 @@ _BANDS = (range(1, 5), range(5, 8), range(8, 11), range(11, 15))
 # by more, 1.3 to 9 in photographs with some quiet part, but by 1.09 at full or at half size in
 # grass. Where colour noise was found, luma noise is likely too.
 _EVEN, _EVEN_WITH_COLOUR = 1.08, 1.25
+
+# White noise has equal power in the two highest bands, texture less than this share in the highest.
+_WHITE_FALL = 0.7
 
 # Independent noise of which neighbours are correlated by less is white.
 _WHITE_CORRELATION = 0.12
@@ -138,11 +144,13 @@ def measure_noise(pixels: Tensor, visible: Tensor | None = None) -> Noise | None
     Returns:
         The noise; None for a picture that is too small.
     """
+    pixels = _spread_tiles(pixels)
+    visible = None if visible is None else _spread_tiles(visible)
     levels = pixels * 255
     if _is_drawn(levels, visible):
         return Noise(0.0, 0.0, 0.0, 0.0, sure=True, drawn=True)
     gray = rgb_to_y(levels[None])[0] if len(pixels) == 3 else levels
-    limits = ((pixels <= 0) | (pixels >= 1)).any(0, keepdim=True)
+    limits = ((pixels <= 0) | (pixels >= 1)).float().mean(0, keepdim=True)
     luma = measure_floor(gray, limits, visible)
     if luma is None:
         return None
@@ -154,20 +162,37 @@ def measure_noise(pixels: Tensor, visible: Tensor | None = None) -> Noise | None
     return _judged(luma, colour, estimate_noise(pixels, visible) or 0.0)
 
 
+def _spread_tiles(plane: Tensor) -> Tensor:
+    """Join evenly spread tiles of a picture ``C H W`` that has more pixels than are measured."""
+    height, width = plane.shape[1:]
+    if height * width <= _SIDE**2:
+        return plane
+    side = min(_SIDE // _TILES, height // 2 * 2, width // 2 * 2)
+    down, across = (max(1, min(_TILES, length // side)) for length in (height, width))
+    rows = []
+    for row in range(down):
+        top = row * (height - side) // max(1, down - 1)
+        lefts = [column * (width - side) // max(1, across - 1) for column in range(across)]
+        rows.append(torch.cat([plane[:, top : top + side, x : x + side] for x in lefts], 2))
+    return torch.cat(rows, 1)
+
+
 def measure_floor(planes: Tensor, limits: Tensor, visible: Tensor | None = None) -> Floor | None:
     """Measure the quietest patches of planes.
 
     Args:
         planes: ``C H W`` in 8-bit units; patches of all planes count alike.
-        limits: bool ``1 H W``, True where a channel is black or white: noise is clipped there.
+        limits: ``1 H W``, the share of the channels that are black or white, where noise is
+            clipped.
         visible: bool ``1 H W``, or None.
 
     Returns:
         The floor; None if there are less than 64 patches.
     """
-    hidden = torch.zeros_like(limits) if visible is None else ~visible
+    hidden = torch.zeros_like(limits) if visible is None else (~visible).float()
     full = _quiet(planes, limits, hidden)
-    half = _quiet(F.avg_pool2d(planes[None], 2)[0], _halved(limits), _halved(hidden))
+    halves = [F.avg_pool2d(each[None], 2)[0] for each in (planes, limits, hidden)]
+    half = _quiet(*halves)
     if full is None:
         return None
     evenness, low = _evenness(full), full[0][1]
@@ -206,9 +231,9 @@ def _judged(luma: Floor, colour: Floor | None, white: float) -> Noise:
     most = max(luma.sigma, chroma, white)
     if luma.sigma < _LEAST_LUMA and not coloured:
         return Noise(luma.sigma, luma.sigma, _bounded(luma.correlation), chroma, sure=True)
-    if coloured and colour is not None and colour.correlation < _WHITE_CORRELATION:
-        if chroma > 0.8 * white:
-            return Noise(chroma, chroma, _bounded(colour.correlation), chroma, sure=True)
+    uncorrelated = colour is not None and colour.correlation < _WHITE_CORRELATION
+    if coloured and uncorrelated and colour is not None and chroma > 0.8 * white:
+        return Noise(chroma, chroma, _bounded(colour.correlation), chroma, sure=True)
     if luma.evenness < (_EVEN_WITH_COLOUR if coloured else _EVEN):
         floor = luma if colour is None or luma.sigma > chroma else colour
         return Noise(floor.sigma, most, _bounded(floor.correlation), chroma, sure=True)
@@ -216,7 +241,9 @@ def _judged(luma: Floor, colour: Floor | None, white: float) -> Noise:
         # What the channels share cannot be told from texture, but it is seldom the larger part.
         sigma = max(chroma, white)
         return Noise(sigma, most, _bounded(colour.correlation), chroma, sure=sigma > 0.5 * most)
-    return Noise(white, most, 0.0, min(chroma, white), sure=white > 0.8 * most)
+    # Texture falls towards the highest frequencies, white noise does not.
+    sigma = white if float(luma.power[3]) > _WHITE_FALL * float(luma.power[2]) else 0.0
+    return Noise(sigma, most, 0.0, min(chroma, sigma), sure=sigma > 0.8 * most)
 
 
 def _bounded(correlation: float) -> float:
@@ -226,8 +253,8 @@ def _bounded(correlation: float) -> float:
 def _quiet(planes: Tensor, limits: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor] | None:
     """Return the power of each band in the quietest patches, and in more of them."""
     cut = torch.cat([_patches(plane) for plane in planes])
-    at_limit = _patches(limits[0].float()).mean(1).repeat(len(planes))
-    seen = ~_patches(hidden[0]).any(1).repeat(len(planes))
+    at_limit = _patches(limits[0]).mean(1).repeat(len(planes))
+    seen = (_patches(hidden[0]).amax(1) == 0).repeat(len(planes))
     seen &= cut.amax(1) != cut.amin(1)
     if int(seen.sum()) < _LEAST_PATCHES:
         return None
@@ -260,10 +287,6 @@ def _unclipped(share: Tensor) -> Tensor:
     mean = a * p - density
     square = (1 - p) - a * density + a.square() * p
     return (1 / (square - mean.square())).float()
-
-
-def _halved(plane: Tensor) -> Tensor:
-    return F.max_pool2d(plane.float()[None], 2)[0] > 0
 
 
 def _patches(plane: Tensor) -> Tensor:

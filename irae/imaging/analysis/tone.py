@@ -31,7 +31,7 @@ class Tone:
 
     Attributes:
         curve: coefficients ``4 3`` of a cubic that maps luma to RGB minus luma, in [0, 1] units.
-        low, high: the range of luma in which it was fitted; the curve is constant beyond.
+        low, high: the range of luma in which it was fitted; it is continued straight beyond.
         tint: largest deviation of the line from gray, as a share of the range.
     """
 
@@ -55,11 +55,9 @@ class Tone:
 
     def _chroma(self, luma: Tensor) -> Tensor:
         x = luma.clamp(self.low, self.high)
-        coefficients = self.curve.to(luma)[:, :, None, None]
-        out = coefficients[-1].expand(3, *luma.shape[1:])
-        for one in coefficients.flip(0)[1:]:
-            out = out * x + one
-        return out
+        constant, linear, square, cubic = self.curve.to(luma)[:, :, None, None]
+        slope = linear + x * (2 * square + x * 3 * cubic)
+        return constant + x * (linear + x * (square + x * cubic)) + (luma - x) * slope
 
 
 def find_tone(pixels: Tensor) -> Tone | None:
