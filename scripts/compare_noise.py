@@ -5,7 +5,8 @@
 DIR holds ``photos/wallpapers``. Every kind has a standard deviation of 18 in each channel before it
 is clipped. Non-local means is run at every strength of a list, and the best one counts for each
 kind: nobody could choose it without the original. irae is the packaged model ``photo``, which gets
-the picture alone. With ``--write`` the table goes to ``docs/results/noise-kinds.json``; ``scripts/fill_tables.py`` puts it into the pages.
+the picture alone. With ``--write`` the table goes to ``docs/results/noise-kinds.json``;
+``scripts/fill_tables.py`` puts it into the pages.
 """
 
 from __future__ import annotations

@@ -84,7 +84,8 @@ def features(
     noise = noise or Noise(0.0, 0.0, 0.0, 0.0, sure=False)
     q = 100 if quality is None else quality
     about = [
-        _log(noise.sigma),
+        # Where texture cannot be told from noise, the highest frequencies say most.
+        _log(max(noise.sigma, noise.white)),
         _log(noise.most),
         _log(noise.colour),
         noise.correlation,

@@ -78,6 +78,7 @@ class Noise:
         colour: level of the noise in which the channels differ; 0 for gray.
         sure: whether noise could be told from texture.
         drawn: whether the picture is a drawing or consists of dots, which have no noise.
+        white: level of white noise by the highest frequencies alone, fine texture included.
     """
 
     sigma: float
@@ -86,6 +87,7 @@ class Noise:
     colour: float
     sure: bool
     drawn: bool = False
+    white: float = 0.0
 
     def as_json(self) -> dict[str, float | bool]:
         """Return the attributes as plain JSON, rounded."""
@@ -243,7 +245,7 @@ def _judged(luma: Floor, colour: Floor | None, white: float) -> Noise:
         return Noise(sigma, most, _bounded(colour.correlation), chroma, sure=sigma > 0.5 * most)
     # Texture falls towards the highest frequencies, white noise does not.
     sigma = white if float(luma.power[3]) > _WHITE_FALL * float(luma.power[2]) else 0.0
-    return Noise(sigma, most, 0.0, min(chroma, sigma), sure=sigma > 0.8 * most)
+    return Noise(sigma, most, 0.0, min(chroma, white), sure=sigma > 0.8 * most, white=white)
 
 
 def _bounded(correlation: float) -> float:
