@@ -11,12 +11,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import torch
 from torchvision.utils import save_image
 
+from irae.cli.app import main
 from irae.models.checkpoints.model_file import load_model, save_model
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.networks.registry import build_network, resolve_options
@@ -203,3 +205,25 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Import a module of ``scripts/`` by its name there, such as ``auto.cases``."""
     monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
     return importlib.import_module
+
+
+@pytest.fixture
+def irae(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., CompletedProcess[str]]:
+    """Run the program in this process, errors and exit codes as a shell would see them."""
+
+    def run(*arguments: object) -> CompletedProcess[str]:
+        words = [str(argument) for argument in arguments]
+        monkeypatch.setattr("sys.argv", ["irae", *words])
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        else:
+            code = 0
+        said = capsys.readouterr()
+        return CompletedProcess(words, code, said.out, said.err)
+
+    return run

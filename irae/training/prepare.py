@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from irae.config import RunConfig, load_config
+from irae.data.registry import REGISTRY, data_root
 from irae.errors import TrainingError, UsageError
 from irae.flow.reversible import can_recompute
 from irae.flow.subnets import set_network_dtype
 from irae.models.call import condition_for
-from irae.models.checkpoints.model_file import load_model
+from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import network_dtype, resolve_precision
 from irae.tasks import get_task
@@ -105,12 +106,43 @@ def build(config: RunConfig) -> nn.Module:
     return network
 
 
-def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
-    """Return a config that no longer depends on the machine or the version.
+def absolute_paths(config: RunConfig) -> RunConfig:
+    """Return a config whose folders and files do not depend on the current folder.
 
-    The values ``auto`` of ``training.precision`` and ``training.reversible`` are replaced, and the
-    options of the network's preset are written out, since a preset may change with a version. All
-    processes of the run call this, and get the decision of the main process.
+    Names are looked up as where they are used: here and below the data root. A name of which
+    there is neither stays, and is an error where it is used.
+    """
+    config = config.model_copy(deep=True)
+    data = config.data
+    root = data_root(data.root).resolve()
+    data.root = str(root)
+    for source in data.train:
+        source.source = _absolute(source.source, Path(), root)
+    for section in (config.degradation, data.validation):
+        for key in section.folders:
+            value = getattr(section, key)
+            # Pairs below the data root come first; see `irae.tasks.mixture.pairs_folder`.
+            places = (root, Path()) if key == "pairs" else (Path(), root)
+            setattr(section, key, None if value is None else _absolute(value, *places))
+    if config.model.init is not None and config.model.init not in packaged_models():
+        config.model.init = _absolute(config.model.init, Path())
+    return config
+
+
+def _absolute(name: str, *folders: Path) -> str:
+    if name in REGISTRY:
+        return name
+    below = (folder / Path(name).expanduser() for folder in folders)
+    return next((str(path.resolve()) for path in below if path.exists()), name)
+
+
+def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
+    """Return a config that no longer depends on the machine, the version or the current folder.
+
+    Paths become absolute (see `absolute_paths`). The values ``auto`` of ``training.precision`` and
+    ``training.reversible`` are replaced, and the options of the network's preset are written out,
+    since a preset may change with a version. All processes of the run call this, and get the
+    decision of the main process.
 
     Args:
         config: the config as loaded.
@@ -123,12 +155,13 @@ def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
     """
 
     def decide() -> RunConfig:
-        model, section = config.model, config.training
+        whole = absolute_paths(config)
+        model, section = whole.model, whole.training
         options = resolve_options(model.network, model.preset, model.options)
         pinned = model.model_copy(update={"preset": None, "options": options})
         precision = resolve_precision(section.precision, device)
         training = section.model_copy(update={"precision": precision})
-        found = config.model_copy(update={"model": pinned, "training": training})
+        found = whole.model_copy(update={"model": pinned, "training": training})
         if section.reversible == "auto":
             training.reversible = _fills_memory(found, device, ranks)
         return found

@@ -151,9 +151,13 @@ class TrainStep:
         """
         network, section = self.network, self._section
         inputs = network_inputs(network, batch)
-        middle = None
+        middle = additional = None
         with network_autocast(network, self._device, section.precision), _compiler_faults():
-            if section.middle_weight:
+            with_loss = getattr(network, "forward_with_loss", None)
+            if with_loss is not None:
+                clean = to_network_channels(network, batch.clean)
+                restored, additional = with_loss(*inputs, clean)
+            elif section.middle_weight:
                 middle, restored = network.middle_and_end(*inputs)  # type: ignore[operator]
             else:
                 restored = self._forward(*inputs)
@@ -161,10 +165,8 @@ class TrainStep:
         if middle is not None:
             early, _ = self._compare(middle, batch)
             loss = loss + section.middle_weight * (early - loss)
-        # An additional loss from the network's paper (InvDN's low-resolution picture).
-        guidance = getattr(network, "guidance_loss", None)
-        if guidance is not None:
-            loss = loss + guidance(inputs[0], batch.clean) / self._ranks.count
+        if additional is not None:
+            loss = loss + additional / self._ranks.count
         return loss, mse
 
     def _compare(self, restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ def eval_(
         str,
         typer.Option(
             "--model",
-            help="Packaged model, model file or run; or bm3d, nlm, telea, navier-stokes.",
+            help="Packaged model, model file or run; or bm3d, nlm, telea, navier-stokes, fsr.",
         ),
     ],
     data: Annotated[
@@ -124,6 +124,8 @@ def eval_(
         raise UsageError(f"--max-images is {max_images}; use at least 1")
     if threads is not None and threads < 1:
         raise UsageError(f"--threads is {threads}; use at least 1")
+    if threads is not None and threads > 1024:
+        raise UsageError(f"--threads is {threads}; use at most 1024")
     if (data is None) == (pairs is None):
         raise UsageError("give clean pictures with --data, or real pairs with --pairs")
     asked = None if task is None else get_task(task)
@@ -219,7 +221,8 @@ def _write_csv(path: Path, evaluation: Evaluation) -> None:
     rows = evaluation.rows()
 
     def save(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        # Names of files need not be UTF-8; what is not is written as \udcNN.
+        with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

@@ -15,14 +15,15 @@ from irae.models.networks import (
     classical,
     dncnn,
     ffdnet,
+    gradnet,
     invdn,
     irae,
     lifted,
-    pconv,
     rdn,
     rednet,
     unet,
 )
+from irae.models.networks.inpainting import contextual_attention, pconv, shift_net
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ NETWORKS: dict[str, NetworkKind] = {
     "rdn": NetworkKind(rdn.RDN, rdn.PRESETS),
     "pconv": NetworkKind(pconv.PConvUNet, pconv.PRESETS),
     "invdn": NetworkKind(invdn.InvDN, invdn.PRESETS),
+    "gradnet": NetworkKind(gradnet.GradNet, gradnet.PRESETS),
+    "contextual-attention": NetworkKind(
+        contextual_attention.ContextualAttentionNetwork, contextual_attention.PRESETS
+    ),
+    "shift-net": NetworkKind(shift_net.ShiftNet, shift_net.PRESETS),
 }
 
 # Methods without weights: they have a name, but cannot be trained or stored in a file.
@@ -84,6 +90,7 @@ CLASSICAL: dict[str, NetworkKind] = {
     "nlm": NetworkKind(classical.NonLocalMeans),
     "telea": NetworkKind(classical.Telea),
     "navier-stokes": NetworkKind(classical.NavierStokes),
+    "fsr": NetworkKind(classical.FrequencySelective),
 }
 
 
