@@ -214,7 +214,7 @@ def _try_models(pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None) -
 
 def _describe_damage(noise: Noise | None, jpeg: JpegQuality | None) -> str:
     found = []
-    if noise is not None and noise.sigma >= 1:
+    if noise is not None and noise.sigma >= 1.5:
         found.append(f"noise sigma about {noise.sigma:.0f}")
     elif noise is not None and not noise.sure:
         found.append("fine texture or noise")
