@@ -30,7 +30,7 @@ from irae.imaging.metrics import psnr
 from irae.runtime import generator
 
 PICTURE = "photos/wallpapers/28_ColorfulCups.jpg"
-STRENGTHS = (3, 5, 7, 9, 11, 13, 15, 18, 21, 25, 30, 36)
+STRENGTHS = (3, 6, 9, 12, 15, 19, 24, 30)
 BLURS = (0.4, 0.6, 0.8, 1.2, 1.8)
 TINTS = (2, 6, 12)
 SEED = 7

@@ -2,10 +2,10 @@
 
     python scripts/photo_examples.py --data DIR [-o FOLDER]
 
-DIR holds ``photos/wallpapers``, of which three are used: "Friends", "Picos de Europa" and "Life" by
-Aitzol Berasategi (2018, CC BY 4.0). They are clean; their damage is simulated. The program restores
-them as ``irae restore FILE`` does. FOLDER (by default ``docs``) gets ``before-after.jpg``, the
-picture of README.md and of docs/tutorials/photo.md.
+DIR holds ``photos/wallpapers``, of which three are used: "Friends", "Picos de Europa" and
+"Aitzgorri" by Aitzol Berasategi (2018, CC BY 4.0). They are clean; their damage is simulated. The
+program restores them as ``irae restore FILE`` does. FOLDER (by default ``docs``) gets
+``before-after.jpg``, the picture of README.md and of docs/tutorials/photo.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from irae.imaging.metrics import psnr
 
 WIDTH, HEIGHT = 340, 230
 PHONE = ["--photo", "--seed", "8"]
-GRAIN = 16.0
+GRAIN = 15.0
 
 
 def irae(*arguments: str | Path) -> str:
@@ -62,7 +62,7 @@ def make(data: Path, folder: Path) -> list[tuple[str, Path, Path, Path]]:
     pictures = {
         "phone": cut(data, "friends", 0.6, 0.12, 0.3),
         "film": cut(data, "picosdeeuropa", 0.45, 0.15, 0.5),
-        "print": sepia(cut(data, "life", 0.45, 0.5, 0.5)),
+        "print": sepia(cut(data, "aitzgorri", 0.35, 0.2, 0.8)),
     }
     for name, clean in pictures.items():
         save(clean, folder / f"{name}.clean.png")
