@@ -40,8 +40,8 @@ from irae.restoring.gain import (
     normalised,
     save_numbers,
 )
-from irae.restoring.inspection import LEAST_GAIN
-from irae.restoring.trial import TRIED, features, parts_of, restore_parts
+from irae.restoring.inspection import least_gain
+from irae.restoring.trial import HEAVINESS, TRIED, features, parts_of, restore_parts
 
 FOLDS = 5
 STEPS = 1500
@@ -164,7 +164,9 @@ def confusion(records: list[Record], predicted: Tensor) -> tuple[list[str], list
         for record, guess in zip(records, predicted, strict=True):
             if record.damage != damage:
                 continue
-            task = int(guess.argmax()) if float(guess.max()) > LEAST_GAIN else None
+            quality = round(75 * math.exp(float(record.features[HEAVINESS])))
+            changes = float(guess.max()) > least_gain(quality, lossy=False)
+            task = int(guess.argmax()) if changes else None
             gains = record.gains.clamp(-LARGEST, LARGEST)
             chosen.append(task)
             got.append(0.0 if task is None else float(gains[task]))

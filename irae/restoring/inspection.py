@@ -30,6 +30,9 @@ The prediction is what nine of ten pictures exceed (`irae.restoring.gain`)."""
 LOSSY_GAIN = 0.6
 """The same for a file that is written with loss, which takes up to 0.3 dB of the gain."""
 
+HEAVY_JPEG, HEAVY_GAIN = 60, 0.1
+"""Below this JPEG quality this gain suffices: models gain 1 dB there, and writing takes little."""
+
 _LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
 
 # White noise of this level in a lossless file is exactly what the denoiser was trained on.
@@ -190,12 +193,24 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
     if not inspection.gains:
         return None, "looks clean; nothing to do"
     task, gain = max(inspection.gains.items(), key=lambda item: item[1])
-    least = LOSSY_GAIN if inspection.format in _LOSSY else LEAST_GAIN
-    if gain > least:
+    lossy = inspection.format in _LOSSY
+    if gain > least_gain(None if jpeg is None else jpeg.quality, lossy=lossy):
         return task, f"{found}, about {gain:.1f} dB to gain"
-    if gain > 0 and least == LOSSY_GAIN:
+    if gain > 0 and lossy:
         return None, f"{found}, too little to be worth saving it again; left as it is"
     return None, f"{found}, which no model is sure to improve; left as it is"
+
+
+def least_gain(quality: int | None, *, lossy: bool) -> float:
+    """Return the predicted gain in dB above which a picture is changed.
+
+    Args:
+        quality: its JPEG quality, if there is a trace.
+        lossy: whether it is written with loss.
+    """
+    if quality is not None and quality < HEAVY_JPEG:
+        return HEAVY_GAIN
+    return LOSSY_GAIN if lossy else LEAST_GAIN
 
 
 def _is_white(noise: Noise) -> bool:

@@ -33,6 +33,9 @@ _QUIET = 0.2
 FEATURES = 11 + 7 * len(TRIED)
 """Number of features of a picture."""
 
+HEAVINESS = 7
+"""Index of the feature that is ``log(quality / 75)`` below 75, else 0."""
+
 _lock = Lock()
 
 

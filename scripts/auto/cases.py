@@ -219,7 +219,10 @@ def _impulses(share: float) -> Damage:
 DAMAGES: dict[str, Damage] = {
     "none": lambda clean, seed: clean,
     **{f"white {sigma}": _white(sigma) for sigma in (3, 5, 10, 15, 25, 50)},
-    **{f"jpeg {quality}": _jpeg(quality) for quality in (20, 40, 60, 75, 80, 85, 88, 90, 92, 95)},
+    **{
+        f"jpeg {quality}": _jpeg(quality)
+        for quality in (10, 20, 30, 40, 60, 75, 80, 85, 88, 90, 92, 95)
+    },
     **{f"jpeg {quality} 4:4:4": _jpeg(quality, "4:4:4") for quality in (40, 75, 85, 90, 95)},
     **{f"blurred {blur}": _noise(12, blur) for blur in (0.4, 0.6, 0.8, 1.2, 1.8)},
     "weak blurred 0.8": _noise(5, 0.8),

@@ -55,8 +55,8 @@ class Tone:
 
     def _chroma(self, luma: Tensor) -> Tensor:
         x = luma.clamp(self.low, self.high)
-        constant, linear, square, cubic = self.curve.to(luma)[:, :, None, None]
-        slope = linear + x * (2 * square + x * 3 * cubic)
+        constant, linear, square, cubic = self.curve.to(luma)[:, :, None, None].unbind()
+        slope: Tensor = linear + x * (2 * square + x * 3 * cubic)
         return constant + x * (linear + x * (square + x * cubic)) + (luma - x) * slope
 
 
