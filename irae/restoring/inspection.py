@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from irae.imaging.analysis.impulses import find_impulses
 from irae.imaging.analysis.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
 from irae.imaging.analysis.noise import Noise, measure_noise
 from irae.imaging.analysis.tone import find_tone
-from irae.imaging.io.encode import PICTURE_SUFFIXES
+from irae.imaging.degrade import jpeg_compress
+from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES
 from irae.imaging.io.files import MASK_MARK, read_picture
 from irae.imaging.io.picture import Picture
 from irae.restoring.gain import predict_gains
@@ -30,8 +31,13 @@ The prediction is what nine of ten pictures exceed (`irae.restoring.gain`)."""
 LOSSY_GAIN = 0.6
 """The same for a file that is written with loss, which takes up to 0.3 dB of the gain."""
 
-HEAVY_JPEG, HEAVY_GAIN = 60, 0.1
+HEAVY_JPEG, HEAVY_GAIN = 60, -0.5
 """Below this JPEG quality this gain suffices: models gain 1 dB there, and writing takes little."""
+
+# A JPEG of this quality or better, in which no noise is seen, is left; so is a picture that is
+# written with loss if a model changes it by less than this factor times what writing does.
+_GOOD_JPEG = 92
+_CHANGE_OVER_WRITING = 4.0
 
 _LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
 
@@ -57,6 +63,7 @@ class Inspection:
         tint: for a toned black-and-white picture, the largest deviation from gray as a share of the
             range; None for others.
         gains: least gain in dB to expect of the model of each task; empty if none was tried.
+        changes: how far the model of each task changes the picture, over what writing a JPEG does.
         jpeg: quality of the present or an earlier JPEG compression; None if there is no trace.
         transparent: number of fully transparent pixels.
         mask: path of a file ``NAME.mask.SUFFIX`` beside the picture, if there is one.
@@ -73,6 +80,7 @@ class Inspection:
     impulses: float = 0.0
     tint: float | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, float] = field(default_factory=dict)
     jpeg: JpegQuality | None = None
     transparent: int = 0
     mask: Path | None = None
@@ -142,6 +150,7 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
     impulses = None if two_levels else find_impulses(pixels)
     noise = None if two_levels else measure_noise(pixels, visible)
     tone = find_tone(pixels) if pixels.shape[0] == 3 else None
+    gains, changes = ({}, {}) if impulses is not None else _try_models(pixels, noise, jpeg)
     return Inspection(
         path=path,
         format=layout.format,
@@ -153,7 +162,8 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         noise=noise,
         impulses=0.0 if impulses is None else float(impulses.float().mean()),
         tint=None if tone is None else tone.tint,
-        gains={} if impulses is not None else _try_models(pixels, noise, jpeg),
+        gains=gains,
+        changes=changes,
         jpeg=jpeg,
         transparent=0 if visible is None else int((~visible).sum()),
         mask=_mask_beside(path),
@@ -194,6 +204,11 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
         return None, "looks clean; nothing to do"
     task, gain = max(inspection.gains.items(), key=lambda item: item[1])
     lossy = inspection.format in _LOSSY
+    quiet = noise is None or noise.sigma < 1.5
+    if jpeg is not None and jpeg.quality >= _GOOD_JPEG and quiet:
+        return None, f"{found}, and no noise to be seen; left as it is"
+    if lossy and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
+        return None, f"{found}, too little to be worth saving it again; left as it is"
     if gain > least_gain(None if jpeg is None else jpeg.quality, lossy=lossy):
         return task, f"{found}, about {gain:.1f} dB to gain"
     if gain > 0 and lossy:
@@ -217,14 +232,31 @@ def _is_white(noise: Noise) -> bool:
     return noise.sure and noise.sigma >= _WHITE and noise.correlation < _WHITE_CORRELATION
 
 
-def _try_models(pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None) -> dict[str, float]:
-    """Predict the gains by trying the models; nothing is tried where nothing can be gained."""
+def _try_models(
+    pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Predict the gains by trying the models, and measure the changes; see `Inspection`.
+
+    Nothing is tried where nothing can be gained.
+    """
     nothing = noise is None or noise.drawn or noise.most < 1.0
     if jpeg is None and (nothing or (noise is not None and _is_white(noise))):
-        return {}
+        return {}, {}
     parts = parts_of(pixels)
+    restored = restore_parts(parts)
     quality = None if jpeg is None else jpeg.quality
-    return predict_gains(features(parts, restore_parts(parts), noise, quality))
+    changes = {task: _change_over_writing(parts, results) for task, results in restored.items()}
+    return predict_gains(features(parts, restored, noise, quality)), changes
+
+
+def _change_over_writing(parts: Sequence[Tensor], restored: Sequence[Tensor]) -> float:
+    """Compare the power of a model's change with that of the error of writing its result."""
+    change = writing = 0.0
+    for part, result in zip(parts, restored, strict=True):
+        written = jpeg_compress(result, JPEG_QUALITY, subsampling="4:4:4")
+        change += float((part - result).square().sum())
+        writing += float((written - result).square().sum())
+    return change / max(writing, 1e-9)
 
 
 def _describe_damage(noise: Noise | None, jpeg: JpegQuality | None) -> str:

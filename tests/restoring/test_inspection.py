@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ def _found(
         # Writing with loss takes a part of the gain.
         (_found(_noise(0.0), 85, gains={"jpeg": 0.5, "photo": -1.0}), "jpeg"),
         (_found(_noise(0.0), 85, gains={"jpeg": 0.5, "photo": -1.0}, form="JPEG"), None),
+        (_found(_noise(0.0), 92, gains={"jpeg": 0.5, "photo": 4.0}), None),
+        (_found(_noise(8.0, 0.5), 92, gains={"jpeg": 0.5, "photo": 4.0}), "photo"),
         (_found(_noise(0.0), 95, gains={"jpeg": -0.5, "photo": -1.0}, form="JPEG"), None),
         (_found(_noise(0.0), impulses=0.05), "photo"),
         (_found(None), None),
@@ -222,3 +225,14 @@ def test_a_tint_is_named(tmp_path: Path) -> None:
     assert "black and white with a tint" in "\n".join(found.as_lines())
     gray = inspect_picture(_save(ramp, tmp_path / "y.png"))
     assert "black and white, stored as colour" in "\n".join(gray.as_lines())
+
+
+def test_what_writing_would_undo_is_left() -> None:
+    gains = {"jpeg": 0.2, "photo": 3.0}
+    for change, task in ((2.0, None), (9.0, "photo")):
+        found = _found(_noise(0.0), 85, gains=gains, form="JPEG")
+        chosen = choose_task(replace(found, changes={"jpeg": 1.0, "photo": change}))[0]
+        assert chosen == task
+        # Nothing is lost in a PNG.
+        lossless = replace(found, format="PNG", changes={"jpeg": 1.0, "photo": change})
+        assert choose_task(lossless)[0] == "photo"
