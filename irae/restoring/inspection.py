@@ -32,7 +32,8 @@ LOSSY_GAIN = 0.6
 """The same for a file that is written with loss, which takes up to 0.3 dB of the gain."""
 
 HEAVY_JPEG, HEAVY_GAIN = 60, -0.5
-"""Below this JPEG quality this gain suffices: models gain 1 dB there, and writing takes little."""
+"""Below this JPEG quality this prediction suffices: models gain 1 dB there, and writing takes
+little."""
 
 # A JPEG of this quality or better, in which no noise is seen, is left; so is a picture that is
 # written with loss if a model changes it by less than this factor times what writing does.
