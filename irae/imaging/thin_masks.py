@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -95,6 +95,35 @@ KINDS: dict[str, Callable[[ImageDraw.ImageDraw, int, int, random.Random], None]]
 """What can be drawn, by name."""
 
 
+def random_of(generator: torch.Generator) -> random.Random:
+    """Return Python's source of randomness, seeded from PyTorch's."""
+    return random.Random(int(torch.randint(1 << 62, (), generator=generator)))
+
+
+def draw_thin(height: int, width: int, kinds: Sequence[str], chance: random.Random) -> Tensor:
+    """Draw thin damage with smooth edges.
+
+    Args:
+        height: height in pixels.
+        width: width in pixels.
+        kinds: some of `KINDS`, which are drawn over each other.
+        chance: source of all randomness.
+
+    Returns:
+        float32 ``1 H W``: the share of each pixel that is covered.
+
+    Raises:
+        PictureError: Pillow cannot draw text.
+    """
+    size = (_SCALE * width, _SCALE * height)
+    image = Image.new("L", size)
+    draw = ImageDraw.Draw(image)
+    for kind in kinds:
+        KINDS[kind](draw, *size, chance)
+    covered = np.asarray(image.resize((width, height), Image.Resampling.BOX), np.float32)
+    return torch.from_numpy(covered / 255)[None]
+
+
 def thin_mask(
     height: int, width: int, generator: torch.Generator, kind: str | None = None
 ) -> Tensor:
@@ -112,15 +141,9 @@ def thin_mask(
     Raises:
         PictureError: Pillow cannot draw text.
     """
-    chance = random.Random(int(torch.randint(1 << 62, (), generator=generator)))
+    chance = random_of(generator)
     names = [kind] if kind is not None else chance.sample(list(KINDS), chance.randint(1, 3))
-    size = (_SCALE * width, _SCALE * height)
-    image = Image.new("L", size)
-    draw = ImageDraw.Draw(image)
-    for name in names:
-        KINDS[name](draw, *size, chance)
-    covered = np.asarray(image.resize((width, height), Image.Resampling.BOX))
-    mask = torch.from_numpy(covered > 64)[None]
+    mask = draw_thin(height, width, names, chance) > 0.25
     if not mask.any():
         mask[:, height // 2, width // 2] = True
     if mask.all():

@@ -18,7 +18,12 @@ from irae.imaging.analysis.impulses import find_impulses, remove_impulses
 from irae.imaging.analysis.tone import Tone, find_tone
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.pillow import picture_from_pil, picture_to_pil
-from irae.imaging.tiling import DEFAULT_OVERLAP, RestoreFunction, restore_within_memory
+from irae.imaging.tiling import (
+    DEFAULT_OVERLAP,
+    Progress,
+    RestoreFunction,
+    restore_within_memory,
+)
 from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel
 from irae.restoring.arrays import unpack_array, unpack_mask, unpack_tensor
@@ -142,14 +147,17 @@ class Restorer:
         result: ImageT = unpacked.pack(restored, holes)
         return result
 
-    def restore_picture(self, picture: Picture, mask: Tensor | None = None) -> Picture:
+    def restore_picture(
+        self, picture: Picture, mask: Tensor | None = None, progress: Progress | None = None
+    ) -> Picture:
         """Restore a picture read by `irae.imaging.io.files`; alpha and layout stay as they are.
 
         Args:
             picture: a picture of any layout.
             mask: bool ``1 H W``, True in the masked region, oriented as ``picture.pixels``.
+            progress: called after each tile with the share that is done; may raise to end the work.
         """
-        return picture.with_pixels(self.restore_pixels(picture.pixels, mask))
+        return picture.with_pixels(self.restore_pixels(picture.pixels, mask, progress))
 
     def restore_pictures(
         self, pictures: Sequence[Picture], masks: Sequence[Tensor | None] | None = None
@@ -196,7 +204,9 @@ class Restorer:
         restored = self._blend(pixels, restored)
         return restored if holes is None else torch.where(holes, restored, pixels)
 
-    def restore_pixels(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
+    def restore_pixels(
+        self, pixels: Tensor, mask: Tensor | None = None, progress: Progress | None = None
+    ) -> Tensor:
         """Restore float32 ``C H W`` in [0, 1]; C is 3 (RGB), 1 (gray) or 4 (CMYK as 1 − ink).
 
         A colour network gets gray as three equal channels, and the results are averaged. CMYK is
@@ -207,6 +217,7 @@ class Restorer:
         Args:
             pixels: the picture, on any device; the result is on the same device.
             mask: bool ``1 H W``, True in the masked region.
+            progress: called after each tile with the share that is done; may raise to end the work.
 
         Returns:
             ``C H W``, clipped to [0, 1]; known values (with a mask) and all values (with a strength
@@ -221,12 +232,14 @@ class Restorer:
             given = remove_impulses(pixels)
         tone = self._tone_of(given)
         if tone is not None:
-            restored = tone.to_colour(self._restore_tiles(tone.to_gray(given), mask))
+            gray = self._restore_tiles(tone.to_gray(given), mask, progress)
+            restored = tone.to_colour(gray)
         elif channels in (1, 3):
-            restored = self._restore_tiles(given, mask)
+            restored = self._restore_tiles(given, mask, progress)
         elif channels == 4:
-            colours = self._restore_tiles(pixels[:3], mask)
-            black = self._restore_tiles(pixels[3:], mask)
+            tell = progress or (lambda _share: None)
+            colours = self._restore_tiles(pixels[:3], mask, lambda share: tell(share / 2))
+            black = self._restore_tiles(pixels[3:], mask, lambda share: tell((1 + share) / 2))
             restored = torch.cat((colours, black))
         else:
             raise UsageError(f"picture with {channels} channels; irae restores 1, 3 or 4 (CMYK)")
@@ -240,7 +253,9 @@ class Restorer:
             return restored
         return torch.lerp(pixels, restored.to(pixels), self.options.strength).clamp(0, 1)
 
-    def _restore_tiles(self, pixels: Tensor, mask: Tensor | None) -> Tensor:
+    def _restore_tiles(
+        self, pixels: Tensor, mask: Tensor | None, progress: Progress | None
+    ) -> Tensor:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
         restore: RestoreFunction = self._restore
         if mask is not None:
@@ -255,6 +270,7 @@ class Restorer:
             multiple=self.model.size_multiple,
             mask=mask,
             notify=self.notify,
+            progress=progress,
         )
         if used != tile:
             self._tile_that_fits = used

@@ -210,12 +210,14 @@ class Thin(Degradation):
 class InpaintSection(DegradationSection):
     """Masked regions of training pictures."""
 
-    folders = ("masks",)
+    folders = ("masks", "overlays")
+    former_defaults: ClassVar = {"holes": {"irregular": 0.7, "center": 0.1, "box": 0.2}}
 
     holes: dict[Literal["irregular", "thin", "center", "box"], float] = {  # share of each kind
-        "irregular": 0.7,
-        "center": 0.1,
-        "box": 0.2,
+        "thin": 0.5,
+        "irregular": 0.3,
+        "center": 0.05,
+        "box": 0.15,
     }
     box_side: tuple[Share, Share] = (0.125, 0.5)  # side of center and box, as a share of the patch
     masks: str | None = None  # a folder of mask files in place of drawn irregular masks

@@ -5,7 +5,8 @@ Each task has its own subclasses. Nothing here imports PyTorch.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,12 +17,14 @@ Level = int | float | str
 class Section(BaseModel):
     """A config section in which an unknown key is an error, so that no typo goes unnoticed.
 
-    Numbers are finite. ``folders`` names the keys of a section that hold folders.
+    Numbers are finite. ``folders`` names the keys of a section that hold folders, and
+    ``former_defaults`` has the defaults that keys had in earlier versions.
     """
 
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
     folders: ClassVar[tuple[str, ...]] = ()
+    former_defaults: ClassVar[Mapping[str, Any]] = {}
 
 
 class DegradationSection(Section):

@@ -22,6 +22,7 @@ from irae.models.call import (
     repeat_for_channels,
     to_network_channels,
 )
+from irae.models.density import Density
 from irae.tasks.base import Batch
 from irae.training.distributed import Ranks
 from irae.training.muon import Muon
@@ -150,6 +151,8 @@ class TrainStep:
         Their sums over the processes are those of the whole batch.
         """
         network, section = self.network, self._section
+        if isinstance(network, Density):
+            return self._bits_per_dim(network, batch)
         inputs = network_inputs(network, batch)
         middle = additional = None
         with network_autocast(network, self._device, section.precision), _compiler_faults():
@@ -168,6 +171,13 @@ class TrainStep:
         if additional is not None:
             loss = loss + additional / self._ranks.count
         return loss, mse
+
+    def _bits_per_dim(self, network: Density, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the batch's bits per dimension, twice."""
+        with _compiler_faults():
+            log_prob = self._forward(batch.clean)
+        loss = network.to_bits_per_dim(log_prob).mean() / self._ranks.count
+        return loss, loss.detach().clone()
 
     def _compare(self, restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return this process's share of a restored batch's loss and mean squared error."""

@@ -173,3 +173,41 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
             tile=0,
             notify=lambda line: None,
         )
+
+
+def test_progress_is_told_after_each_tile_and_can_end_the_work() -> None:
+    picture = torch.rand(3, 100, 140)
+    told: list[float] = []
+    restored, _ = restore_within_memory(
+        lambda x, _mask: x, picture, tile=64, overlap=8, notify=print, progress=told.append
+    )
+    torch.testing.assert_close(restored, picture)
+    assert told == [pytest.approx(step / len(told)) for step in range(1, len(told) + 1)]
+    assert len(told) == 6
+    restore_tiled(lambda x, _mask: x, picture, tile=200, progress=told.append)
+    assert told[6:] == [1.0]
+
+    # Also where there is no hole and so nothing to do.
+    mask = torch.zeros(1, 100, 140, dtype=torch.bool)
+    mask[:, 3, 3] = True
+    told.clear()
+    restore_tiled(lambda x, _mask: x, picture, tile=64, overlap=8, mask=mask, progress=told.append)
+    assert len(told) == 6
+
+    class StopError(Exception):
+        pass
+
+    def stop(share: float) -> None:
+        if share > 0.3:
+            raise StopError
+
+    done = 0
+
+    def count(x: Tensor, _mask: Tensor | None) -> Tensor:
+        nonlocal done
+        done += 1
+        return x
+
+    with pytest.raises(StopError):
+        restore_within_memory(count, picture, tile=64, overlap=8, notify=print, progress=stop)
+    assert done == 2

@@ -416,3 +416,16 @@ def test_salt_and_pepper_is_filled_before_the_network() -> None:
     assert psnr(restored[None], clean[None]).item() > 29
     half = Restorer("photo", device="cpu", strength=0.5).restore_pixels(noisy)
     torch.testing.assert_close(half, (restored + noisy) / 2, atol=1e-5, rtol=0)
+
+
+def test_progress_is_told_over_both_passes_of_cmyk(denoiser: LoadedModel) -> None:
+    restorer = Restorer(denoiser, tile=32, overlap=8)
+    for channels, passes in ((3, 1), (4, 2)):
+        pixels, told = torch.rand(channels, 40, 60), []
+        assert torch.equal(
+            restorer.restore_pixels(pixels, progress=told.append), restorer.restore_pixels(pixels)
+        )
+        count = len(told)
+        assert count % passes == 0
+        assert count // passes > 2
+        assert told == pytest.approx([step / count for step in range(1, count + 1)])

@@ -161,6 +161,30 @@ def test_two_processes_train_as_one_and_either_goes_on_for_the_other(
 
 
 @pytest.mark.distributed
+def test_two_processes_train_a_density_as_one(tmp_path: Path, pictures: Path) -> None:
+    values = [
+        "model.options={couplings: [2], widths: [6], blocks: 1, size: 8, channels: 3}",
+        f"data.train=[{{source: {pictures}}}]",
+        "training={steps: 4, batch: 4, warmup: 2, threads: 1, validate_every: 4, log_every: 1}",
+        "training.optimizer=adamw",
+        "training.precision=fp32",
+    ]
+    train(begin(load_config("density/base.yaml", values), tmp_path / "alone", CPU))
+    new = ["--config", "density/base.yaml", *sets(values), "-o", tmp_path / "two"]
+    ended = start_pair(tmp_path, "--device", "cpu", *new).wait()
+    assert ended.codes == [0, 0], ended.said
+    losses = [
+        [line["loss"] for line in metrics(tmp_path / name) if "loss" in line]
+        for name in ("alone", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    scores = [metrics(tmp_path / name)[-1] for name in ("alone", "two")]
+    assert scores[0]["validation_bits_per_dim"] == pytest.approx(
+        scores[1]["validation_bits_per_dim"], abs=1e-4
+    )
+
+
+@pytest.mark.distributed
 def test_torchrun_starts_it_and_one_process_talks(tmp_path: Path, pictures: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     train_ = ["--nproc-per-node", "2", "-m", "irae", "train", "--config", "denoise.yaml"]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from irae.errors import IraeError, PictureError, PictureFileError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS, decode, decode_unknown_tiff
-from irae.imaging.io.encode import PICTURE_SUFFIXES, encode
+from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES, encode
 from irae.imaging.io.limits import check_bytes, check_size
 from irae.imaging.io.picture import (
     Picture,
@@ -126,13 +126,18 @@ def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def encode_picture(picture: Picture, suffix: str) -> bytes:
+def encode_picture(picture: Picture, suffix: str, *, quality: int = JPEG_QUALITY) -> bytes:
     """Encode a picture as the bytes of a file in the format of ``suffix``.
+
+    Args:
+        picture: the picture.
+        suffix: such as ``.png``.
+        quality: of a JPEG, from 1 to 100.
 
     Raises:
         PictureError: the format is unknown or cannot hold the picture.
     """
-    return encode(picture, suffix, "picture")
+    return encode(picture, suffix, "picture", quality=quality)
 
 
 def write_picture(
