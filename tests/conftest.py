@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import shutil
 import subprocess
@@ -197,6 +198,13 @@ def chromium() -> Callable[[int], AbstractContextManager[Any]]:
             started.close()
 
     return start
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Import a module of ``scripts/`` by its name there, such as ``auto.cases``."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    return importlib.import_module
 
 
 @pytest.fixture

@@ -73,11 +73,15 @@ if features.check("avif"):
 PICTURE_SUFFIXES = frozenset(_FORMATS)
 """Suffixes that are read and written, in lower case with their dot."""
 
+JPEG_QUALITY = 98
+"""Quality of a JPEG where nobody asks for another, in 4:4:4.
+
+It takes 0.05 to 0.3 dB from a restored picture, 95 takes 0.1 to 0.6; files are 1.4 times as large
+as at 95. 100 takes hardly less, in files twice as large: its loss is that of converting colours.
+"""
+
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".avif", ".gif"})
 """Suffixes of formats that can change pixels (GIF: pictures of more than 256 colours)."""
-
-JPEG_QUALITY = 95
-"""Quality of a JPEG where nobody asks for another."""
 
 SUFFIX_OF_FORMAT = {
     "AVIF": ".avif", "BMP": ".bmp", "DIB": ".bmp", "GIF": ".gif", "HEIF": ".heic", "JPEG": ".jpg",
