@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torchvision.utils import save_image
 
 from irae.models.checkpoints.model_file import load_model, save_model
@@ -32,13 +34,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 MARKER_OF_FIXTURE = {
     "chromium": "browser",
     "cluster": "cluster",
+    "cuda": "cuda",
     "server": "server",
     "site": "build",
     "wheel": "build",
 }
 # Markers of tests that may start Python, and of all that the fast lane leaves out.
 STARTS_PYTHON = {"build", "cluster", "distributed", "kill", "process", "server"}
-LEFT_OUT = {*STARTS_PYTHON, "browser", "slow"}
+LEFT_OUT = {*STARTS_PYTHON, "browser", "cuda", "slow"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -114,6 +117,50 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there (photographs and fixtures beside the project)")
     return SHARED
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The first GPU. Without one the test is skipped; scripts/gpu only runs where there is one."""
+    if not torch.cuda.is_available():
+        if os.environ.get("IRAE_GPU") == "required":
+            pytest.fail("scripts/gpu found a GPU, and now there is none")
+        pytest.skip("no GPU of NVIDIA here")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return torch.device("cuda")
+
+
+# What makes the host wait for a GPU: a number that Python reads, an operation whose result has as
+# many elements as its input says, an error that is raised if a matrix is singular.
+_WAITS = (
+    "_local_scalar_dense", "_linalg_check_errors", "is_nonzero", "nonzero", "equal", "item",
+    "masked_select", "_unique2", "unique_dim", "bincount",
+)  # fmt: skip
+
+
+class NoWaits(TorchDispatchMode):
+    """Refuses what would make the host wait for a GPU; on the devices CPU and meta."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = kwargs or {}
+        name = func.overloadpacket.__name__
+        tensors = [x for x in tree_leaves((args, given)) if isinstance(x, torch.Tensor)]
+        if name in _WAITS:
+            raise AssertionError(f"{name} waits for the device")
+        if name == "index" and any(x.dtype == torch.bool for x in tensors):
+            raise AssertionError("an index of bool waits for the device")
+        source, target = tensors[0].device if tensors else None, given.get("device")
+        if name == "_to_copy" and target not in (None, source):
+            raise AssertionError(f"a copy from {source} to {target} waits for the device")
+        return func(*args, **given)
+
+
+@pytest.fixture
+def no_waits() -> NoWaits:
+    """A context in which whatever would wait for a GPU is an error, on a CPU too."""
+    return NoWaits()
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ from irae.batch.remote import Files
 from irae.errors import IraeError, PictureError
 from irae.imaging.io.files import read_mask, read_picture, write_picture
 from irae.imaging.io.picture import Picture
-from irae.imaging.tiling import is_out_of_memory
 from irae.inverse.undo import check_sidecar_target, write_sidecar
+from irae.runtime import is_out_of_memory
 from irae.writing import file_sha256
 
 

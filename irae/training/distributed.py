@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -24,8 +25,20 @@ from irae.errors import IraeError, TrainingError, UsageError
 T = TypeVar("T")
 
 
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""Longest time that the processes' steps may be apart."""
+
+CONTROL_TIMEOUT = timedelta(days=7)
+"""Longest time that one process may work alone while the others wait: validation on large pictures,
+the measurements of a benchmark. A process that ends is noticed at once all the same."""
+
+
 class PeerLostError(TrainingError):
     """Another process ended in the middle of a step; it has printed its own error."""
+
+
+class StepMemoryError(TrainingError):
+    """A step did not fit the memory; the other processes may be in the middle of it."""
 
 
 class Ranks:
@@ -34,10 +47,16 @@ class Ranks:
     Attributes:
         rank: number of this process, from 0; process 0 writes files and messages.
         count: number of processes.
+
+    Args:
+        control: the group for control messages, with a timeout of its own; the default group if
+            None.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
-        self.rank, self.count = rank, count
+    def __init__(
+        self, rank: int = 0, count: int = 1, control: dist.ProcessGroup | None = None
+    ) -> None:
+        self.rank, self.count, self._control = rank, count, control
 
     @property
     def main(self) -> bool:
@@ -124,13 +143,13 @@ class Ranks:
             return [value]
         values: list[Any] = [None] * self.count
         with _lost_peers():
-            dist.all_gather_object(values, value)
+            dist.all_gather_object(values, value, group=self._control)
         return values
 
     def _lowest(self, number: int) -> int:
         lowest = torch.tensor(number)
         with _lost_peers():
-            dist.all_reduce(lowest, dist.ReduceOp.MIN)
+            dist.all_reduce(lowest, dist.ReduceOp.MIN, group=self._control)
         return int(lowest)
 
 
@@ -184,16 +203,18 @@ def processes() -> Iterator[Ranks]:
         yield ALONE
         return
     nccl = torch.cuda.is_available() and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")
-    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
+    dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
+    ranks = Ranks(dist.get_rank(), dist.get_world_size(), control)
     try:
         yield ranks
         dist.destroy_process_group()
-    except PeerLostError as error:
-        if ranks.main:
+    except (PeerLostError, StepMemoryError) as error:
+        if ranks.main or isinstance(error, StepMemoryError):
             sys.stderr.write(f"irae: error: {error}\n")
         sys.stderr.flush()
-        # NCCL kernels that wait for the lost process would block an orderly exit for ever.
+        # NCCL kernels that wait for another process would block an orderly exit for ever.
         os._exit(error.exit_code)
     except (IraeError, SystemExit):
         # All processes reach this point together. After any other error some may still wait for

@@ -91,6 +91,14 @@ class Muon(Optimizer):
             else:
                 self._adamw_step(parameters, group)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the state of a run; it may have been trained on another device."""
+        super().load_state_dict(state_dict)
+        # PyTorch leaves a step where it was read, but the fused AdamW needs it on the device.
+        for parameter, state in self.state.items():
+            if "step" in state:
+                state["step"] = state["step"].to(parameter.device, torch.float32)
+
     def _orthogonal_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         shapes: dict[tuple[int, int], list[Tensor]] = {}
         for parameter in parameters:

@@ -88,6 +88,59 @@ def test_its_state_goes_through_a_file() -> None:
         assert torch.equal(a, b)
 
 
+def resumed(file: io.BytesIO, device: torch.device) -> tuple[nn.Module, Muon]:
+    """A run's network and optimiser, read as `irae.training.checkpoint` reads them: on the CPU."""
+    file.seek(0)
+    state = torch.load(file, weights_only=True, map_location="cpu")
+    network = _Parts().to(device)
+    optimizer = Muon(network, 1e-2)
+    if device.type != "meta":
+        network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return network, optimizer
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_its_state_comes_to_the_device_of_its_parameters(old: bool) -> None:
+    network = _Parts()
+    first = Muon(network, 1e-2)
+    _give_gradients(network)
+    first.step()
+    state = first.state_dict()
+    if old:
+        # As PyTorch has always written it, and as a run on a GPU is read on the CPU.
+        state["state"] = {
+            key: {k: v.cpu().double() if k == "step" else v for k, v in value.items()}
+            for key, value in state["state"].items()
+        }
+    file = io.BytesIO()
+    torch.save({"network": network.state_dict(), "optimizer": state}, file)
+    _, second = resumed(file, torch.device("meta"))
+    kept = [value for each in second.state.values() for value in each.values()]
+    assert len(kept) == 2 + 4 * 3
+    assert {value.device.type for value in kept} == {"meta"}
+    assert {value.dtype for value in kept} == {torch.float32}
+
+
+def test_a_run_goes_on_on_a_gpu(cuda: torch.device) -> None:
+    torch.manual_seed(0)
+    network = _Parts()
+    first = Muon(network, 1e-2)
+    _give_gradients(network)
+    first.step()
+    file = io.BytesIO()
+    torch.save({"network": network.state_dict(), "optimizer": first.state_dict()}, file)
+    there, second = resumed(file, cuda)
+    _give_gradients(network, 1)
+    for parameter, other in zip(network.parameters(), there.parameters(), strict=True):
+        assert parameter.grad is not None
+        other.grad = parameter.grad.to(cuda)
+    first.step()
+    second.step()
+    for a, b in zip(network.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(a, b.cpu(), atol=1e-5, rtol=1e-5)
+
+
 def test_takes_no_closure() -> None:
     with pytest.raises(ValueError, match="closure"):
         Muon(_Parts(), 1e-2).step(lambda: 0.0)
