@@ -240,6 +240,7 @@ def versions() -> dict[str, str]:
 
 def upload(x: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy a tensor from the host to ``device`` without blocking the host."""
-    if device.type != "cuda":
+    if device.type in ("cpu", "mps"):
         return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)
+    # From pinned memory; only then does a copy to a GPU not wait for it.
+    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)

@@ -139,28 +139,42 @@ _WAITS = (
 
 
 class NoWaits(TorchDispatchMode):
-    """Refuses what would make the host wait for a GPU; on the devices CPU and meta."""
+    """Refuses what would make the host wait, if ``device`` were a GPU.
+
+    Args:
+        device: ``cpu`` checks every operation; ``meta`` those whose tensors are there, and copies
+            from there and to there.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = torch.device(device)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         given = kwargs or {}
-        name = func.overloadpacket.__name__
+        self._check(func.overloadpacket.__name__, args, given)
+        return func(*args, **given)
+
+    def _check(self, name: str, args: tuple[Any, ...], given: dict[str, Any]) -> None:
         tensors = [x for x in tree_leaves((args, given)) if isinstance(x, torch.Tensor)]
+        if name == "_to_copy" and not given.get("non_blocking"):
+            source, target = tensors[0].device, given.get("device") or tensors[0].device
+            if source != target and self.device in (source, target):
+                raise AssertionError(f"a copy from {source} to {target} waits for the device")
+        if self.device not in {x.device for x in tensors}:
+            return
         if name in _WAITS:
             raise AssertionError(f"{name} waits for the device")
-        if name == "index" and any(x.dtype == torch.bool for x in tensors):
+        if name == "index" and any(x.dtype == torch.bool for x in tensors[1:]):
             raise AssertionError("an index of bool waits for the device")
-        source, target = tensors[0].device if tensors else None, given.get("device")
-        if name == "_to_copy" and target not in (None, source):
-            raise AssertionError(f"a copy from {source} to {target} waits for the device")
-        return func(*args, **given)
 
 
 @pytest.fixture
-def no_waits() -> NoWaits:
-    """A context in which whatever would wait for a GPU is an error, on a CPU too."""
-    return NoWaits()
+def no_waits() -> type[NoWaits]:
+    """A context in which whatever would wait for a GPU is an error: ``no_waits("cpu")``."""
+    return NoWaits
 
 
 @pytest.fixture(scope="session")

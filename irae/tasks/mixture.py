@@ -17,7 +17,8 @@ from irae.imaging.blur import blurred_noise, gaussian_blur
 from irae.imaging.camera import Sensor, photograph
 from irae.imaging.degrade import Subsampling, jpeg_compress
 from irae.imaging.drawing import draw_page
-from irae.runtime import generator
+from irae.imaging.jpeg import compress_together, frame_cropped, frame_pictures
+from irae.runtime import generator, upload
 from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom, RandomColumns
 from irae.tasks.pairs import PairPool
@@ -211,30 +212,47 @@ class Damage:
         weight = 1 + shadows * (0.5 - clean.mean(1, keepdim=True)) * 1.6
         return clean + sigma * weight * _inner(noise)
 
-    def save(self, pictures: Tensor, workers: Executor) -> Tensor:
+    def save(self, pictures: Tensor) -> Tensor:
         """Simulate saving: JPEG compression, rounding to 8 bits, or no loss at all."""
         rounded = ((pictures.clamp(0, 1) * 255).round() / 255).to(pictures)
         keep = self.rounded.to(pictures.device)[:, None, None, None]
         out = torch.where(keep, rounded, pictures)
-        index = self.compressed.nonzero()[:, 0].tolist()
-        if index:
-            given = pictures[index].cpu()
-            done = list(workers.map(self._compress, index, given))
-            out[index] = torch.stack(done).to(pictures)
+        # Some were saved and cropped earlier, when their blocks lay elsewhere.
+        twice = self.twice & self.compressed
+        for rows, earlier in ((self.compressed & ~twice, False), (twice, True)):
+            index = rows.nonzero()[:, 0]
+            if len(index):
+                there = upload(index, pictures.device)
+                done = self._compress(pictures.index_select(0, there), index, earlier=earlier)
+                out.index_copy_(0, there, done)
         return out
 
-    def _compress(self, i: int, picture: Tensor) -> Tensor:
-        top, left = int(self.down[i]), int(self.right[i])
-        top, left = min(top, picture.shape[1] - 1), min(left, picture.shape[2] - 1)
-        kind: Subsampling = "4:2:0" if self.subsampled[i] else "4:4:4"
-        padded = F.pad(picture[None], (left, 0, top, 0), mode="reflect")[0]
-        if self.twice[i]:
-            # The picture was saved and cropped earlier, when its blocks lay elsewhere.
-            padded = jpeg_compress(padded, int(self.earlier[i]), subsampling=kind)
+    def _compress(self, pictures: Tensor, index: Tensor, *, earlier: bool) -> Tensor:
+        height, width = pictures.shape[2:]
+        if len(self.kind) == 1:
+            return self._compress_whole(pictures, earlier=earlier)
+        top, left = self.down[index].clamp(max=height - 1), self.right[index].clamp(max=width - 1)
+        halved, quality = self.subsampled[index], self.quality[index]
+        if earlier:
+            whole = frame_pictures(height, width, top, left, whole=True)
+            pictures = compress_together(pictures, self.earlier[index], halved, whole)
+            again = frame_cropped(height, width, (top, left), (top - top // 2, left - left // 2))
+            return compress_together(pictures, quality, halved, again)
+        framing = frame_pictures(height, width, top, left)
+        return compress_together(pictures, quality, halved, framing)
+
+
+    def _compress_whole(self, picture: Tensor, *, earlier: bool) -> Tensor:
+        """Compress one picture ``1 3 H W`` of any size by Pillow, which takes little memory."""
+        height, width = picture.shape[2:]
+        top, left = min(int(self.down), height - 1), min(int(self.right), width - 1)
+        kind: Subsampling = "4:2:0" if self.subsampled else "4:4:4"
+        padded = F.pad(picture, (left, 0, top, 0), mode="reflect")[0]
+        if earlier:
+            padded = jpeg_compress(padded, int(self.earlier), subsampling=kind)
             top, left = top - top // 2, left - left // 2
-            padded = padded[:, padded.shape[1] - picture.shape[1] - top :]
-            padded = padded[:, :, padded.shape[2] - picture.shape[2] - left :]
-        return jpeg_compress(padded, int(self.quality[i]), subsampling=kind)[:, top:, left:]
+            padded = padded[:, padded.shape[1] - height - top :, padded.shape[2] - width - left :]
+        return jpeg_compress(padded, int(self.quality), subsampling=kind)[None, :, top:, left:]
 
 
 def _inner(noise: Tensor) -> Tensor:
@@ -272,7 +290,7 @@ class Mixture:
             pages = list(self._workers.map(lambda i: draw_page(side, seeds[i]), drawn))
             clean[drawn] = torch.stack(pages).to(clean)
         noise = random.pixels(torch.randn, side + 2 * _MARGIN, _NOISE, clean.device, channels=4)
-        degraded = damage.save(damage.spoil(clean, noise), self._workers)
+        degraded = damage.save(damage.spoil(clean, noise))
         if self._pairs is not None:
             self._put_pairs(clean, degraded, random.columns(_PAIRS))
         return Batch(clean, degraded)
@@ -306,8 +324,6 @@ def damage_picture(clean: Tensor, kind: str | None, seeds: tuple[int, ...]) -> T
     Raises:
         UsageError: the picture has another number of channels.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     from irae.errors import UsageError
 
     channels, height, width = clean.shape
@@ -318,6 +334,5 @@ def damage_picture(clean: Tensor, kind: str | None, seeds: tuple[int, ...]) -> T
     damage = Damage(section, RandomColumns(random, 1, slice(0, 1)), (kind,) if kind else KINDS)
     picture = clean.expand(3, -1, -1)[None]
     noise = torch.randn(1, 4, height + 2 * _MARGIN, width + 2 * _MARGIN, generator=random)
-    with ThreadPoolExecutor(1) as worker:
-        spoilt = damage.save(damage.spoil(picture, noise), worker)[0]
+    spoilt = damage.save(damage.spoil(picture, noise))[0]
     return spoilt if channels == 3 else spoilt.mean(0, keepdim=True)

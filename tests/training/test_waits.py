@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -56,7 +57,7 @@ def make_network(name: str, options: dict[str, Any]) -> nn.Module:
 @pytest.mark.parametrize(("name", "options"), CASES)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_step_of_every_network_reads_nothing(
-    name: str, options: dict[str, Any], recompute: bool, no_waits: AbstractContextManager[object]
+    name: str, options: dict[str, Any], recompute: bool, no_waits: Callable[[str], AbstractContextManager[object]]
 ) -> None:
     network = make_network(name, options)
     if recompute and not can_recompute(network):
@@ -67,7 +68,7 @@ def test_a_step_of_every_network_reads_nothing(
         section = TrainingSection(optimizer=optimizer, loss=loss)  # type: ignore[arg-type]
         training = TrainStep(network, section, ALONE)
         batch = make_batch(torch.device("cpu"))
-        with no_waits:
+        with no_waits("cpu"):
             for number in (1, 2):
                 training.step(batch, number)
                 average.update(network, number)
@@ -78,7 +79,7 @@ def test_a_step_of_every_network_reads_nothing(
 def test_a_loss_copies_nothing_from_or_to_the_host(
     name: str,
     options: dict[str, Any],
-    no_waits: AbstractContextManager[object],
+    no_waits: Callable[[str], AbstractContextManager[object]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     device = torch.device("meta")
@@ -87,7 +88,7 @@ def test_a_loss_copies_nothing_from_or_to_the_host(
     network = make_network(name, options).to(device)
     training = TrainStep(network, TrainingSection(optimizer="muon"), ALONE)
     batch = make_batch(device)
-    with no_waits:
+    with no_waits("meta"):
         loss, error = training.loss(batch)
         torch.autograd.backward(loss)
     assert loss.device == error.device == device
@@ -105,13 +106,13 @@ def test_a_loss_copies_nothing_from_or_to_the_host(
         lambda x: torch.linalg.inv(x),
     ],
 )
-def test_the_context_finds_what_waits(work: Any, no_waits: AbstractContextManager[object]) -> None:
-    with pytest.raises(AssertionError, match="waits for the device"), no_waits:
+def test_the_context_finds_what_waits(work: Any, no_waits: Callable[[str], AbstractContextManager[object]]) -> None:
+    with pytest.raises(AssertionError, match="waits for the device"), no_waits("cpu"):
         work(torch.eye(3) + 1)
 
 
-def test_the_context_finds_copies(no_waits: AbstractContextManager[object]) -> None:
-    with pytest.raises(AssertionError, match="copy"), no_waits:
+def test_the_context_finds_copies(no_waits: Callable[[str], AbstractContextManager[object]]) -> None:
+    with pytest.raises(AssertionError, match="copy"), no_waits("meta"):
         torch.empty(3, device="meta").to("cpu")
 
 
