@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,50 @@ def test_a_batch_is_a_function_of_its_step(task: str, pictures: Path) -> None:
     assert not torch.equal(a.degraded, other.degraded)
     assert a.clean.shape == a.degraded.shape == (4, 3, 16, 16)
     assert not torch.equal(a.clean, a.degraded)
+
+
+@pytest.mark.usefixtures("few_masks")
+@pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint", "photo"])
+@pytest.mark.parametrize("protocol", ["standard", "authors"])
+def test_making_a_batch_never_waits_for_the_device(
+    task: str,
+    protocol: str,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_waits: Callable[[str], AbstractContextManager[object]],
+) -> None:
+    def on_the_host(*keys: int, device: object = None) -> torch.Generator | None:
+        return None if str(device) == "meta" else generator(*keys)
+
+    # The device has no generators of its own.
+    monkeypatch.setattr("irae.tasks.batch_random.generator", on_the_host)
+    more = ["training.batch=16", f"data.protocol={protocol}", "data.augment.shrink=0.3"]
+    if task == "photo":
+        more += ["degradation.drawn=0.4", "data.validation.levels=['25/80']"]
+    maker = BatchMaker(config(task, pictures, *more), torch.device("meta"))
+    maker.batch(0)  # Pictures are decoded.
+    with no_waits("meta"):
+        batch = maker.batch(1)
+    assert batch.clean.device == batch.degraded.device == torch.device("meta")
+
+
+@pytest.mark.usefixtures("few_masks")
+@pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint"])
+def test_a_gpu_makes_the_batches_of_a_cpu_without_waiting(
+    task: str, pictures: Path, cuda: torch.device
+) -> None:
+    settings = config(task, pictures, "training.batch=16")
+    here, maker = BatchMaker(settings), BatchMaker(settings, cuda)
+    maker.batch(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        there = maker.batch(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(there.clean.cpu(), here.batch(1).clean, atol=1e-6, rtol=0)
+    if task != "denoise":  # Its noise is drawn by the device's own generator.
+        expected = here.batch(1).degraded
+        torch.testing.assert_close(there.degraded.cpu(), expected, atol=1e-5, rtol=0)
 
 
 def test_prefetched_batches_are_those_of_their_steps(pictures: Path) -> None:
