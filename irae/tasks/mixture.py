@@ -182,7 +182,9 @@ class Damage:
         taken = photograph(clean, sensor, _inner(noise[:, :1]))
         added = taken - clean
         luma = added.mean(1, keepdim=True)
-        chroma = gaussian_blur(added - luma, _there(self.chroma_blur[index], clean), largest=_COARSEST)
+        chroma = gaussian_blur(
+            added - luma, _there(self.chroma_blur[index], clean), largest=_COARSEST
+        )
         one = torch.ones(len(index), device=clean.device)
         # Sharpening amplifies the noise; the clean picture counts as sharpened already.
         fine = luma - gaussian_blur(luma, one, largest=1.0)
@@ -242,7 +244,6 @@ class Damage:
         framing = frame_pictures(height, width, top, left)
         return compress_together(pictures, quality, halved, framing)
 
-
     def _compress_whole(self, picture: Tensor, *, earlier: bool) -> Tensor:
         """Compress one picture ``1 3 H W`` of any size by Pillow, which takes little memory."""
         height, width = picture.shape[2:]
@@ -294,7 +295,9 @@ class Mixture:
         clean = damage.tone(damage.soften(clean))
         if drawn:
             pages = list(self._workers.map(lambda i: draw_page(side, seeds[i]), drawn))
-            clean.index_copy_(0, _there(torch.tensor(drawn), clean), _there(torch.stack(pages), clean))
+            clean.index_copy_(
+                0, _there(torch.tensor(drawn), clean), _there(torch.stack(pages), clean)
+            )
         noise = random.pixels(torch.randn, side + 2 * _MARGIN, _NOISE, clean.device, channels=4)
         degraded = damage.save(damage.spoil(clean, noise))
         if self._pairs is not None:

@@ -2,13 +2,16 @@
 
 import copy
 import io
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from irae.training.ema import EMA
 from irae.training.muon import Muon, orthogonalised
 
 
@@ -86,6 +89,59 @@ def test_its_state_goes_through_a_file() -> None:
         optimizer.step()
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+class Counting(TorchDispatchMode):
+    """Counts the operations that a GPU would be given: views are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        shared = any(each.alias_info is not None for each in func._schema.returns)
+        in_place = func.overloadpacket.__name__.endswith("_")
+        self.count += in_place or not shared
+        return result
+
+
+@pytest.mark.parametrize("what", ["step", "average"])
+def test_the_number_of_operations_does_not_grow_with_the_depth(what: str) -> None:
+    counts = []
+    for depth in (3, 30):
+        network = nn.Sequential(*[nn.Conv2d(8, 8, 3) for _ in range(depth)])
+        optimizer, average = Muon(network, 1e-2, weight_decay=0.1), EMA(network, 0.9)
+        for _ in range(2):
+            _give_gradients(network)
+            with Counting() as operations:
+                if what == "step":
+                    optimizer.step()
+                else:
+                    average.update(network, 1)
+        counts.append(operations.count)
+    assert counts[0] == counts[1] < 100
+
+
+def test_every_memory_order_is_updated_alike() -> None:
+    found = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        network = _Parts().to(memory_format=order)
+        optimizer = Muon(network, 1e-2, weight_decay=0.1)
+        for _ in range(3):
+            for parameter in network.parameters():
+                parameter.grad = (
+                    torch.randn(parameter.shape).to(memory_format=order)
+                    if (parameter.ndim == 4)
+                    else torch.randn(parameter.shape)
+                )
+            optimizer.step()
+        found.append([p.detach().clone() for p in network.parameters()])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
 def resumed(file: io.BytesIO, device: torch.device) -> tuple[nn.Module, Muon]:

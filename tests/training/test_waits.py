@@ -57,7 +57,10 @@ def make_network(name: str, options: dict[str, Any]) -> nn.Module:
 @pytest.mark.parametrize(("name", "options"), CASES)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_step_of_every_network_reads_nothing(
-    name: str, options: dict[str, Any], recompute: bool, no_waits: Callable[[str], AbstractContextManager[object]]
+    name: str,
+    options: dict[str, Any],
+    recompute: bool,
+    no_waits: Callable[[str], AbstractContextManager[object]],
 ) -> None:
     network = make_network(name, options)
     if recompute and not can_recompute(network):
@@ -106,12 +109,16 @@ def test_a_loss_copies_nothing_from_or_to_the_host(
         lambda x: torch.linalg.inv(x),
     ],
 )
-def test_the_context_finds_what_waits(work: Any, no_waits: Callable[[str], AbstractContextManager[object]]) -> None:
+def test_the_context_finds_what_waits(
+    work: Any, no_waits: Callable[[str], AbstractContextManager[object]]
+) -> None:
     with pytest.raises(AssertionError, match="waits for the device"), no_waits("cpu"):
         work(torch.eye(3) + 1)
 
 
-def test_the_context_finds_copies(no_waits: Callable[[str], AbstractContextManager[object]]) -> None:
+def test_the_context_finds_copies(
+    no_waits: Callable[[str], AbstractContextManager[object]],
+) -> None:
     with pytest.raises(AssertionError, match="copy"), no_waits("meta"):
         torch.empty(3, device="meta").to("cpu")
 
