@@ -7,6 +7,7 @@ one, and several processes together the same batch as a single one, without any 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +27,9 @@ from irae.tasks import get_task
 from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom
 from irae.training.batches.collection import Collection, open_collection
-from irae.training.batches.picture_cache import PictureCache
+from irae.training.batches.picture_cache import PictureCache, overflow
+
+_log = logging.getLogger(__name__)
 
 # Key of a random stream of a step; `irae.tasks.batch_random` has the keys 0 and 1.
 _LEVELS = 2
@@ -63,6 +66,9 @@ class BatchMaker:
         task = get_task(config.task)
         self._workers = ThreadPoolExecutor(host_threads(), thread_name_prefix="pictures")
         collection = collection or open_collection(config.data)
+        warning = overflow(collection.pixels, config.data.cache_gb)
+        if warning is not None and self._rows.start == 0:  # Of several processes the first warns.
+            _log.warning("irae: warning: %s", warning)
         self._cache = PictureCache(collection.train, config.data, self._device, self._workers)
         self._weights = collection.weights
         options = resolve_options(config.model.network, config.model.preset, config.model.options)

@@ -21,7 +21,7 @@ from irae.tasks.batch_random import RandomColumns
 from irae.tasks.jpeg import _qualities
 from irae.training.batches.batch import BatchMaker
 from irae.training.batches.collection import open_collection
-from irae.training.batches.picture_cache import PictureCache
+from irae.training.batches.picture_cache import PictureCache, cache_room, overflow
 
 
 def config(task: str, root: Path, *overrides: str) -> RunConfig:
@@ -210,6 +210,29 @@ def test_pictures_are_kept_on_the_host_when_the_device_is_full(pictures: Path) -
         assert torch.equal(roomy.sizes(numbers), full.sizes(numbers))
         assert len(full._host) == 1
         assert torch.equal(roomy.cut(crops, 16), full.cut(crops, 16))
+
+
+def test_the_cache_is_as_large_as_free_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = "irae.training.batches.picture_cache.free_host_memory"
+    monkeypatch.setattr(free, lambda: 10 * 2**30)
+    assert cache_room("auto") == 5 * 2**30
+    assert cache_room(2.5) == 5 * 2**29
+    assert load_config("denoise.yaml").data.cache_gb == "auto"
+    assert overflow(5 * 2**30 // 3, "auto") is None
+    line = overflow(2**31, "auto")
+    assert line is not None and "\n" not in line
+    assert "take 6.0 GiB" in line and "keeps 5.0 of them" in line
+
+
+@pytest.mark.parametrize(("rows", "warnings"), [(slice(0, 2), 1), (slice(2, 4), 0)])
+def test_a_cache_that_overflows_is_said_once_by_one_process(
+    rows: slice, warnings: int, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    BatchMaker(config("denoise", pictures), rows=rows)
+    assert not caplog.records
+    BatchMaker(config("denoise", pictures, "data.cache_gb=1e-5"), rows=rows).batch(0)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * warnings
+    assert all("data.cache_gb (1e-05)" in record.getMessage() for record in caplog.records)
 
 
 def one_picture(folder: Path, picture: Tensor) -> list[str]:
