@@ -80,6 +80,18 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    """Let no test be skipped where scripts/gpu has found a GPU: a skip could hide a failure."""
+    report: pytest.TestReport = yield
+    if report.skipped and os.environ.get("IRAE_GPU") == "required":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, though there is a GPU: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(autouse=True)
 def no_python_unmarked(request: pytest.FixtureRequest) -> Iterator[None]:
     """Keep the fast lane fast: a test that starts Python says so by a marker."""
@@ -123,8 +135,6 @@ def shared() -> Path:
 def cuda() -> torch.device:
     """The first GPU. Without one the test is skipped; scripts/gpu only runs where there is one."""
     if not torch.cuda.is_available():
-        if os.environ.get("IRAE_GPU") == "required":
-            pytest.fail("scripts/gpu found a GPU, and now there is none")
         pytest.skip("no GPU of NVIDIA here")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda")
