@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -132,7 +132,8 @@ def _convolution(device: torch.device, dtype: torch.dtype) -> float:
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """Measure the seconds of some work: on CUDA between two events on the device itself."""
     if device.type == "cuda":
-        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        make: Any = torch.cuda.Event
+        before, after = make(enable_timing=True), make(enable_timing=True)
         with torch.cuda.device(device):
             before.record()
             work()

@@ -62,7 +62,7 @@ def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Ten
     mask = mask.expand(len(filled), -1, -1, -1)
     # Small batches stay in a core's cache.
     count = max(1, _CHUNK // filled[0].numel()) if filled.is_cpu else len(filled)
-    parts = zip(filled.split(count), mask.split(count), strict=True)
+    parts = zip(torch.split(filled, count), torch.split(mask, count), strict=True)
     done = [_smooth(part, hole) for part, hole in parts]
     result = done[0] if len(done) == 1 else torch.cat(done)
     order = torch.channels_last if _is_channels_last(picture) else torch.contiguous_format

@@ -147,7 +147,7 @@ def _compress(section: JpegSection, clean: Tensor, gray: Tensor, random: BatchRa
     moved = ~random.bernoulli(section.aligned)
     down, right = (random.integer(0, 15) * moved for _ in range(2))
     halved = torch.tensor([kind == "4:2:0" for kind in kinds])[subsampling]
-    framing = frame_pictures(*clean.shape[2:], down, right)
+    framing = frame_pictures(clean.shape[2], clean.shape[3], down, right)
     return Batch(clean, compress_together(clean, quality, halved, framing))
 
 

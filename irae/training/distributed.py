@@ -53,9 +53,7 @@ class Ranks:
             None.
     """
 
-    def __init__(
-        self, rank: int = 0, count: int = 1, control: dist.ProcessGroup | None = None
-    ) -> None:
+    def __init__(self, rank: int = 0, count: int = 1, control: Any = None) -> None:
         self.rank, self.count, self._control = rank, count, control
 
     @property

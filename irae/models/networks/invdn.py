@@ -146,7 +146,7 @@ class InvDN(Baseline):
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
         # The same number on the host: reading it from the device would wait for the device.
         self._calls: int | None = 0
-        self.register_load_state_dict_post_hook(_forget_calls)
+        self.register_load_state_dict_post_hook(_forget_calls)  # type: ignore[no-untyped-call]
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Split ``B 3 H W`` into a small picture ``B 3 h w`` and the latent ``B … h w``.
