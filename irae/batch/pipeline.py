@@ -26,7 +26,6 @@ from irae.inverse.undo import check_sidecar_target, write_sidecar
 from irae.runtime import host_threads, is_out_of_memory, select_device
 from irae.writing import file_sha256
 
-
 MOST_READERS = 4
 """Largest number of threads that read, and of those that write, beside a GPU."""
 
@@ -89,9 +88,11 @@ class Pipeline:
 
         Other threads read the next pictures and write the last ones, while the calling thread
         restores: one each beside a CPU, up to `MOST_READERS` each beside a GPU, which restores
-        faster than one thread decodes. ``result()`` of a future raises the error of its picture: `PictureError` if the
-        picture cannot be read or written or its mask does not fit, `ModelError` if the model
-        returned non-finite numbers.
+        faster than one thread decodes.
+
+        ``result()`` of a future raises the error of its picture: `PictureError` if the picture
+        cannot be read or written or its mask does not fit, `ModelError` if the model returned
+        non-finite numbers.
         """
         threads = _threads(select_device(self._pool.options.device))
         ahead = ReadAhead(self._jobs, self._read, self._files, threads)
