@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from irae.tasks.matching import task_of
 from irae.tasks.pairs import open_pairs
 from irae.tasks.protocols import get_protocol
 from irae.training import loop, prepare, run, time_budget
-from irae.training.checkpoint import BEST_MODEL, LAST_MODEL, METRICS_FILE
+from irae.training.checkpoint import BEST_MODEL, LAST_MODEL, METRICS_FILE, check_new
 
 
 def list_models() -> list[str]:
@@ -114,9 +115,11 @@ def train(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         overrides: overrides such as ``training.steps=100``.
 
+    A signal, such as Ctrl-C, ends the training early; what was trained is saved and returned.
+
     Raises:
         IraeError: the config, the pictures and the network do not fit together, or the folder
-            already holds a run.
+            already holds a run or other files.
     """
     from irae.config import load_config
 
@@ -132,9 +135,10 @@ def train(
         own_network=bool(said) or any(each.startswith("model.") for each in overrides),
     )
     folder = prepare.new_folder(config) if output is None else Path(output)
-    run.check_new(folder)
+    check_new(folder)
     if minutes is not None:
-        time_budget.train_minutes(ready, folder, chosen, minutes)
+        with suppress(time_budget.Stopped):
+            time_budget.train_minutes(ready, folder, chosen, minutes)
     else:
         loop.train(run.begin(ready, folder, chosen))
     return TrainedRun(folder)

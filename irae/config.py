@@ -9,19 +9,26 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     Field,
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import InitErrorDetails
 
 from irae.errors import ConfigError, UsageError
+from irae.strict_yaml import YAML_FAULTS, RepeatedKeyError, parse_yaml
 from irae.tasks import all_tasks, get_task
 from irae.tasks.schema import DegradationSection, Section, Share, ValidationSection
 
 Schema = TypeVar("Schema", bound=BaseModel)
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ModelSection(Section):
@@ -38,7 +45,20 @@ class SourceSection(Section):
 
     source: str  # celeba, flowers, birds, or a folder (relative to data.root)
     # Relative share of the patches; pixels: in proportion to the source's number of pixels.
-    weight: Annotated[float, Field(gt=0)] | Literal["pixels"] = 1.0
+    weight: Annotated[float, Field(gt=0, le=1e12)] | Literal["pixels"] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        return {"source": value} if isinstance(value, str) else value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str | dict) else value
+
+
+Sources = Annotated[list[SourceSection], BeforeValidator(_as_list)]
+"""Sources; one alone needs no list, and a name or folder stands for a source of weight 1."""
 
 
 class AugmentSection(Section):
@@ -48,27 +68,28 @@ class AugmentSection(Section):
     colour: Share = 0.3  # channels permuted, saturation scaled by 0.3 to 2.5
     gray: Share = 0.1  # gray pictures with gray noise, as in scans
     shrink: Share = 0.2  # patches of twice the side, scaled to half
+    mutate: Share = 0.0  # likelihood: numbers replaced by random ones, for a background model
 
 
 class DataSection(Section):
     """The clean pictures."""
 
     root: str | None = None  # default: $IRAE_DATA, else ./data
-    train: list[SourceSection] = []  # default: the pictures below the root
+    train: Sources = []  # default: the pictures below the root
     protocol: Literal["standard", "authors"] = "standard"  # how a clean patch is prepared
     validation: SerializeAsAny[ValidationSection] = ValidationSection()  # depends on the task
     patch: int = Field(default=64, ge=16)  # a multiple of the network's size_multiple
     augment: AugmentSection = AugmentSection()
     # Decoded pictures kept in memory, in GiB: on the training device if there is room, else on the
     # host. auto: half of the host's free memory. The rest is decoded again for every patch.
-    cache_gb: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    cache_gb: Annotated[float, Field(ge=0, le=1e6)] | Literal["auto"] = "auto"
 
 
 class TrainingSection(Section):
     """The optimisation."""
 
-    steps: int = Field(default=30000, ge=1)
-    batch: int = Field(default=8, ge=1)  # total of all processes
+    steps: int = Field(default=30000, ge=1, le=10**12)
+    batch: int = Field(default=8, ge=1, le=2**20)  # total of all processes
     learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["cosine", "step"] = "cosine"
     final_learning_rate: float = Field(default=1e-5, ge=0)  # cosine: the final rate
@@ -79,7 +100,7 @@ class TrainingSection(Section):
     optimizer: Literal["adamw", "muon"] = "adamw"
     bias_pace: float = Field(default=1.0, ge=0)  # muon: factor on the rate of convolutions' biases
     restart_dead: bool = False  # restart hidden units that never fire, at each validation
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
@@ -93,7 +114,7 @@ class TrainingSection(Section):
     # more than half of the device's memory.
     reversible: bool | Literal["auto"] = "auto"
     compile: bool = False  # torch.compile the training step's network
-    threads: int | None = Field(default=None, ge=1)  # CPU threads; default: PyTorch's choice
+    threads: Threads | None = None  # CPU threads; default: PyTorch's choice
     validate_every: int = Field(default=1000, ge=1)
     checkpoint_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=50, ge=1)
@@ -103,8 +124,10 @@ class TrainingSection(Section):
 class RunConfig(Section):
     """A whole run. The task defines the keys of ``degradation`` and ``data.validation``."""
 
-    task: str
-    seed: int = Field(default=0, ge=0)
+    # restoration undoes the damage of a task; likelihood trains a density, of no task.
+    objective: Literal["restoration", "likelihood"] = "restoration"
+    task: str = Field(default="", validate_default=True)
+    seed: Seed = 0
     model: ModelSection = ModelSection()
     degradation: SerializeAsAny[DegradationSection] = DegradationSection()
     data: DataSection = DataSection()
@@ -112,7 +135,13 @@ class RunConfig(Section):
 
     @field_validator("task")
     @classmethod
-    def _registered(cls, name: str) -> str:
+    def _registered(cls, name: str, info: ValidationInfo) -> str:
+        if info.data.get("objective") == "likelihood":
+            if name:
+                raise ValueError("objective likelihood has no task; leave it out")
+            return name
+        if not name:
+            raise ValueError("missing; name what is to be restored, or set objective: likelihood")
         try:
             get_task(name)
         except UsageError as error:
@@ -122,8 +151,8 @@ class RunConfig(Section):
     @field_validator("degradation", mode="before")
     @classmethod
     def _of_task(cls, value: object, info: ValidationInfo) -> object:
-        if "task" not in info.data:  # The missing task is the error to report.
-            return DegradationSection()
+        if not info.data.get("task"):  # A missing task is reported; a density has no damage.
+            return DegradationSection.model_validate(_plain(value))
         schema = get_task(info.data["task"]).section
         return schema.model_validate(_own_keys(_plain(value), schema, "section"))
 
@@ -131,7 +160,7 @@ class RunConfig(Section):
     @classmethod
     def _validation_of_task(cls, value: object, info: ValidationInfo) -> object:
         content = _plain(value)
-        if "task" not in info.data or not isinstance(content, dict):
+        if not info.data.get("task") or not isinstance(content, dict):
             return value
         schema = get_task(info.data["task"]).validation_section
         kept = _own_keys(content.get("validation", {}), schema, "validation_section")
@@ -165,8 +194,10 @@ def _own_keys(content: object, schema: type[Section], kind: str) -> object:
         return content
     defaults: dict[str, list[Any]] = {}
     for task in all_tasks():
-        for key, value in getattr(task, kind)().model_dump(mode="json").items():
-            defaults.setdefault(key, []).append(value)
+        section = getattr(task, kind)
+        for values in (section().model_dump(mode="json"), section.former_defaults):
+            for key, value in values.items():
+                defaults.setdefault(key, []).append(value)
     return {
         key: value
         for key, value in content.items()
@@ -209,9 +240,10 @@ def load_config(name: str | Path | dict[str, Any], overrides: list[str] | None =
         ConfigError: a file is missing or malformed, or a key is unknown or out of range.
     """
     if isinstance(name, dict):
-        return check_config(_override(_extended(name, Path(), ()), overrides or []), "the config")
+        content = _override(_extended(name, Path(), ()), overrides or [])
+        return check_schema(RunConfig, content, "the config", overrides)
     path = find_config(name)
-    return check_config(read_config(path, overrides), str(path))
+    return check_schema(RunConfig, read_config(path, overrides), str(path), overrides)
 
 
 def read_config(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
@@ -229,8 +261,10 @@ def _override(content: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         if not separator or not key:
             raise ConfigError(f"--set {override!r} is not of the form key=value")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
+            parsed = parse_yaml(value)
+        except RepeatedKeyError as error:
+            raise ConfigError(f"--set {override!r}: {error.key} is given twice") from None
+        except YAML_FAULTS:
             raise ConfigError(f"--set {override!r}: the value is not YAML") from None
         for part in reversed(key.split(".")):
             parsed = {part: parsed}
@@ -247,8 +281,16 @@ def check_config(content: dict[str, Any], origin: str) -> RunConfig:
     return check_schema(RunConfig, content, origin)
 
 
-def check_schema(schema: type[Schema], content: dict[str, Any], origin: str) -> Schema:
-    """Validate content against any schema; see `check_config`."""
+def check_schema(
+    schema: type[Schema],
+    content: dict[str, Any],
+    origin: str,
+    overrides: list[str] | None = None,
+) -> Schema:
+    """Validate content against any schema; see `check_config`.
+
+    An error at a key that one of the ``overrides`` has set names this override, not ``origin``.
+    """
     try:
         return schema.model_validate(content)
     except ValidationError as error:
@@ -259,9 +301,19 @@ def check_schema(schema: type[Schema], content: dict[str, Any], origin: str) -> 
             first = inner.errors()[0]
             where += first["loc"]
         key = ".".join(str(part) for part in where) or "(top level)"
+        origin = _overridden(key, overrides or []) or origin
         unknown = first["type"] == "extra_forbidden"
         reason = _of_another_task(where) if unknown else first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{origin}: {key}: {reason}") from None
+
+
+def _overridden(key: str, overrides: list[str]) -> str | None:
+    """Return the last override that set a key, or a part of a section that is at fault."""
+    for override in reversed(overrides):
+        name = override.partition("=")[0]
+        if f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}."):
+            return f"--set {override}"
+    return None
 
 
 def _of_another_task(where: list[int | str]) -> str:
@@ -278,13 +330,17 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in above:
         raise ConfigError(f"{path}: extends itself")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except RepeatedKeyError as error:
+        raise ConfigError(
+            f"{path}: {error.key}: is given twice, again at line {error.line}; keep one"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except YAML_FAULTS as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
         raise ConfigError(f"{path}: is not valid YAML{where}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold keys and values")
     return _extended(content, path.parent, (*above, path.resolve()))

@@ -33,7 +33,7 @@ FOLDED = 0.05
 TIMED_SIZE = (512, 768)
 _SELF_TEST_SIDE = 96
 # Packages whose module has another name.
-_MODULES = {"scikit-image": "skimage", "opencv-python-headless": "cv2", "ray": "ray"}
+_MODULES = {"scikit-image": "skimage", "opencv-contrib-python-headless": "cv2", "ray": "ray"}
 
 
 @dataclass(frozen=True)

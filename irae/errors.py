@@ -48,6 +48,10 @@ class TrainingError(IraeError):
     """A run that cannot start, continue or be resumed."""
 
 
+class BusyError(IraeError):
+    """A folder in which another process works."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of another library's error, or its type if it has no message."""
     return (str(error) or type(error).__name__).splitlines()[0]

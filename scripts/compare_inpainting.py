@@ -1,33 +1,54 @@
-"""Inpainting models beside each other, on the same pictures and holes, by how much is missing.
+"""Inpainting models beside each other, on the same pictures and holes.
 
     python scripts/compare_inpainting.py --data DIR [--model inpaint --model telea] [--max-images N]
+    python scripts/compare_inpainting.py --data DIR --kinds [--model ...] [--json FILE]
 
-DIR holds ``testsets/CBSD68`` and ``masks/irregular``. Masks are sorted by their share of holes as
-Liu et al. 2018 (arXiv 1804.07723) sort them; each share is dealt out to the pictures as
-``irae eval --task inpaint --mask`` deals all masks. PSNR is over the whole picture.
+Without ``--kinds``, by how much is missing: DIR holds ``testsets/CBSD68`` and ``masks/irregular``.
+Masks are sorted by their share of holes as Liu et al. 2018 (arXiv 1804.07723) sort them; each share
+is dealt out to the pictures as ``irae eval --task inpaint --mask`` deals all masks. PSNR is over
+the whole picture.
+
+With ``--kinds``, by what the damage is: DIR holds ``photos_val`` and ``film``. The centres of its
+first pictures get holes of each kind. PSNR is inside the holes, and the time is one thread's.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
+from irae.data.folder import find_in_folder
 from irae.data.registry import open_data
 from irae.evaluation.results import markdown_table
+from irae.imaging.degrade import apply_mask, center_mask
 from irae.imaging.metrics import psnr
+from irae.imaging.thin_masks import thin_mask
 from irae.models.checkpoints.model_file import load_model
+from irae.models.loaded import LoadedModel
+from irae.runtime import generator
 from irae.tasks.inpaint import MaskFolder
 from irae.tasks.protocols import get_protocol
 
 SHARES = ((1, 10), (10, 20), (20, 30), (30, 40), (40, 50), (50, 60))
 """Per cent of the mask that is hole, from and below."""
 
+HEIGHT, WIDTH, CROPS = 256, 384, 10
+"""Size and default number of the crops of ``--kinds``."""
+
 MODELS = ["inpaint", "telea", "navier-stokes"]
+MODELS_BY_KIND = [*MODELS, "fsr"]
 DAMAGED, FILLED = "holes as they are", "irae's filling alone"
+HELD_OUT = 5
+"""Every fifth overlay of film damage is kept apart from training, and is used here."""
 
 
 def masks_by_share(folder: MaskFolder) -> dict[tuple[int, int], MaskFolder]:
@@ -42,18 +63,57 @@ def masks_by_share(folder: MaskFolder) -> dict[tuple[int, int], MaskFolder]:
     return {share: MaskFolder(folder.folder, tuple(p)) for share, p in found.items() if p}
 
 
-def main() -> None:
-    """Print one table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", action="append", help=f"default: {', '.join(MODELS)}")
-    parser.add_argument("--max-images", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    names = arguments.model or MODELS
-    models = {name: load_model(name) for name in names}
+def overlay_mask(paths: list[Path], random: torch.Generator) -> Tensor:
+    """Three overlays, turned and laid over each other: bool ``1 HEIGHT WIDTH``."""
+    mask = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
+    for _ in range(3):
+        number, turn = torch.randint(1000, (2,), generator=random).tolist()
+        with Image.open(paths[number % len(paths)]) as image:
+            alpha = image.convert("RGBA").getchannel("A").resize((WIDTH, WIDTH))
+        turned = np.rot90(np.asarray(alpha), turn % 4)[:HEIGHT]
+        mask |= torch.from_numpy(turned.copy() > 64)[None]
+    return mask
+
+
+def many_boxes(random: torch.Generator) -> Tensor:
+    """Twenty holes of 16 by 16 pixels."""
+    mask = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
+    for _ in range(20):
+        top = int(torch.randint(HEIGHT - 16, (), generator=random))
+        left = int(torch.randint(WIDTH - 16, (), generator=random))
+        mask[:, top : top + 16, left : left + 16] = True
+    return mask
+
+
+def kinds(film: Path) -> dict[str, Callable[[torch.Generator], Tensor]]:
+    """What each kind of damage is, by name."""
+    overlays = [
+        path
+        for start in ("scratches", "hair", "lint")
+        for path in sorted(p for p in find_in_folder(film) if p.name.startswith(start))[::HELD_OUT]
+    ]
+    return {
+        "film scratches, hairs, lint": lambda random: overlay_mask(overlays, random),
+        "date stamp": lambda random: thin_mask(HEIGHT, WIDTH, random, "stamp"),
+        "text": lambda random: thin_mask(HEIGHT, WIDTH, random, "text"),
+        "20 holes of 16x16": many_boxes,
+        "one hole of 64x64": lambda random: center_mask(HEIGHT, WIDTH, 64),
+    }
+
+
+def outputs_of(models: dict[str, LoadedModel], given: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """The filled pictures of all methods; the toolkit's filling alone where its model is."""
+    outputs = {DAMAGED: given}
+    for name, model in models.items():
+        if name == "inpaint":
+            outputs[FILLED] = model.fill(given, mask)
+        outputs[name] = model.restore(given, mask).clamp(0, 1)
+    return outputs
+
+
+def compare_shares(arguments: argparse.Namespace) -> None:
+    """Print the table by share of holes."""
+    models = {name: load_model(name) for name in arguments.model or MODELS}
     rules = get_protocol("standard")
     pictures = open_data("testsets/CBSD68", root=arguments.data, split="test")
     count = min(len(pictures), arguments.max_images or len(pictures))
@@ -68,12 +128,7 @@ def main() -> None:
             damaged = rules.damage(clean, masks, arguments.seed, index)
             assert damaged.mask is not None
             given, mask = damaged.pixels[None], damaged.mask[None]
-            outputs = {DAMAGED: given}
-            for name, model in models.items():
-                if name == "inpaint":
-                    outputs[FILLED] = model.fill(given, mask)
-                outputs[name] = model.restore(given, mask).clamp(0, 1)
-            for name, output in outputs.items():
+            for name, output in outputs_of(models, given, mask).items():
                 scores.setdefault(name, []).append(psnr(output, clean[None]).item())
         for name, values in scores.items():
             columns.setdefault(name, {})[f"{least}-{most} %"] = statistics.mean(values)
@@ -85,6 +140,70 @@ def main() -> None:
     ]
     header = ["method", *next(iter(columns.values())), "all"]
     print(markdown_table(header, rows))
+
+
+def compare_kinds(arguments: argparse.Namespace) -> None:
+    """Print the table by kind of damage, and write it as JSON if asked to."""
+    torch.set_num_threads(1)
+    models = {name: load_model(name) for name in arguments.model or MODELS_BY_KIND}
+    pictures = open_data("photos_val", root=arguments.data, split="test")
+    count = min(len(pictures), arguments.max_images or CROPS)
+    found: list[dict[str, object]] = []
+    for kind, draw in kinds(arguments.data / "film").items():
+        scores: dict[str, list[float]] = {}
+        seconds: dict[str, list[float]] = {}
+        shares = []
+        for index in range(count):
+            whole = pictures.load(index).float() / 255
+            top, left = (whole.shape[1] - HEIGHT) // 2, (whole.shape[2] - WIDTH) // 2
+            clean = whole[None, :, top : top + HEIGHT, left : left + WIDTH]
+            mask = draw(generator(arguments.seed, index))[None]
+            given = apply_mask(clean, mask)
+            shares.append(float(mask.float().mean()))
+            for name, model in models.items():
+                began = time.perf_counter()
+                filled = model.restore(given, mask).clamp(0, 1)
+                seconds.setdefault(name, []).append(time.perf_counter() - began)
+                error = (filled - clean).square()[mask.expand_as(clean)].mean()
+                scores.setdefault(name, []).append(float(-10 * error.log10()))
+        for name in models:
+            found.append(
+                {
+                    "kind": kind,
+                    "share": statistics.mean(shares),
+                    "method": name,
+                    "psnr": statistics.mean(scores[name]),
+                    "seconds": statistics.median(seconds[name]),
+                }
+            )
+    print(f"{count} crops of {WIDTH}x{HEIGHT}, seed {arguments.seed}, PSNR inside the holes\n")
+    by_kind = {str(row["kind"]): row["share"] for row in found}
+    rows = [
+        [f"{kind} ({share:.1%})"]
+        + [f"{row['psnr']:.2f} ({row['seconds']:.2f} s)" for row in found if row["kind"] == kind]
+        for kind, share in by_kind.items()
+    ]
+    print(markdown_table(["holes", *models], rows))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--kinds", action="store_true", help="by kind of damage")
+    parser.add_argument("--json", type=Path, help="with --kinds: also write the figures here")
+    parser.add_argument(
+        "--model", action="append", help=f"default: {', '.join(MODELS)}; with --kinds also fsr"
+    )
+    parser.add_argument("--max-images", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with torch.inference_mode():
+        (compare_kinds if arguments.kinds else compare_shares)(arguments)
 
 
 if __name__ == "__main__":

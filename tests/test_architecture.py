@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "irae"
 
 # What anyone may import.
-COMMON = {"_version", "errors", "runtime", "writing"}
+COMMON = {"_version", "errors", "locks", "runtime", "strict_yaml", "writing"}
 
 FLOOR = {"data", "imaging", "flow"}
 
@@ -20,7 +20,9 @@ FLOOR = {"data", "imaging", "flow"}
 ALLOWED = {
     "_version": set(),
     "errors": set(),
+    "locks": set(),
     "runtime": set(),
+    "strict_yaml": set(),
     "writing": set(),
     "flow": set(),
     "imaging": set(),

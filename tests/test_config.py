@@ -55,11 +55,23 @@ def test_overrides_and_extends_merge_deeply(tmp_path: Path) -> None:
         ("a: [1\n", "not valid YAML"),
         ("extends: me.yaml\n", "extends itself"),
         ("extends: nowhere.yaml\n", "nowhere.yaml"),
+        (
+            "extends: base.yaml\nseed: 1\nseed: 2\n",
+            "me.yaml: seed: is given twice, again at line 3",
+        ),
+        ("extends: base.yaml\ndata: {patch: 32}\ndata: {}\n", "data: is given twice"),
+        ("extends: base.yaml\ndata: {patch: 32, patch: 32}\n", "patch: is given twice"),
+        ("extends: twice.yaml\n", "twice.yaml: training: is given twice, again at line 3"),
+        ("extends: base.yaml\n? [a, b]\n: 1\n", "not valid YAML"),
+        ("task: denoise\na: &a [*a]\n", "a: unknown key"),
+        ("extends: base.yaml\nseed: 2020-13-45\n", "not valid YAML"),
+        (f"extends: base.yaml\nseed: {'9' * 5000}\n", "not valid YAML"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "me.yaml"
     path.write_text(text)
+    (tmp_path / "twice.yaml").write_text("extends: base.yaml\ntraining: {}\ntraining: {steps: 1}\n")
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert named in str(caught.value)
@@ -72,6 +84,49 @@ def test_bad_overrides_are_named(override: str) -> None:
         load_config("denoise.yaml", [override])
     first = override.split("=")[0].split(".")[0]
     assert first in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("training.betas=[1.5, 0.9]", "less than 1"),
+        ("training.betas=[0.9, .nan]", "finite"),
+        ("data.cache_gb=.inf", "finite"),
+        ("data.cache_gb=1e300", "1000000"),
+        ("data.train=[{source: a, weight: .inf}]", "finite"),
+        ("training.learning_rate=.inf", "finite"),
+        ("degradation.sigma=.nan", "finite"),
+        ("seed=99999999999999999999", "less than"),
+        ("training.threads=100000000", "1024"),
+        ("training.batch=100000000000", "1048576"),
+        ("data.train=3", "list"),
+        ("training={steps: 1, steps: 2}", "steps is given twice"),
+        ("training.stepz=3", "training.stepz: unknown key"),
+        ("data={patchs: 3}", "data.patchs: unknown key"),
+    ],
+)
+def test_errors_of_an_override_name_it(override: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("denoise.yaml", ["training.steps=5", override, "data.patch=32"])
+    said = str(caught.value)
+    assert said.startswith("--set ") and override in said
+    assert named in said
+    assert "\n" not in said
+
+
+def test_an_error_of_the_file_does_not_name_an_override(tmp_path: Path) -> None:
+    path = tmp_path / "me.yaml"
+    path.write_text("extends: base.yaml\ntraining: {step: 3}\n")
+    with pytest.raises(ConfigError, match=r"^.*me\.yaml: training\.step: "):
+        load_config(path, ["training.steps=5", "seed=1"])
+
+
+@pytest.mark.parametrize("value", ["photos", "{source: photos}", "[photos]", "[{source: photos}]"])
+def test_one_source_needs_no_list_and_no_key(value: str) -> None:
+    (source,) = load_config("denoise.yaml", [f"data.train={value}"]).data.train
+    assert (source.source, source.weight) == ("photos", 1.0)
+    named = load_config("denoise.yaml", [f"data.train={value}", "data.patch=32"])
+    assert check_config(yaml.safe_load(dump_config(named)), "again") == named
 
 
 def test_unknown_name_lists_the_shipped_configs() -> None:

@@ -10,6 +10,11 @@ from typing import Annotated
 import typer
 
 from irae._version import __version__
+from irae.cli.density.anomalies import anomalies
+from irae.cli.density.interpolate import interpolate
+from irae.cli.density.latents import latents
+from irae.cli.density.sample import sample
+from irae.cli.density.score import score
 from irae.cli.manage.doctor import doctor
 from irae.cli.manage.export import export
 from irae.cli.manage.import_ import import_
@@ -45,6 +50,11 @@ app.command("eval")(eval_)
 app.command("benchmark")(benchmark)
 app.command("roundtrip")(roundtrip)
 app.command("information")(information)
+app.command("sample")(sample)
+app.command("interpolate")(interpolate)
+app.command("score")(score)
+app.command("anomalies")(anomalies)
+app.command("latents")(latents)
 app.command("models")(models)
 app.command("doctor")(doctor)
 app.command("ui")(ui)

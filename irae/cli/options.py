@@ -9,6 +9,9 @@ import typer
 
 from irae.tasks import get_task
 
+STOPPED = 4
+"""Exit code of a command that a signal stopped, and that the same or another command continues."""
+
 
 def known_task(name: str | None) -> str | None:
     """Check the name of a task and return it; a callback of options.
@@ -24,7 +27,8 @@ def print_measured(found: Any, as_json: bool) -> None:
     import json
 
     text = json.dumps(found.to_dict(), indent=2, allow_nan=False) if as_json else found.describe()
-    typer.echo(text)
+    # Names of files need not be UTF-8; what is not is printed as \udcNN.
+    typer.echo(text.encode("utf-8", "backslashreplace").decode())
 
 
 Inputs = Annotated[

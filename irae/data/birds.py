@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from irae.data.folder import PictureSet, ProtocolName, Split, WorkingSize
-from irae.data.layout import need_folder, present_paths, read_pairs
+from irae.data.layout import need_folder, picture_folder, present_paths, read_pairs, set_folder
 from irae.errors import DataError
 
 FOLDER = "CUB_200_2011"
@@ -30,7 +30,7 @@ def open_birds(root: Path, split: Split, protocol: ProtocolName) -> PictureSet:
         DataError: a list or a listed picture is missing, the lists disagree, or the split is
             empty.
     """
-    base = root / FOLDER
+    base = set_folder(root, FOLDER, (MARKER,))
     need_folder(base, REMEDY)
     images, division = base / "images.txt", base / MARKER
     names = dict(read_pairs(images, REMEDY))
@@ -54,6 +54,5 @@ def open_birds(root: Path, split: Split, protocol: ProtocolName) -> PictureSet:
     }[protocol][split]
     if not chosen:
         raise DataError(f"{division} lists no picture of split {split!r}; {REMEDY}")
-    pictures = base / "images"
-    need_folder(pictures, REMEDY)
+    pictures = picture_folder(base, "images", REMEDY)
     return PictureSet("birds", present_paths(pictures, chosen, images, REMEDY), WORKING_SIZE)

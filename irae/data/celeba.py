@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from irae.data.folder import PictureSet, ProtocolName, Split, WorkingSize
-from irae.data.layout import need_folder, present_paths, read_pairs
+from irae.data.layout import need_folder, picture_folder, present_paths, read_pairs, set_folder
 from irae.errors import DataError
 
 FOLDER = "celeba"
 MARKER = "list_eval_partition.txt"
+CSV = "list_eval_partition.csv"  # of other distributors, who also nest the folder of the pictures
 ADDRESS = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 REMEDY = f"get it with `irae data download celeba` or from {ADDRESS}"
 
@@ -29,9 +30,11 @@ def open_celeba(root: Path, split: Split, protocol: ProtocolName) -> PictureSet:
     Raises:
         DataError: the list or a listed picture is missing, or the split is empty.
     """
-    base = root / FOLDER
+    base = set_folder(root, FOLDER, (MARKER, CSV))
     need_folder(base, REMEDY)
     partition = base / MARKER
+    if not partition.is_file() and (base / CSV).is_file():
+        partition = base / CSV
     names: list[str] = []
     for name, number in read_pairs(partition, REMEDY):
         if number not in _SPLITS:
@@ -40,6 +43,5 @@ def open_celeba(root: Path, split: Split, protocol: ProtocolName) -> PictureSet:
             names.append(name)
     if not names:
         raise DataError(f"{partition} lists no picture of split {split!r}; {REMEDY}")
-    pictures = base / "img_align_celeba"
-    need_folder(pictures, REMEDY)
+    pictures = picture_folder(base, "img_align_celeba", REMEDY)
     return PictureSet("celeba", present_paths(pictures, names, partition, REMEDY), WORKING_SIZE)

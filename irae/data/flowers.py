@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from irae.data.folder import PictureSet, ProtocolName, Split, WorkingSize
-from irae.data.layout import need_file, need_folder, present_paths
+from irae.data.layout import need_file, need_folder, picture_folder, present_paths, set_folder
 from irae.errors import DataError
 
 FOLDER = "flowers-102"
@@ -35,7 +35,7 @@ def open_flowers(root: Path, split: Split, protocol: ProtocolName) -> PictureSet
     Raises:
         DataError: ``setid.mat`` or a listed picture is missing or unreadable.
     """
-    base = root / FOLDER
+    base = set_folder(root, FOLDER, (MARKER,))
     need_folder(base, REMEDY)
     set_id = base / MARKER
     names = [
@@ -45,8 +45,7 @@ def open_flowers(root: Path, split: Split, protocol: ProtocolName) -> PictureSet
     ]
     if not names:
         raise DataError(f"{set_id} lists no picture of split {split!r}; {REMEDY}")
-    pictures = base / "jpg"
-    need_folder(pictures, REMEDY)
+    pictures = picture_folder(base, "jpg", REMEDY, "102flowers.tgz")
     return PictureSet("flowers", present_paths(pictures, names, set_id, REMEDY), WORKING_SIZE)
 
 

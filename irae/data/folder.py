@@ -8,16 +8,21 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from irae.errors import DataError, first_line
+from irae.errors import DataError, PictureError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS
 from irae.imaging.io.encode import PICTURE_SUFFIXES
-from irae.imaging.io.files import walk_pictures
+from irae.imaging.io.files import read_picture, walk_pictures
+from irae.imaging.io.picture import to_upright
 
 Split = Literal["train", "val", "test"]
 ProtocolName = Literal["standard", "authors"]
+
+SUFFIXES = PICTURE_SUFFIXES | {".mpo"}
+"""Suffixes of the pictures in data sets: besides those that are written, the JPEGs of cameras that
+hold previews or a second view (MPO), of which the first picture counts."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,9 @@ class PictureSet:
     def load(self, index: int) -> Tensor:
         """Read picture ``index``.
 
-        Gray is repeated over the channels, 16 bits are rounded to 8, an alpha channel is dropped
-        (the colours under it are kept) and an EXIF rotation is applied.
+        Gray is repeated over the channels, 16 bits and floating-point samples in [0, 1] are rounded
+        to 8 bits, an alpha channel is dropped (the colours under it are kept) and an EXIF rotation
+        is applied.
 
         Returns:
             uint8 ``3 H W``, RGB.
@@ -86,20 +92,47 @@ class PictureSet:
         """
         path = self.paths[index]
         try:
-            with Image.open(path) as image:
-                upright = _to_rgb(ImageOps.exif_transpose(image))
-        except (*DECODER_FAULTS, Image.DecompressionBombError) as error:
+            upright = _read(path)
+        except (*DECODER_FAULTS, PictureError, Image.DecompressionBombError) as error:
+            reason = first_line(error).removeprefix(f"{path}: ")
             raise DataError(
-                f"{path} cannot be read as a picture ({first_line(error)}); replace or remove it"
+                f"{path} cannot be read as a picture ({reason}); replace or remove it"
             ) from None
         if self.working_size is not None:
             upright = self.working_size(upright)
         return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _read(path: Path) -> Image.Image:
+    """Read a picture, upright and in 8 bits."""
+    try:
+        with Image.open(path) as image:
+            if not _is_deep(image):
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        # Pillow knows no TIFF of floating-point colours, for example.
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            raise
+    # The reader of `irae restore`, for what Pillow cannot read or would truncate to 8 bits.
+    picture = read_picture(path)
+    pixels = to_upright(picture.pixels, picture.orientation)
+    if len(pixels) == 4:  # CMYK
+        pixels = pixels[:3] * pixels[3:]
+    eight = (pixels.expand(3, -1, -1) * 255).round().to(torch.uint8)
+    return Image.fromarray(eight.permute(1, 2, 0).contiguous().numpy())
+
+
+def _is_deep(image: Image.Image) -> bool:
     if image.mode == "F":
-        raise ValueError("floating-point samples have no fixed range")
+        return True
+    if image.mode in ("RGB", "RGBA", "LA", "CMYK"):
+        depths = getattr(image, "tag_v2", {}).get(258, (8,))
+        raw = [str(tile[3]) for tile in getattr(image, "tile", [])]
+        return any(depth > 8 for depth in depths) or any(";16" in each for each in raw)
+    return False
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;"):
         # Pillow would clip these instead of scaling them to 8 bits.
         samples = np.asarray(image).astype(np.int64)
@@ -115,7 +148,9 @@ def find_in_folder(folder: Path) -> list[Path]:
     Linked folders are followed (once each). Names that begin with a dot are left out, because
     macOS writes a file ``._photo.jpg`` beside a picture, which is not a picture.
     """
-    found = walk_pictures(folder, recursive=True, hidden=False, follow_links=True)
+    found = walk_pictures(
+        folder, recursive=True, hidden=False, follow_links=True, suffixes=SUFFIXES
+    )
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -129,7 +164,5 @@ def open_folder(folder: Path) -> PictureSet:
         raise DataError(f"{folder} is not a folder; give a folder of pictures")
     paths = find_in_folder(folder)
     if not paths:
-        raise DataError(
-            f"{folder} has no pictures; suffixes read are {' '.join(sorted(PICTURE_SUFFIXES))}"
-        )
+        raise DataError(f"{folder} has no pictures; suffixes read are {' '.join(sorted(SUFFIXES))}")
     return PictureSet(folder.resolve().name or str(folder), paths, folder=folder)

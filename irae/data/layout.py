@@ -3,16 +3,62 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from irae.errors import DataError
 
+ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar", ".7z", ".7z.001")
+
+
+def set_folder(root: Path, name: str, lists: Sequence[str]) -> Path:
+    """Return the folder of a set below the root, or one of the same name in it that has its list.
+
+    Unpacking an archive in a folder named after it makes two such folders.
+    """
+    base = root / name
+    for folder in (base, base / name):
+        if any((folder / each).is_file() for each in lists):
+            return folder
+    return base
+
+
+def picture_folder(base: Path, name: str, remedy: str, archive: str | None = None) -> Path:
+    """Return the folder of a set's pictures; if it holds nothing but one of its own name, that.
+
+    Args:
+        base: folder of the set.
+        name: name of the folder of its pictures.
+        remedy: how to get the set.
+        archive: name of the archive that holds the folder, if it has another name.
+
+    Raises:
+        DataError: there is no such folder; if it is still an archive, the message names it.
+    """
+    folder = base / name
+    if archive is not None and not folder.is_dir() and (base / archive).is_file():
+        raise _packed(base / archive, folder)
+    need_folder(folder, remedy)
+    inner = folder / name
+    return inner if inner.is_dir() and all(path == inner for path in _shown(folder)) else folder
+
+
+def _shown(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
+
 
 def need_folder(folder: Path, remedy: str) -> None:
-    """Raise `DataError` unless ``folder`` is a folder."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}/ is missing; {remedy}")
+    """Raise `DataError` unless ``folder`` is a folder; an archive of its name is named."""
+    if folder.is_dir():
+        return
+    for archive in (folder.with_name(folder.name + suffix) for suffix in ARCHIVES):
+        if archive.is_file():
+            raise _packed(archive, folder)
+    raise DataError(f"{folder}/ is missing; {remedy}")
+
+
+def _packed(archive: Path, folder: Path) -> DataError:
+    return DataError(f"{archive} is still packed; unpack it there, so that {folder}/ is made")
 
 
 def need_file(path: Path, remedy: str) -> None:
@@ -24,6 +70,8 @@ def need_file(path: Path, remedy: str) -> None:
 def read_pairs(path: Path, remedy: str) -> list[tuple[str, str]]:
     """Read a list file of two words per line, such as ``000001.jpg 0``; empty lines are skipped.
 
+    The words of a ``.csv`` are separated by commas, and its first line is a heading.
+
     Raises:
         DataError: the file is missing or unreadable, or a line does not have two words.
     """
@@ -33,8 +81,11 @@ def read_pairs(path: Path, remedy: str) -> list[tuple[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); {remedy}") from None
     pairs: list[tuple[str, str]] = []
+    comma = "," if path.suffix.lower() == ".csv" else None
     for number, line in enumerate(lines, start=1):
-        words = line.split()
+        words = [word.strip() for word in line.split(comma)] if line.strip() else []
+        if comma and number == 1:
+            continue
         if len(words) == 2:
             pairs.append((words[0], words[1]))
         elif words:

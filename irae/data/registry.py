@@ -41,6 +41,7 @@ class DataSource:
         address: address of the owner's page.
         folder: folder of the set below the data root.
         marker: a file in that folder by which the official layout is recognised.
+        other_marker: another file that may stand for it.
         opener: makes a PictureSet from (root, split, protocol).
         archive: archive to download; None if ``torchvision_class`` downloads the set.
         torchvision_class: name of the class in ``torchvision.datasets`` that downloads it.
@@ -55,6 +56,12 @@ class DataSource:
     opener: Opener
     archive: Archive | None = None
     torchvision_class: str | None = None
+    other_marker: str | None = None
+
+    def is_at(self, folder: Path) -> bool:
+        """Whether ``folder`` holds the set in its layout."""
+        markers = [name for name in (self.marker, self.other_marker) if name is not None]
+        return folder.name == self.folder and any((folder / name).is_file() for name in markers)
 
 
 REGISTRY: dict[str, DataSource] = {
@@ -65,6 +72,7 @@ REGISTRY: dict[str, DataSource] = {
         address=celeba.ADDRESS,
         folder=celeba.FOLDER,
         marker=celeba.MARKER,
+        other_marker=celeba.CSV,
         opener=celeba.open_celeba,
         torchvision_class="CelebA",
     ),
@@ -121,7 +129,7 @@ def layouts_below(folder: Path) -> Iterator[Path]:
 
 def _source_at(folder: Path) -> DataSource | None:
     for source in REGISTRY.values():
-        if folder.name == source.folder and (folder / source.marker).is_file():
+        if source.is_at(folder):
             return source
     return None
 
@@ -173,9 +181,10 @@ def open_data(
     folder = Path(name_or_dir).expanduser()
     for candidate in (folder, where / folder):
         if candidate.is_dir():
-            known = _source_at(candidate.resolve())
+            there = candidate.resolve()
+            known = _source_at(there) or _source_at(there / there.name)
             if known is not None:
-                return known.opener(candidate.resolve().parent, split, protocol)
+                return known.opener(there.parent, split, protocol)
             return open_folder(candidate)
     raise DataError(
         f"{str(name_or_dir)!r} is neither a data set ({', '.join(REGISTRY)}) nor a folder of "

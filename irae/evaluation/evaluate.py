@@ -202,6 +202,7 @@ def _evaluate_batch(
             output=after[place],
             mask=inputs[place].mask_path,
             hole_fraction=None if mask is None else mask.double().mean().item(),
+            empty_masks=inputs[place].empty_masks,
         )
 
 

@@ -54,6 +54,7 @@ class PictureResult:
         output: scores of the restored picture against the target.
         mask: path of the mask file, if the mask is from a file.
         hole_fraction: masked share of the picture, in [0, 1]; None without a mask.
+        empty_masks: mask files that were passed over because they mark nothing.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class PictureResult:
     output: Scores
     mask: Path | None = None
     hole_fraction: float | None = None
+    empty_masks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,14 @@ class Evaluation:
         pictures = self.levels[0].pictures
         return [picture.path for picture in pictures if picture.output["ssim"] is None]
 
+    @property
+    def empty_masks(self) -> list[Path]:
+        """Paths of the mask files that were left out because they mark nothing."""
+        found = (
+            path for level in self.levels for each in level.pictures for path in each.empty_masks
+        )
+        return list(dict.fromkeys(found))
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as a dict for ``json.dumps``.
 
@@ -197,6 +207,8 @@ class Evaluation:
                 f"no SSIM: {len(small)} of {self.count} pictures are smaller than {side} pixels,"
                 f" first {small[0]}"
             )
+        if empty := self.empty_masks:
+            lines.append(f"left out, masks without a hole: {', '.join(map(str, empty))}")
         measures = list(self.levels[0].output)
         header = ["level"] + [
             f"{heading(measure)} {side}" for measure in measures for side in ("in", "out")

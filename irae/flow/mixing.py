@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irae.flow.bijection import Bijection
+from irae.flow.bijection import Bijection, zeros_per_sample
 
 
 def _apply(matrix: Tensor, x: Tensor) -> Tensor:
@@ -71,6 +71,40 @@ class InvertibleConv1x1(Mixing):
 
     def matrix(self) -> Tensor:
         return self.weight
+
+
+class LUMixing(Mixing):
+    """A 1×1 convolution as ``P L (U + diag(s))`` (Kingma and Dhariwal 2018, section 3.2).
+
+    P is a fixed permutation, L and U are triangular, and the signs of s are fixed, so that the
+    log-determinant is the sum of log abs s. It starts as a random rotation.
+    """
+
+    permutation: Tensor
+    signs: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(channels, channels)).Q
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        diagonal = upper.diagonal()
+        self.register_buffer("permutation", permutation)
+        self.register_buffer("signs", diagonal.sign())
+        self.lower = nn.Parameter(lower.tril(-1))
+        self.upper = nn.Parameter(upper.triu(1))
+        self.log_diagonal = nn.Parameter(diagonal.abs().log())
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        identity = torch.eye(len(self.signs), dtype=self.lower.dtype, device=self.lower.device)
+        diagonal = torch.diag(self.signs * self.log_diagonal.exp())
+        return self.lower.tril(-1) + identity, self.upper.triu(1) + diagonal
+
+    def matrix(self) -> Tensor:
+        lower, upper = self._factors()
+        return self.permutation @ lower @ upper
+
+    def log_abs_det(self) -> Tensor:
+        return self.log_diagonal.sum()
 
 
 class BoundedMixing(Mixing):
@@ -158,7 +192,34 @@ class Shrinking(BoundedMixing):
         self.fixed.zero_()
 
 
-MIXINGS: dict[str, Callable[..., Mixing]] = {"dense": InvertibleConv1x1, "bounded": BoundedMixing}
+class Permutation(Bijection):
+    """A fixed order of the channels: output channel i is input channel ``order[i]``."""
+
+    order: Tensor
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        if sorted(order) != list(range(len(order))):
+            raise ValueError(f"{list(order)} is no permutation of 0 to {len(order) - 1}")
+        self.register_buffer("order", torch.tensor(list(order)), persistent=False)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return x.index_select(1, self.order)
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        return z.index_select(1, self.order.argsort())
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self(x), zeros_per_sample(x)
+
+
+MIXINGS: dict[str, Callable[..., Mixing]] = {
+    "dense": InvertibleConv1x1,
+    "lu": LUMixing,
+    "bounded": BoundedMixing,
+}
 
 
 def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:

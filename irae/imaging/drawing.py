@@ -22,7 +22,12 @@ _OTHERS = string.ascii_uppercase + string.digits + ".,;:!?()-+=%&/"
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.FreeTypeFont:
+    """Return Aileron Regular at a size in pixels.
+
+    Raises:
+        PictureError: Pillow cannot draw text.
+    """
     if not features.check("freetype2"):
         raise PictureError("Pillow was built without FreeType, which draws text; install another")
     font = ImageFont.load_default(size)
@@ -69,15 +74,16 @@ def _colours(chance: random.Random) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _write_lines(image: Image.Image, ink: tuple[int, ...], chance: random.Random) -> None:
     size = round(8 * 4 ** chance.random())
-    font, draw = _font(size), ImageDraw.Draw(image)
+    font, draw = load_font(size), ImageDraw.Draw(image)
     y = -chance.randint(0, size)
     while y < image.height:
-        words = "".join(_word(chance) for _ in range(2 + 3 * image.width // size // 4))
+        words = "".join(random_word(chance) for _ in range(2 + 3 * image.width // size // 4))
         draw.text((-chance.randint(0, 3 * size), y), words, fill=ink, font=font)
         y += round(size * chance.uniform(1.15, 1.6))
 
 
-def _word(chance: random.Random) -> str:
+def random_word(chance: random.Random) -> str:
+    """Return one to nine letters, as frequent as in running text, and a space."""
     letters = chance.choices(_LETTERS, k=chance.randint(1, 9))
     if chance.random() < 0.2:
         letters[0] = chance.choice(_OTHERS)

@@ -32,12 +32,14 @@ class Damaged:
         mask: bool ``1 H W``, True in the masked region; None where nothing is to be filled.
         mask_path: the file from which the mask was read.
         sigma: the noise level in 8-bit units, if known.
+        empty_masks: mask files that were passed over because they mark nothing.
     """
 
     pixels: Tensor
     mask: Tensor | None = None
     mask_path: Path | None = None
     sigma: float | None = None
+    empty_masks: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

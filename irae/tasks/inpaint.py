@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 IRREGULAR = "irregular"
 """The level that stands for a folder of mask files."""
 
+THIN = "thin"
+"""The level that stands for thin damage of one to three kinds."""
+
+_THIN_KINDS = (THIN, "scratches", "hairs", "specks", "text", "stamp")
+
 # The value with which the code published with the paper fills its one kind of box.
 _PUBLISHED_FILL = 1.0
 
@@ -125,7 +130,14 @@ class MaskFolder(Degradation):
         return f"masks {self.folder.name or self.folder}"
 
     def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
-        """See `Degradation.degrade`; the masks are shuffled by the seed and used in turn."""
+        """See `Degradation.degrade`; the masks are shuffled by the seed and used in turn.
+
+        In place of a mask that marks nothing (at the size of the picture), of which the PSNR would
+        be infinite, the next one is used.
+
+        Raises:
+            DataError: no mask marks anything.
+        """
         import torch
 
         from irae.imaging.degrade import apply_mask
@@ -134,10 +146,15 @@ class MaskFolder(Degradation):
 
         *seed, index = seeds
         order = torch.randperm(len(self.paths), generator=generator(*seed))
-        path = self.paths[int(order[index % len(self.paths)])]
         height, width = clean.shape[-2:]
-        mask = read_mask(path, height=height, width=width, resize=True)
-        return Damaged(apply_mask(clean, mask), mask, path)
+        empty: list[Path] = []
+        for turn in range(index, index + len(self.paths)):
+            path = self.paths[int(order[turn % len(self.paths)])]
+            mask = read_mask(path, height=height, width=width, resize=True)
+            if mask.any():
+                return Damaged(apply_mask(clean, mask), mask, path, empty_masks=tuple(empty))
+            empty.append(path)
+        raise DataError(f"{self.folder}: no mask in it has holes (white); give other masks")
 
     def degrade_as_published(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
         """Draw masks until one covers at least 10 and less than 50 % of the picture."""
@@ -160,16 +177,51 @@ class MaskFolder(Degradation):
         return {"holes": {"irregular": 1}}
 
 
+@dataclass(frozen=True)
+class Thin(Degradation):
+    """Thin damage; see `irae.imaging.thin_masks`.
+
+    Attributes:
+        kind: one of its ``KINDS``, or ``thin`` for one to three of them.
+    """
+
+    kind: str
+    task: ClassVar[str] = "inpaint"
+
+    def describe(self) -> str:
+        """See `Degradation.describe`."""
+        return self.kind
+
+    def degrade(self, clean: Tensor, seeds: tuple[int, ...]) -> Damaged:
+        """See `Degradation.degrade`."""
+        from irae.imaging.degrade import apply_mask
+        from irae.imaging.thin_masks import thin_mask
+        from irae.runtime import generator
+
+        kind = None if self.kind == THIN else self.kind
+        mask = thin_mask(clean.shape[-2], clean.shape[-1], generator(*seeds), kind)
+        return Damaged(apply_mask(clean, mask), mask)
+
+    def training(self, patch: int, protocol: str) -> dict[str, Any]:
+        """See `Degradation.training`."""
+        return {"holes": {THIN: 1}}
+
+
 class InpaintSection(DegradationSection):
     """Masked regions of training pictures."""
 
-    holes: dict[Literal["irregular", "center", "box"], float] = {  # share of each kind
-        "irregular": 0.7,
-        "center": 0.1,
-        "box": 0.2,
+    folders = ("masks", "overlays")
+    former_defaults: ClassVar = {"holes": {"irregular": 0.7, "center": 0.1, "box": 0.2}}
+
+    holes: dict[Literal["irregular", "thin", "center", "box"], float] = {  # share of each kind
+        "thin": 0.5,
+        "irregular": 0.3,
+        "center": 0.05,
+        "box": 0.15,
     }
     box_side: tuple[Share, Share] = (0.125, 0.5)  # side of center and box, as a share of the patch
     masks: str | None = None  # a folder of mask files in place of drawn irregular masks
+    overlays: str | None = None  # a folder of mask files that join the drawn thin masks
 
     @model_validator(mode="after")
     def _some_kind(self) -> InpaintSection:
@@ -186,7 +238,10 @@ class Inpaint(Task):
     done = "Holes filled"
     axis = "holes"
     level_option = "hole"
-    levels_help = "holes: center:N or box:N (N pixels), or a folder of masks"
+    levels_help = (
+        "holes: center:N or box:N (N pixels), thin, scratches, hairs, specks, text or stamp;"
+        " or a folder of masks"
+    )
     variants: ClassVar = {"mask": None}
     section = InpaintSection
     validation_section = ValidationSection
@@ -197,6 +252,8 @@ class Inpaint(Task):
     def read_level(self, value: Level, variant: Mapping[str, Any]) -> Degradation:
         """See `Task.level`; ``irregular`` stands for the files of the folder ``mask``."""
         place, _, side = str(value).partition(":")
+        if value in _THIN_KINDS:
+            return Thin(str(value))
         if value == IRREGULAR:
             if variant["mask"] is None:
                 raise UsageError("irregular holes need a folder of masks")
@@ -207,7 +264,10 @@ class Inpaint(Task):
                 return Hole("center", int(side))
             if place == "box":
                 return Hole("box", int(side))
-        raise UsageError(f"{value!r} is malformed; write center:N or box:N, N pixels from 1")
+        raise UsageError(
+            f"{value!r} is malformed; write center:N or box:N, N pixels from 1, or one of "
+            f"{', '.join(_THIN_KINDS)}"
+        )
 
     def levels(self, text: str | None = None, **variant: Any) -> list[Degradation]:
         """See `Task.levels`."""
@@ -228,7 +288,11 @@ class Inpaint(Task):
         self, section: ValidationSection, height: int, width: int
     ) -> dict[str, Degradation]:
         """See `Task.validation_levels`."""
-        return {"irregular": Strokes(), "center": Hole("center", min(height, width) // 4)}
+        return {
+            "irregular": Strokes(),
+            "center": Hole("center", min(height, width) // 4),
+            THIN: Thin(THIN),
+        }
 
 
 def _cut_holes(masks: MaskMaker, clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:

@@ -75,6 +75,8 @@ class Developed(Degradation):
 class PhotoSection(DegradationSection):
     """The damage of photographs, drawn at random for each training patch."""
 
+    folders = ("pairs",)
+
     # Relative probability of each kind. camera: sensor noise, demosaiced; coloured and white:
     # Gaussian noise; toned: black-and-white pictures with grain; jpeg: JPEG alone; clean: no
     # damage. The first four are mostly compressed by JPEG as well.
@@ -107,6 +109,8 @@ class PhotoSection(DegradationSection):
 
 class PhotoValidation(ValidationSection):
     """The pictures that decide which weights are best; real pairs count as one more level."""
+
+    folders = ("source", "pairs")
 
     levels: list[Level] = Field(
         default=["8/95", "15/90", "25/80", "10", "0/90", "0/95"], min_length=1

@@ -5,7 +5,8 @@ Each task has its own subclasses. Nothing here imports PyTorch.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,9 +15,16 @@ Level = int | float | str
 
 
 class Section(BaseModel):
-    """A config section in which an unknown key is an error, so that no typo goes unnoticed."""
+    """A config section in which an unknown key is an error, so that no typo goes unnoticed.
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    Numbers are finite. ``folders`` names the keys of a section that hold folders, and
+    ``former_defaults`` has the defaults that keys had in earlier versions.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    folders: ClassVar[tuple[str, ...]] = ()
+    former_defaults: ClassVar[Mapping[str, Any]] = {}
 
 
 class DegradationSection(Section):
@@ -25,6 +33,8 @@ class DegradationSection(Section):
 
 class ValidationSection(Section):
     """The pictures that decide which weights are best; they are never a test set."""
+
+    folders: ClassVar[tuple[str, ...]] = ("source",)
 
     source: str | None = None  # a data set or folder; default: some of the training pictures
     images: int = Field(default=32, ge=1)

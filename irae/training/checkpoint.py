@@ -19,6 +19,10 @@ LAST_MODEL = "last.safetensors"
 BEST_MODEL = "best.safetensors"
 METRICS_FILE = "metrics.jsonl"
 CONFIG_FILE = "config.yaml"
+RUN_FILE = "run.json"
+
+# What a folder may hold before a run begins there: notes and logs of what starts it.
+_BESIDE = (".*", "*.json", "*.log", "*.out", "*.err")
 
 
 def _is_number(value: object) -> bool:
@@ -61,6 +65,35 @@ def save_state(run: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(run / STATE_FILE, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+
+
+def check_new(folder: Path) -> None:
+    """Check that a run can begin in a folder, where it must not replace or extend any file.
+
+    Raises:
+        TrainingError: the folder holds a run, or files that are not of a run.
+    """
+    if (folder / STATE_FILE).exists():
+        raise TrainingError(f"{folder}: already holds a run; `resume` it or choose another folder")
+    if not folder.exists() or _begun(folder):
+        return
+    if not folder.is_dir():
+        raise TrainingError(f"{folder}: is a file; choose a new folder")
+    for path in sorted(folder.iterdir()):
+        noted = any(path.match(pattern) for pattern in _BESIDE) and path.name != RUN_FILE
+        if not noted:
+            raise TrainingError(
+                f"{folder}: holds {path.name}, which is not of a run; choose a new folder"
+            )
+
+
+def _begun(folder: Path) -> bool:
+    """Whether a run began in a folder but was killed before its first checkpoint."""
+    try:
+        found = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "versions" in found
 
 
 def load_state(run: Path) -> dict[str, Any]:

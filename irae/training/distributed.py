@@ -10,7 +10,9 @@ Control messages (stop, errors, results) use gloo in host memory and never wait 
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,10 +21,14 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
-from irae.errors import IraeError, TrainingError, UsageError
+from irae.errors import IraeError, TrainingError, UsageError, first_line
 
 T = TypeVar("T")
+
+JOIN_VARIABLE, JOIN_SECONDS = "IRAE_JOIN_SECONDS", 300
+"""Environment variable, and its default: how long the processes of a run wait for each other."""
 
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
@@ -175,19 +181,79 @@ def local_device(name: str) -> str:
     """Return the device name for this process: under ``torchrun``, CUDA device ``LOCAL_RANK``.
 
     Raises:
-        UsageError: several processes would share one numbered device.
+        UsageError: several processes would share one numbered device, or the machine has fewer
+            GPUs than processes.
     """
     if _count() == 1:
         return name
     if name.startswith("cuda:"):
         raise UsageError(f"device {name!r} is one device for {_count()} processes; use cuda")
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        here, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if count and here >= count:
+            raise UsageError(
+                f"this machine has {count} GPUs, and process {here + 1} on it has none; start "
+                f"{count} processes on it (--nproc-per-node {count})"
+            )
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     return name
 
 
 def _count() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    return _variable("WORLD_SIZE") if "RANK" in os.environ and "WORLD_SIZE" in os.environ else 1
+
+
+def _variable(name: str) -> int:
+    value = os.environ.get(name, "")
+    if not (value.isascii() and value.isdigit()):
+        raise UsageError(
+            f"{name} is {value!r}; start the processes with torchrun, or set RANK, WORLD_SIZE, "
+            "MASTER_ADDR and MASTER_PORT as it does"
+        )
+    return int(value)
+
+
+def _meet() -> tuple[Any, int, int]:
+    """Wait until all processes have found each other; return their store, a rank and the count.
+
+    Raises:
+        UsageError: the environment is not that of `torchrun`.
+        TrainingError: the others cannot be reached, or are too few.
+    """
+    rank, count, port = (_variable(name) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    address = os.environ.get("MASTER_ADDR", "")
+    if rank >= count:
+        raise UsageError(f"RANK is {rank}, of {count} processes; ranks are 0 to {count - 1}")
+    try:
+        seconds = float(os.environ.get(JOIN_VARIABLE, JOIN_SECONDS))
+    except ValueError:
+        raise UsageError(f"{JOIN_VARIABLE} is no number of seconds; correct or unset it") from None
+    deadline = time.monotonic() + seconds
+    # PyTorch would print pages about a connection that fails, so it is tried first.
+    while rank:
+        try:
+            socket.create_connection((address, port), timeout=5).close()
+            break
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise _unreachable(rank, count, first_line(error)) from None
+            time.sleep(0.2)
+    try:
+        store, rank, count = next(
+            rendezvous("env://", timeout=timedelta(seconds=max(1.0, seconds)))
+        )
+    except (RuntimeError, ValueError) as error:
+        raise _unreachable(rank, count, first_line(error)) from None
+    store.set_timeout(dist.default_pg_timeout)
+    return store, rank, count
+
+
+def _unreachable(rank: int, count: int, reason: str) -> TrainingError:
+    return TrainingError(
+        f"rank {rank} of {count} cannot reach the others at {os.environ.get('MASTER_ADDR')}:"
+        f"{os.environ.get('MASTER_PORT')} ({reason.strip()[:100]}); is each of them started, with "
+        "the same address, and is the port open between the machines?"
+    )
 
 
 @contextmanager
@@ -196,15 +262,25 @@ def processes() -> Iterator[Ranks]:
 
     Without ``torchrun`` this process is alone and nothing is set up. CUDA tensors are sent by
     NCCL, all others by gloo.
+
+    Raises:
+        UsageError: the environment is not that of ``torchrun``.
+        TrainingError: the other processes cannot be reached.
     """
     if _count() == 1:
         yield ALONE
         return
     nccl = torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
-    dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
-    control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
-    ranks = Ranks(dist.get_rank(), dist.get_world_size(), control)
+    store, rank, count = _meet()
+    try:
+        dist.init_process_group(
+            backend, timeout=COLLECTIVE_TIMEOUT, store=store, rank=rank, world_size=count
+        )
+        control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
+    except RuntimeError as error:
+        raise _unreachable(rank, count, first_line(error)) from None
+    ranks = Ranks(rank, count, control)
     try:
         yield ranks
         dist.destroy_process_group()

@@ -11,19 +11,18 @@ import torch
 from torch import nn
 
 from irae.config import RunConfig, load_config
-from irae.errors import TrainingError, UsageError
+from irae.data.registry import REGISTRY, data_root
+from irae.errors import UsageError
 from irae.flow.reversible import can_recompute
 from irae.flow.subnets import set_network_dtype
-from irae.models.call import condition_for
-from irae.models.checkpoints.model_file import load_model
+from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import network_dtype, resolve_precision
-from irae.tasks import get_task
-from irae.tasks.matching import missing_input
 from irae.training.activation_memory import fits
 from irae.training.batches.collection import with_sources
 from irae.training.checkpoint import CONFIG_FILE
 from irae.training.distributed import Ranks
+from irae.training.objectives.choose import objective_of
 
 
 def new_folder(config: str | Path | dict[str, Any]) -> Path:
@@ -84,33 +83,54 @@ def build(config: RunConfig) -> nn.Module:
 
     Raises:
         ModelError: there is no such network or option.
-        TrainingError: the task or the size of the patches does not fit the network.
+        TrainingError: the objective, the task or the size of the patches does not fit the network.
     """
     # Layers initialise from the global generator; forking it keeps the caller's state unchanged.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         network = build_network(config.model.network, options)
-    missing = missing_input(get_task(config.task), network)
-    if missing is not None:
-        raise TrainingError(
-            f"model.network {config.model.network!r} needs {missing}, which task "
-            f"{config.task!r} does not provide; choose another network"
-        )
-    multiple = int(getattr(network, "size_multiple", 1))
-    if config.data.patch % multiple:
-        raise TrainingError(
-            f"data.patch is {config.data.patch}; this network needs a multiple of {multiple}"
-        )
+    objective_of(config).check(config, network)
     return network
 
 
-def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
-    """Return a config that no longer depends on the machine or the version.
+def absolute_paths(config: RunConfig) -> RunConfig:
+    """Return a config whose folders and files do not depend on the current folder.
 
-    The values ``auto`` of ``training.precision`` and ``training.reversible`` are replaced, and the
-    options of the network's preset are written out, since a preset may change with a version. All
-    processes of the run call this, and get the decision of the main process.
+    Names are looked up as where they are used: here and below the data root. A name of which
+    there is neither stays, and is an error where it is used.
+    """
+    config = config.model_copy(deep=True)
+    data = config.data
+    root = data_root(data.root).resolve()
+    data.root = str(root)
+    for source in data.train:
+        source.source = _absolute(source.source, Path(), root)
+    for section in (config.degradation, data.validation):
+        for key in section.folders:
+            value = getattr(section, key)
+            # Pairs below the data root come first; see `irae.tasks.mixture.pairs_folder`.
+            places = (root, Path()) if key == "pairs" else (Path(), root)
+            setattr(section, key, None if value is None else _absolute(value, *places))
+    if config.model.init is not None and config.model.init not in packaged_models():
+        config.model.init = _absolute(config.model.init, Path())
+    return config
+
+
+def _absolute(name: str, *folders: Path) -> str:
+    if name in REGISTRY:
+        return name
+    below = (folder / Path(name).expanduser() for folder in folders)
+    return next((str(path.resolve()) for path in below if path.exists()), name)
+
+
+def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
+    """Return a config that no longer depends on the machine, the version or the current folder.
+
+    Paths become absolute (see `absolute_paths`). The values ``auto`` of ``training.precision`` and
+    ``training.reversible`` are replaced, and the options of the network's preset are written out,
+    since a preset may change with a version. All processes of the run call this, and get the
+    decision of the main process.
 
     Args:
         config: the config as loaded.
@@ -123,12 +143,13 @@ def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
     """
 
     def decide() -> RunConfig:
-        model, section = config.model, config.training
+        whole = absolute_paths(config)
+        model, section = whole.model, whole.training
         options = resolve_options(model.network, model.preset, model.options)
         pinned = model.model_copy(update={"preset": None, "options": options})
         precision = resolve_precision(section.precision, device)
         training = section.model_copy(update={"precision": precision})
-        found = config.model_copy(update={"model": pinned, "training": training})
+        found = whole.model_copy(update={"model": pinned, "training": training})
         if section.reversible == "auto":
             training.reversible = _fills_memory(found, device, ranks)
         return found
@@ -143,9 +164,6 @@ def _fills_memory(config: RunConfig, device: torch.device, ranks: Ranks) -> bool
         return False
     network.to(device).to(memory_format=torch.channels_last)
     set_network_dtype(network, network_dtype(config.training.precision))
-    side = config.data.patch
-    x = torch.full((1, 3, side, side), 0.5, device=device)
-    mask = torch.zeros(1, 1, side, side, dtype=torch.bool, device=device)
     rows = ranks.rows(config.training.batch)
-    condition = condition_for(network, mask=mask, sigma=0.0, filled=x)
+    x, condition = objective_of(config).example(config, network, device)
     return not fits(network, x, condition, rows.stop - rows.start)

@@ -6,27 +6,27 @@ import json
 import math
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.utils import save_image
 
 from irae.config import RunConfig, check_config, dump_config
 from irae.errors import ModelError, TrainingError
 from irae.flow.reversible import set_reversible
 from irae.flow.subnets import set_network_dtype
-from irae.models.checkpoints.model_file import load_model, save_model
-from irae.models.loaded import LoadedModel, ModelSpec
+from irae.locks import Lock, lock_folder
+from irae.models.checkpoints.model_file import load_density, load_model, save_model
+from irae.models.density import Density
+from irae.models.loaded import ModelSpec
 from irae.runtime import network_dtype, versions
-from irae.training.batches.batch import BatchMaker
-from irae.training.batches.collection import open_collection
 from irae.training.checkpoint import (
     BEST_MODEL,
     CONFIG_FILE,
     LAST_MODEL,
+    RUN_FILE,
     STATE_FILE,
+    check_new,
     load_state,
     save_state,
     truncate_metrics,
@@ -35,9 +35,10 @@ from irae.training.dead_units import restart
 from irae.training.distributed import ALONE, Ranks
 from irae.training.ema import EMA
 from irae.training.find_nonfinite import diagnose
-from irae.training.prepare import build, resolve
+from irae.training.objectives.base import ValidationScore
+from irae.training.objectives.choose import objective_of
+from irae.training.prepare import absolute_paths, build, resolve
 from irae.training.step import TrainStep, network_inputs
-from irae.training.validation import Score, Validation, side_by_side
 from irae.training.warm_start import start_from
 from irae.writing import remove_leftovers, write_atomically
 
@@ -47,6 +48,13 @@ class Run:
 
     All processes hold the same weights at every step, and only the main process writes. All of
     them must call each method together.
+
+    Attributes:
+        notices: lines about the run that training prints first.
+        refused: number of validations since the last best one whose round trip was not exact
+            enough to be the best.
+        left_out: training pictures of which it was printed that they cannot be read; after a
+            training, those of all processes.
 
     Args:
         config: config from `irae.training.prepare.resolve`.
@@ -69,6 +77,7 @@ class Run:
     ) -> None:
         self.folder, self.device, self.ranks = folder, device, ranks
         self.config, section = config, config.training
+        self.objective = objective_of(config)
         ranks.together(self._prepare)
         if state is None:
             ranks.together(self._start_weights)
@@ -78,7 +87,11 @@ class Run:
         self.ema = EMA(self.network, self.config.training.ema)
         self.train_step = TrainStep(self.network, self.config.training, ranks)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
-        self.score: Score | None = None  # The latest validation of this process.
+        self.score: ValidationScore | None = None  # The latest validation of this process.
+        self.notices: list[str] = list(self.validation.left_out)
+        self.refused = 0
+        self.left_out: set[Path] = set()
+        self.lock: Lock | None = None  # Of the main process.
         if state is not None:
             ranks.together(lambda: self._restore(state))
 
@@ -88,14 +101,13 @@ class Run:
         self.spec = ModelSpec(config.model.network, config.model.options, config.task)
         self.network = build(config)
         self.network.to(self.device).to(memory_format=torch.channels_last)
-        self.collection = open_collection(config.data)
-        self.batches = BatchMaker(config, self.device, rows, self.collection)
-        self.validation = Validation(config, self.collection)
+        parts = self.objective.open(config, self.network, self.device, rows)
+        self.collection, self.batches, self.validation = parts
 
     def _start_weights(self) -> None:
         init = self.config.model.init
         if init is not None:
-            given = load_model(init)
+            given = load_density(init) if isinstance(self.network, Density) else load_model(init)
             try:
                 start_from(self.network, given.network)
             except ValueError as error:
@@ -116,30 +128,69 @@ class Run:
             "ema": self.ema.network.state_dict(),
             "optimizer": self.train_step.optimizer.state_dict(),
             "config": self.config.model_dump(mode="json"),
+            "validation": self.validation.fingerprint(),
+            "refused": self.refused,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        optimizer = self.train_step.optimizer
+        # The state brings the settings of its own config; those of this config count.
+        settings = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ]
         try:
             self.network.load_state_dict(state["network"])
             self.ema.network.load_state_dict(state["ema"])
-            self.train_step.optimizer.load_state_dict(state["optimizer"])
+            optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError):
             raise TrainingError(
                 f"{self.folder / STATE_FILE}: its tensors do not fit the network of the config; "
                 "the model section must stay as it was (of a run of irae 0.1, the weights can be "
                 "trained further: `from`)"
             ) from None
+        for group, own in zip(optimizer.param_groups, settings, strict=True):
+            group.update(own)
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.refused = state.get("refused", 0)
+        if self.best > -math.inf and self._validates_otherwise(state):
+            self.notices.append(
+                "what is validated on has changed: the best score so far, "
+                f"{self.objective.best(self.best)}, is forgotten"
+            )
+            self.best, self.refused = -math.inf, 0
+
+    def _validates_otherwise(self, state: dict[str, Any]) -> bool:
+        """Whether the scores of a state cannot be compared with those of this run."""
+        if "validation" in state:
+            return bool(state["validation"] != self.validation.fingerprint())
+        # Earlier versions of irae stored no fingerprint.
+        before = absolute_paths(check_config(state["config"], str(self.folder / STATE_FILE))).data
+        now = self.config.data
+        ours = {"max_round_trip"}
+        return before.protocol != now.protocol or before.validation.model_dump(
+            exclude=ours
+        ) != now.validation.model_dump(exclude=ours)
 
     def describe(self) -> str:
         """Describe the state of the run and how to use its model, in one line."""
+        limit = self.config.data.validation.max_round_trip
         best = "no validation yet"
         if self.best > -math.inf:
-            best = f"best validation {self.best:.3f} dB"
-        line = f"{self.step} steps, {best}"
+            best = f"best validation {self.objective.best(self.best)}"
+        elif self.refused:
+            best = (
+                f"no best weights, since the round trip exceeded data.validation.max_round_trip, "
+                f"{limit:g}/255, at each validation"
+            )
+        last = self.config.training.steps
+        line = f"{self.step} steps" if self.step >= last else f"stopped at {self.step} of {last}"
+        line += f", {best}"
+        if self.left_out:
+            line += f", {len(self.left_out)} unreadable pictures left out"
         if self.score is not None:
             line += f", {self.score.dead:.1%} of hidden units never fire"
-        return f"{line}; irae restore FILE --model {shlex.quote(str(self.folder))}"
+        return f"{line}; {self.objective.command(shlex.quote(str(self.folder)))}"
 
     def advance(self) -> None:
         """Count an optimisation step and update the average of the weights."""
@@ -192,7 +243,7 @@ class Run:
         }
         return ModelSpec(self.spec.network, self.spec.options, self.spec.task, card)
 
-    def validate(self) -> Score:
+    def validate(self) -> ValidationScore:
         """Score the averaged weights, and save them as ``best`` if the score is.
 
         Raises:
@@ -202,59 +253,49 @@ class Run:
         self.check()
         # Running statistics differ between processes; those of the main process are saved.
         self.ranks.from_main(self.ema.network.buffers())
-        model = LoadedModel(self.ema.network, self._described(), "average")
+        model = self.objective.load(self.ema.network, self._described())
         model.to(self.device, self.config.training.precision)
-        score = self.score = self.validation.score(model, self.ranks)
-        model.spec.card["dead_units"] = round(score.dead, 4)
+        score: ValidationScore = self.validation.score(model, self.ranks)
+        self.score = score
+        model.spec.card.update(dead_units=round(score.dead, 4), **score.card())
         limit = self.config.data.validation.max_round_trip
         reversible = score.round_trip is None or score.round_trip <= limit
         better = score.mean > self.best and reversible
         self.best = score.mean if better else self.best
+        self.refused = 0 if better else self.refused + (not reversible)
         self.ranks.on_main(lambda: self._keep(model, better))
         if self.config.training.restart_dead:
             networks = [self.network, self.ema.network]
             restart(networks, score.firing, self.config.seed, self.step)
         return score
 
-    def _keep(self, model: LoadedModel, better: bool) -> None:
+    def _keep(self, model: Any, better: bool) -> None:
         if better:
             save_model(self.folder / BEST_MODEL, self.ema.network, model.spec)
-        for index, case in enumerate(self.validation.samples(self.config.training.samples)):
-            path = self.folder / "samples" / f"{index:02d}.png"
-            row = side_by_side(model, case)
-            write_atomically(path, partial(save_image, row, format="png"))
-
-
-def check_new(folder: Path, ranks: Ranks = ALONE) -> None:
-    """Check that a folder holds no run.
-
-    Raises:
-        TrainingError: the folder holds a run.
-    """
-
-    def check() -> None:
-        if (folder / STATE_FILE).exists():
-            raise TrainingError(
-                f"{folder}: already holds a run; `resume` it or choose another folder"
-            )
-
-    ranks.on_main(check)
+        samples = self.folder / "samples"
+        count = self.config.training.samples
+        self.objective.write_samples(model, self.validation, samples, count)
 
 
 def begin(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks = ALONE) -> Run:
     """Start a run in a new folder.
 
     Raises:
-        TrainingError: the folder already holds a run.
+        TrainingError: the folder already holds a run, or other files.
+        BusyError: another process begins one there.
     """
-    check_new(folder, ranks)
+    ranks.on_main(lambda: check_new(folder))
     run = Run(resolve(config, device, ranks), folder, device, ranks=ranks)
+    run.notices += run.collection.notices()
 
     def write() -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_text(folder / CONFIG_FILE, dump_config(run.config))
+        run.lock = lock_folder(folder)
+        check_new(folder)
         description = {"versions": versions(), "seed": config.seed, "command": sys.argv}
-        _write_text(folder / "run.json", json.dumps(description, indent=2) + "\n")
+        # First, since it tells a run that was killed here from somebody's own files.
+        _write_text(folder / RUN_FILE, json.dumps(description, indent=2) + "\n")
+        _write_text(folder / CONFIG_FILE, dump_config(run.config))
 
     ranks.on_main(write)
     run.save()
@@ -274,21 +315,28 @@ def resume(
 
     Raises:
         TrainingError: the folder holds no run, or a run of another task.
+        BusyError: another process trains it.
         ModelError: the state is damaged.
     """
+    lock: list[Lock] = []
 
     def read() -> tuple[dict[str, Any], RunConfig]:
+        if (folder / STATE_FILE).is_file():
+            lock.append(lock_folder(folder))
         state = load_state(folder)
         before = check_config(state["config"], str(folder / STATE_FILE))
-        if config is not None and config.task != before.task:
+        if config is not None and _purpose(config) != _purpose(before):
             raise TrainingError(
-                f"{folder}: is a run of task {before.task}, not {config.task}; start another and "
-                "give it model.init"
+                f"{folder}: is a run of {_purpose(before)}, not {_purpose(config)}; start another "
+                "and give it model.init"
             )
         return state, config or before
 
     state, chosen = ranks.on_main(read)
     run = Run(resolve(chosen, device, ranks), folder, device, state, ranks)
+    run.lock = lock[0] if lock else None
+    if state["config"].get("data") != run.config.model_dump(mode="json")["data"]:
+        run.notices += run.collection.notices()
 
     def write() -> None:
         for place in (folder, folder / "samples"):
@@ -298,6 +346,10 @@ def resume(
 
     ranks.on_main(write)
     return run
+
+
+def _purpose(config: RunConfig) -> str:
+    return f"task {config.task}" if config.task else f"objective {config.objective}"
 
 
 def _write_text(path: Path, text: str) -> None:

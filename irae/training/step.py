@@ -22,6 +22,7 @@ from irae.models.call import (
     repeat_for_channels,
     to_network_channels,
 )
+from irae.models.density import Density
 from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
 from irae.training.distributed import Ranks, StepMemoryError
@@ -167,10 +168,16 @@ class TrainStep:
         Their sums over the processes are those of the whole batch.
         """
         network, section = self.network, self._section
+        if isinstance(network, Density):
+            return self._bits_per_dim(network, batch)
         inputs = network_inputs(network, batch)
-        middle = None
+        middle = additional = None
         with network_autocast(network, self._device, section.precision), _compiler_faults():
-            if section.middle_weight:
+            with_loss = getattr(network, "forward_with_loss", None)
+            if with_loss is not None:
+                clean = to_network_channels(network, batch.clean)
+                restored, additional = with_loss(*inputs, clean)
+            elif section.middle_weight:
                 middle, restored = network.middle_and_end(*inputs)  # type: ignore[operator]
             else:
                 restored = self._forward(*inputs)
@@ -178,11 +185,16 @@ class TrainStep:
         if middle is not None:
             early, _ = self._compare(middle, batch)
             loss = loss + section.middle_weight * (early - loss)
-        # An additional loss from the network's paper (InvDN's low-resolution picture).
-        guidance = getattr(network, "guidance_loss", None)
-        if guidance is not None:
-            loss = loss + guidance(inputs[0], batch.clean) / self._ranks.count
+        if additional is not None:
+            loss = loss + additional / self._ranks.count
         return loss, mse
+
+    def _bits_per_dim(self, network: Density, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the batch's bits per dimension, twice."""
+        with _compiler_faults():
+            log_prob = self._forward(batch.clean)
+        loss = network.to_bits_per_dim(log_prob).mean() / self._ranks.count
+        return loss, loss.detach().clone()
 
     def _compare(self, restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return this process's share of a restored batch's loss and mean squared error."""

@@ -28,7 +28,16 @@ _USED_UP = 0.95
 
 
 class Stopped(Exception):  # noqa: N818
-    """The user or the deadline stopped the training; its checkpoint is kept."""
+    """A signal or the deadline stopped the training; its checkpoint is kept.
+
+    Attributes:
+        run: the run.
+        by_signal: whether a signal stopped it.
+    """
+
+    def __init__(self, run: Run, *, by_signal: bool) -> None:
+        super().__init__(f"{run.folder}: stopped")
+        self.run, self.by_signal = run, by_signal
 
 
 def begin_or_resume(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks) -> Run:
@@ -91,7 +100,9 @@ def train_minutes(
             left = max(1, round((budget - seconds) * run.step / seconds))
             changed = config.model_copy(deep=True)
             changed.training.steps = run.step + left
+            told = run.left_out
             run = resume(folder, device, changed, ranks)
+            run.left_out |= told
         # The last step is validated only once the schedule's end has been estimated.
         _advance(run, until, deadline)
     if run.step == 0:
@@ -112,14 +123,12 @@ def _advance(run: Run, until: float, deadline: float) -> None:
     while run.step < run.config.training.steps and (seconds := _seconds(run)) < until:
         start, step = time.monotonic(), run.step
         length = max(0.0, min(STRETCH, until - seconds, deadline - start))
-        train(run, max_minutes=length / 60, estimate=False)
-        now = time.monotonic()
-        interrupted = run.step < run.config.training.steps and now < start + length
+        by_signal = train(run, max_minutes=length / 60, estimate=False)
         # The rest of the time may be too short for a step.
         idle = run.step == step and until - seconds < 1
-        if run.ranks.any(interrupted or now >= deadline):
+        if by_signal or run.ranks.any(time.monotonic() >= deadline):
             if run.step < run.config.training.steps and _seconds(run) < until:
-                raise Stopped
+                raise Stopped(run, by_signal=by_signal)
             return
         if run.ranks.any(idle):
             return

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from irae.config import RunConfig
 from irae.data.registry import data_root
+from irae.errors import DataError
 from irae.imaging.metrics import psnr
 from irae.models.loaded import LoadedModel
 from irae.tasks import get_task
 from irae.tasks.base import Damaged
 from irae.tasks.protocols import get_protocol
 from irae.training.batches.collection import Collection, open_collection
-from irae.training.dead_units import Firing, either, watch_units
+from irae.training.dead_units import Firing, dead_share, either, mostly_dead, watch_units
 from irae.training.distributed import ALONE, Ranks
 
 
@@ -58,13 +62,30 @@ class Score:
     @property
     def dead(self) -> float:
         """Share of hidden units that never fired."""
-        units = sum(len(fires) for fires in self.firing.values())
-        return sum(int((~fires).sum()) for fires in self.firing.values()) / max(1, units)
+        return dead_share(self.firing)
 
     def mostly_dead(self, limit: float) -> dict[str, float]:
         """Return the share of dead units of each layer in which it exceeds ``limit``."""
-        shares = {name: float((~fires).float().mean()) for name, fires in self.firing.items()}
-        return {name: share for name, share in shares.items() if share > limit}
+        return mostly_dead(self.firing, limit)
+
+    def record(self) -> dict[str, Any]:
+        """Return the figures for the log."""
+        return {
+            "validation_psnr": self.mean,
+            "validation": self.levels,
+            "round_trip": self.round_trip,
+            "dead_units": self.dead,
+        }
+
+    def describe(self) -> str:
+        """Describe the score in one phrase."""
+        levels = ", ".join(f"{k} {b:.2f} → {a:.2f} dB" for k, (b, a) in self.levels.items())
+        trip = "" if self.round_trip is None else f"; round trip {self.round_trip:.4f}/255"
+        return f"{levels}; mean {self.mean:.3f}{trip}"
+
+    def card(self) -> dict[str, Any]:
+        """Return what the card of the validated model states."""
+        return {}
 
 
 class Validation:
@@ -74,21 +95,54 @@ class Validation:
         config: config of the run.
         collection: pictures of the run; opened from the config if None.
 
+    Attributes:
+        left_out: a line for each picture that cannot be read.
+
     Raises:
-        DataError: a picture cannot be read.
+        DataError: no picture can be read, or a pair cannot.
     """
 
     def __init__(self, config: RunConfig, collection: Collection | None = None) -> None:
         collection = collection or open_collection(config.data)
         rules = get_protocol(config.data.protocol)
+        self._config = config
         self._cases: list[_Case] = []
+        self.left_out: list[str] = []
         for index, (pictures, number) in enumerate(collection.validation):
-            clean = rules.clean(pictures.load(number), 0, index)
+            try:
+                whole = pictures.load(number)
+            except DataError as error:
+                self.left_out.append(str(error))
+                continue
+            clean = rules.clean(whole, 0, index)
             self._cases += _cases(config, _centre(clean, config.data.validation.crop), index)
         pairs = get_task(config.task).validation_pairs(
             config.data.validation, data_root(config.data.root)
         )
         self._cases += [_Case(*pair) for pair in pairs]
+        self._pairs = len(pairs)
+        self._fingerprint: str | None = None
+        if not self._cases:
+            raise DataError(self.left_out[0])
+
+    def fingerprint(self) -> str:
+        """Return a hash of all on which a score depends besides the model.
+
+        Where the pictures lie is no part of it, nor are damaged pixels, which other versions of
+        libraries may compute differently; of real pairs, which are files, they are.
+        """
+        if self._fingerprint is not None:
+            return self._fingerprint
+        section = self._config.data.validation
+        said = section.model_dump(mode="json", exclude={*section.folders, "max_round_trip"})
+        found = hashlib.sha256(json.dumps([said, self._config.data.protocol]).encode())
+        for number, case in enumerate(self._cases):
+            found.update(f"{case.level} {tuple(case.clean.shape)}".encode())
+            found.update(_bytes(case.clean))
+            if number >= len(self._cases) - self._pairs:
+                found.update(_bytes(case.damaged.pixels))
+        self._fingerprint = found.hexdigest()[:16]
+        return self._fingerprint
 
     def samples(self, count: int) -> list[_Case]:
         """Return the first ``count`` cases, which are saved as sample pictures."""
@@ -145,6 +199,10 @@ class Validation:
             errors.append(error if math.isfinite(error) else math.inf)
         model.to(model.device, precision)
         return errors
+
+
+def _bytes(pixels: Tensor) -> bytes:
+    return (pixels * 65535).round().to(torch.int32).numpy().tobytes()
 
 
 def _centre(picture: Tensor, side: int) -> Tensor:

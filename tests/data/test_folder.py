@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torchvision import transforms
@@ -12,6 +14,7 @@ from torchvision import transforms
 from irae.data import PictureSet, open_data
 from irae.data.folder import WorkingSize, find_in_folder
 from irae.errors import DataError
+from irae.imaging.io.files import read_picture, write_picture
 
 
 def save(path: Path, image: Image.Image, **options: object) -> Path:
@@ -127,9 +130,50 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     assert load(path).shape == (3, 9, 6)
 
 
-def test_floating_point_is_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.tif", Image.fromarray(np.zeros((4, 4), dtype=np.float32)))
-    with pytest.raises(DataError, match=r"a\.tif cannot be read .*no fixed range"):
+def as_restored(path: Path) -> torch.Tensor:
+    """What ``irae restore`` reads, in 8 bits."""
+    pixels = read_picture(path).pixels.expand(3, -1, -1)
+    return (pixels * 255).round().to(torch.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", [np.float32, np.uint16])
+def test_deep_pictures_are_read_as_they_are_restored(
+    tmp_path: Path, kind: type, channels: int
+) -> None:
+    shares = np.random.default_rng(1).random((6, 9, channels))
+    samples = (shares * (65535 if kind == np.uint16 else 1)).astype(kind).squeeze()
+    path = tmp_path / "a.tif"
+    colour = "minisblack" if channels == 1 else "rgb"
+    extra = ["unassalpha"] if channels == 4 else None
+    tifffile.imwrite(path, samples, photometric=colour, extrasamples=extra)
+    pictures = open_data(tmp_path)
+    assert torch.equal(pictures.load(0), as_restored(path))
+    assert pictures.load(0).is_contiguous()
+
+
+def test_sixteen_bit_colours_of_a_png_are_rounded_and_not_cut(tmp_path: Path) -> None:
+    samples = np.full((6, 9, 3), 256 * 10 + 250, dtype=np.uint16)
+    path = tmp_path / "a.png"
+    picture = read_picture(save(tmp_path / "b.png", Image.fromarray(noise(6, 9, 3))))
+    pixels = torch.from_numpy(samples.astype(np.float32) / 65535).permute(2, 0, 1)
+    layout = replace(picture.layout, mode="RGB;16", depth=16)
+    write_picture(path, replace(picture, pixels=pixels, layout=layout))
+    assert load(path).unique().tolist() == [11]
+
+
+@pytest.mark.parametrize("suffix", ["mpo", "jpg"])
+def test_the_first_picture_of_an_mpo_is_read(tmp_path: Path, suffix: str) -> None:
+    first, second = (Image.fromarray(noise(40, 60, 3, seed)) for seed in (0, 1))
+    path = tmp_path / f"a.{suffix}"
+    first.save(path, format="MPO", save_all=True, append_images=[second.resize((20, 10))])
+    (found,) = open_data(tmp_path).paths
+    assert torch.equal(load(found), as_restored(path))
+
+
+def test_floats_without_a_known_range_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", Image.fromarray(np.full((4, 4), 7, dtype=np.float32)))
+    with pytest.raises(DataError, match=r"a\.tif cannot be read .*lie outside 0 to 1"):
         load(path)
 
 

@@ -189,3 +189,64 @@ def test_folders_beside_the_project(shared_data: Path) -> None:
     assert len(open_data("photos/bsds500", root=shared_data)) == 400
     assert len(open_data(shared_data / "testsets/CBSD68")) == 68
     assert open_all(str(shared_data / "testsets/Classic5")).pictures == 5
+
+
+PICTURES = {"celeba": "img_align_celeba", "flowers": "jpg", "birds": "images"}
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("nested", ["the set", "its pictures", "both"])
+def test_folders_that_an_unpacker_made_twice(layouts: Path, name: str, nested: str) -> None:
+    base = layouts / REGISTRY[name].folder
+    expected = [open_data(name, root=layouts, split=split).paths for split in SPLITS]  # type: ignore[arg-type]
+    if nested != "the set":
+        inner = base / PICTURES[name]
+        inner.rename(base / "moved")
+        inner.mkdir()
+        (base / "moved").rename(inner / PICTURES[name])
+        (inner / "__MACOSX").mkdir()
+    if nested != "its pictures":
+        base.rename(layouts / "moved")
+        base.mkdir()
+        (layouts / "moved").rename(base / REGISTRY[name].folder)
+    for given in (name, base):
+        for split, paths in zip(SPLITS, expected, strict=True):
+            found = open_data(given, root=layouts, split=split)  # type: ignore[arg-type]
+            assert [path.name for path in found.paths] == [path.name for path in paths]
+            assert all(path.is_file() for path in found.paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "archive"),
+    [
+        ("celeba", "celeba/img_align_celeba.zip"),
+        ("celeba", "celeba/img_align_celeba.7z.001"),
+        ("flowers", "flowers-102/102flowers.tgz"),
+        ("birds", "CUB_200_2011.tgz"),
+    ],
+)
+def test_what_is_still_packed_is_named(layouts: Path, name: str, archive: str) -> None:
+    folder = layouts / REGISTRY[name].folder
+    if "/" in archive:
+        folder /= PICTURES[name]
+    folder.rename(layouts / "elsewhere")
+    (layouts / archive).write_bytes(b"packed")
+    with pytest.raises(DataError) as caught:
+        open_data(name, root=layouts)
+    assert str(caught.value).startswith(f"{layouts / archive} is still packed; unpack it there")
+    assert f"{folder}/" in str(caught.value)
+
+
+def test_celeba_with_the_partition_of_other_distributors(layouts: Path) -> None:
+    official = layouts / "celeba/list_eval_partition.txt"
+    expected = [open_data("celeba", root=layouts, split=split).paths for split in SPLITS]  # type: ignore[arg-type]
+    rows = [",".join(line.split()) for line in official.read_text().splitlines()]
+    csv = official.with_suffix(".csv")
+    csv.write_text("\n".join(["image_id,partition", *rows]) + "\n")
+    official.unlink()
+    for given in ("celeba", layouts / "celeba"):
+        found = [open_data(given, root=layouts, split=split).paths for split in SPLITS]  # type: ignore[arg-type]
+        assert found == expected
+    csv.write_text("image_id,partition\n000001.jpg\n")
+    with pytest.raises(DataError, match=r"partition\.csv, line 2: expected two words, found 1"):
+        open_data("celeba", root=layouts)

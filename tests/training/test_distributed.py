@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import shutil
 import signal
 import socket
@@ -22,7 +23,7 @@ from irae.config import load_config
 from irae.errors import UsageError
 from irae.training import distributed
 from irae.training.checkpoint import load_state
-from irae.training.distributed import ALONE, Ranks, local_device
+from irae.training.distributed import ALONE, Ranks, local_device, processes
 from irae.training.loop import train
 from irae.training.run import begin, resume
 
@@ -200,6 +201,30 @@ def test_the_control_group_waits_for_days() -> None:
 
 
 @pytest.mark.distributed
+def test_two_processes_train_a_density_as_one(tmp_path: Path, pictures: Path) -> None:
+    values = [
+        "model.options={couplings: [2], widths: [6], blocks: 1, size: 8, channels: 3}",
+        f"data.train=[{{source: {pictures}}}]",
+        "training={steps: 4, batch: 4, warmup: 2, threads: 1, validate_every: 4, log_every: 1}",
+        "training.optimizer=adamw",
+        "training.precision=fp32",
+    ]
+    train(begin(load_config("density/base.yaml", values), tmp_path / "alone", CPU))
+    new = ["--config", "density/base.yaml", *sets(values), "-o", tmp_path / "two"]
+    ended = start_pair(tmp_path, "--device", "cpu", *new).wait()
+    assert ended.codes == [0, 0], ended.said
+    losses = [
+        [line["loss"] for line in metrics(tmp_path / name) if "loss" in line]
+        for name in ("alone", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    scores = [metrics(tmp_path / name)[-1] for name in ("alone", "two")]
+    assert scores[0]["validation_bits_per_dim"] == pytest.approx(
+        scores[1]["validation_bits_per_dim"], abs=1e-4
+    )
+
+
+@pytest.mark.distributed
 def test_torchrun_starts_it_and_one_process_talks(tmp_path: Path, pictures: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     train_ = ["--nproc-per-node", "2", "-m", "irae", "train", "--config", "denoise.yaml"]
@@ -227,16 +252,16 @@ def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path: Path, pictures: Pa
         time.sleep(0.1)
     pair.processes[1].terminate()
     ended = pair.wait()
-    assert ended.codes == [0, 0], ended.said
+    assert ended.codes == [4, 4], ended.said
     assert not ended.errors
+    assert ended.said.count(": stopped at ") == 1
     steps = [line["step"] for line in metrics(run)]
     assert steps == list(range(1, load_state(run)["step"] + 1))
 
 
 @pytest.mark.distributed
-def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path, pictures: Path) -> None:
+def test_an_unreadable_picture_is_named_and_counted_once(tmp_path: Path, pictures: Path) -> None:
     values = overrides(pictures, SMALL, "training.batch=2")
-    # Only the second process draws the picture that is damaged, some time or other.
     root = tmp_path / "data"
     shutil.copytree(pictures, root)
     damaged = root / "train" / "0.png"
@@ -244,9 +269,29 @@ def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path, pictures: Path) 
     values[0] = f"data.root={root}"
     pair = start_pair(tmp_path, "--config", "denoise.yaml", *sets(values), "-o", tmp_path / "run")
     ended = pair.wait()
+    assert ended.codes == [0, 0], ended.said
+    # Each process reads pictures of its own, so each may find the same one.
+    assert 1 <= ended.said.count("left out: ") <= 2
+    assert ended.said.count("1 unreadable pictures left out") == 1
+    alone = begin(load_config("denoise.yaml", values), tmp_path / "alone", CPU)
+    train(alone)
+    assert_same_curves(tmp_path / "run", tmp_path / "alone")
+
+
+@pytest.mark.distributed
+def test_an_error_in_one_ends_all_with_one_line(tmp_path: Path, pictures: Path) -> None:
+    values = overrides(pictures, SMALL, "training.batch=2")
+    # All pictures are damaged, and one process or the other is the first to draw one.
+    root = tmp_path / "data"
+    shutil.copytree(pictures, root)
+    for damaged in (root / "train").iterdir():
+        damaged.write_bytes(damaged.read_bytes()[:200])  # Its header is whole.
+    values[0] = f"data.root={root}"
+    pair = start_pair(tmp_path, "--config", "denoise.yaml", *sets(values), "-o", tmp_path / "run")
+    ended = pair.wait()
     assert ended.codes == [1, 1], ended.said
     assert len(ended.errors) == 1, ended.said
-    assert "0.png" in ended.errors[0]
+    assert "neither this picture nor the next 2 can be read" in ended.errors[0]
     assert "Traceback" not in ended.said
 
 
@@ -316,5 +361,62 @@ def test_each_process_of_a_machine_has_its_own_gpu(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(key, value)
     assert local_device("cuda") == "cuda:1"
     assert local_device("cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="has 1 GPUs, and process 2 on it has none"):
+        local_device("cuda")
     with pytest.raises(UsageError, match="use cuda"):
         local_device("cuda:1")
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_process_that_cannot_reach_the_others_says_so(rank: str, tmp_path: Path) -> None:
+    said = tmp_path / "said.txt"
+    values = {
+        "environment": {
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"},
+            **{"RANK": rank, "LOCAL_RANK": rank, "IRAE_JOIN_SECONDS": "1"},
+        },
+        "said": str(said),
+        "arguments": ["irae", "train", "--config", "denoise.yaml", "-o", str(tmp_path / "run")],
+    }
+    process = SERVER.Process(target=exec, args=(PROGRAM, values))
+    process.start()
+    ended = Pair(said, [process]).wait()
+    assert ended.codes == [1]
+    (line,) = [line for line in ended.said.splitlines() if "[W" not in line]
+    assert line.startswith(f"irae: error: rank {rank} of 2 cannot reach the others at 127.0.0.1:")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two'"),
+        ({"RANK": "2"}, "RANK is 2, of 2 processes; ranks are 0 to 1"),
+        ({"RANK": "-1"}, "RANK is '-1'"),
+        ({"MASTER_PORT": ""}, "MASTER_PORT is ''; start the processes with torchrun"),
+        ({"IRAE_JOIN_SECONDS": "soon"}, "IRAE_JOIN_SECONDS is no number of seconds"),
+    ],
+)
+def test_an_environment_that_is_not_torchruns(
+    changes: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for key, value in {**right, **changes}.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(UsageError, match=re.escape(named)), processes():
+        pass
+
+
+@pytest.mark.distributed
+def test_a_checkpoint_of_a_number_of_ranks_that_does_not_divide_the_batch(
+    tmp_path: Path, pictures: Path
+) -> None:
+    values = overrides(pictures, SMALL, "training.batch=3")
+    train(begin(load_config("denoise.yaml", values), tmp_path / "run", CPU), max_steps=1)
+    ended = start_pair(tmp_path, "--resume", tmp_path / "run").wait()
+    assert all(ended.codes)
+    (line,) = ended.errors
+    assert "training.batch is 3, for all processes together; 2 processes need a multiple" in line
+    assert load_state(tmp_path / "run")["step"] == 1

@@ -20,9 +20,9 @@ from torch import Tensor
 from irae.config import load_config
 from irae.errors import TrainingError
 from irae.models.checkpoints.model_file import load_model
-from irae.training import loop
 from irae.training import time_budget as budget
 from irae.training.checkpoint import load_state
+from irae.training.console import log
 from irae.training.loop import train
 from irae.training.run import Run, begin, resume
 from irae.training.step import learning_rate
@@ -213,7 +213,7 @@ def test_the_first_minute_tells_how_long_it_will_take(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(loop, "ESTIMATE_AFTER", 1e-3)
+    monkeypatch.setattr(log, "ESTIMATE_AFTER", 1e-3)
     run = new_run(tmp_path / "run", pictures)
     train(run, max_steps=3)
     assert capsys.readouterr().err.count(" to go, at this speed") == 1
@@ -247,7 +247,7 @@ def test_dead_units_are_counted_told_and_started_anew(
     ("seconds", "said"), [(12.4, "12 s"), (89, "89 s"), (90, "2 min"), (3660, "1 h 1 min")]
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert loop.duration(seconds) == said
+    assert log.duration(seconds) == said
 
 
 def test_learning_rate_warms_up_and_falls_to_its_end() -> None:
@@ -302,12 +302,16 @@ def test_kill_at_any_moment_leaves_a_run_that_resumes(tmp_path: Path, pictures: 
 
 
 @pytest.mark.kill
-def test_ctrl_c_saves_and_exits_cleanly(tmp_path: Path, pictures: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_saves_and_says_so_by_the_exit_code(
+    number: signal.Signals, tmp_path: Path, pictures: Path
+) -> None:
     with start_process(tmp_path / "run", pictures) as process:
         wait_for_steps(tmp_path / "run", 4)
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
+    assert process.returncode == 4, said
     assert "Traceback" not in said
+    assert f": stopped at {load_state(tmp_path / 'run')['step']} of 100000, " in said
     steps = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     assert load_state(tmp_path / "run")["step"] == steps

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irae.cli.options import Device, Overrides
+from irae.cli.options import STOPPED, Device, Overrides
 from irae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ def benchmark(
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the reports from existing results.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Only the I-th of N parts, beside other machines with theirs."
+        ),
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after this time; run again to continue.")
     ] = None,
@@ -52,20 +58,26 @@ def benchmark(
     Example: irae benchmark --config first.yaml -o benchmarks/first
 
     On several GPUs: torchrun --nproc-per-node 4 -m irae benchmark ...
+
+    On several machines that share FOLDER: --shard 1/4 on the first, --shard 2/4 on the second, ...
     """
     if config is None and not (report_only and output is not None):
         raise UsageError("give --config FILE|NAME (with --report-only, -o FOLDER is enough)")
+    chosen_part = None if shard is None else _parse_shard(shard)
     folder = output or Path("benchmarks") / Path(str(config)).stem
     if report_only:
         _report(folder)
         return
     from irae.evaluation.benchmark.cells import plan
     from irae.evaluation.benchmark.config import load_benchmark
-    from irae.evaluation.benchmark.runner import run_benchmark
+    from irae.evaluation.benchmark.runner import part, run_benchmark
 
     planned = plan(load_benchmark(str(config), set_), cells)
+    own = part(planned, chosen_part)
+    if not own:
+        raise UsageError(f"--shard {shard}: there are only {len(planned)} cells; use fewer parts")
     if list_:
-        _list(planned, folder)
+        _list(own, folder)
         return
     from irae.runtime import select_device, use_device
     from irae.training.distributed import local_device, processes
@@ -74,12 +86,29 @@ def benchmark(
         chosen = ranks.together(lambda: select_device(local_device(device)))
         use_device(chosen)
         outcome = run_benchmark(
-            planned, folder, chosen, ranks=ranks, minutes=minutes, overwrite=overwrite
+            planned,
+            folder,
+            chosen,
+            ranks=ranks,
+            shard=chosen_part,
+            minutes=minutes,
+            overwrite=overwrite,
         )
         # The other processes wait, since torchrun ends all when one exits with an error.
-        ranks.on_main(lambda: _conclude(outcome, len(planned), folder))
+        ranks.on_main(lambda: _conclude(outcome, len(own), folder))
+    if outcome.by_signal:
+        raise typer.Exit(STOPPED)
     if outcome.failures:
         raise typer.Exit(1)
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    """Parse ``I/N`` with 1 <= I <= N."""
+    number, slash, count = text.partition("/")
+    digits = all(each.isascii() and each.isdigit() and len(each) < 10 for each in (number, count))
+    if not slash or not digits or not 1 <= int(number) <= int(count):
+        raise UsageError(f"--shard {text}: write I/N, such as 1/4 for the first of four parts")
+    return int(number), int(count)
 
 
 def _list(planned: list[Cell], folder: Path) -> None:
@@ -102,10 +131,17 @@ def _report(folder: Path) -> None:
 
 
 def _conclude(outcome: Outcome, count: int, folder: Path) -> None:
+    from irae.evaluation.benchmark.preflight import summarise
+    from irae.evaluation.benchmark.results_file import results_lock
+
     if outcome.finished or outcome.kept:
-        _report(folder)
+        with results_lock(folder):
+            _report(folder)
     done = len(outcome.finished) + len(outcome.kept)
     state = ", stopped; the same command goes on" if outcome.stopped else ""
     typer.echo(f"{done} of {count} cells done, {len(outcome.finished)} now{state}", err=True)
-    for name, reason in outcome.failures.items():
-        typer.echo(f"irae: failed: {name}: {reason}", err=True)
+    if outcome.busy:
+        names = f"{len(outcome.busy)} of them" if len(outcome.busy) > 1 else outcome.busy[0]
+        typer.echo(f"other processes compute {names}", err=True)
+    for line in summarise(outcome.failures):
+        typer.echo(f"irae: failed: {line}", err=True)

@@ -110,6 +110,9 @@ def _check_folder(out: Path | None, overwrite: bool) -> None:
         return
     if out.exists() and not out.is_dir():
         raise UsageError(f"-o {out} is a file; give a folder")
-    for name in ("information.json", "information.png"):
+    from irae.evaluation.information.figures import PNG_NAME
+    from irae.evaluation.information.results import JSON_NAME
+
+    for name in (JSON_NAME, PNG_NAME):
         if (out / name).exists() and not overwrite:
             raise UsageError(f"{out / name} exists; give another folder or --overwrite")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irae.cli.options import Device, Overrides
+from irae.cli.options import STOPPED, Device, Overrides
 from irae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def train(
 
     Example: irae train --config denoise.yaml --data photos -o runs/denoise
 
+    Ctrl-C saves and stops, and so do SIGTERM, SIGHUP and SIGUSR1; the exit code is then 4.
+
     On several GPUs: torchrun --nproc-per-node 4 -m irae train ...
     """
     if (config is None) == (resume is None):
@@ -70,7 +72,10 @@ def train(
         raise UsageError("--resume goes on as begun; leave out --data, --validation and --from")
     if minutes is not None and (max_steps is not None or max_minutes is not None or resume):
         raise UsageError("--minutes is for a new run, without --max-steps and --max-minutes")
+    if precision not in (None, "auto", "fp32", "bf16"):
+        raise UsageError(f"--precision {precision} is unknown; use auto, fp32 or bf16")
     from irae.training import loop, run, time_budget
+    from irae.training.checkpoint import check_new
     from irae.training.distributed import local_device, processes
     from irae.training.prepare import prepare
 
@@ -85,17 +90,23 @@ def train(
                 lambda: prepare(new, data or (), validation, from_, own_network=own)
             )
 
+        by_signal = False
         if changed is not None and minutes is not None:
-            run.check_new(folder, ranks)
-            going = time_budget.train_minutes(changed, folder, chosen, minutes, ranks=ranks)
+            ranks.on_main(lambda: check_new(folder))
+            try:
+                going = time_budget.train_minutes(changed, folder, chosen, minutes, ranks=ranks)
+            except time_budget.Stopped as stop:
+                going, by_signal = stop.run, stop.by_signal
         elif changed is not None and resume is None:
             going = run.begin(changed, folder, chosen, ranks)
-            loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
+            by_signal = loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
         else:
             going = run.resume(folder, chosen, changed, ranks)
-            loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
+            by_signal = loop.train(going, max_steps=max_steps, max_minutes=max_minutes)
         if ranks.main:
             typer.echo(f"{folder}: {going.describe()}", err=True)
+    if by_signal:
+        raise typer.Exit(STOPPED)
 
 
 def _select(device: str) -> torch.device:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from irae.config import (
     AugmentSection,
-    SourceSection,
+    Seed,
+    Sources,
     TrainingSection,
     check_schema,
     find_config,
@@ -37,7 +37,7 @@ _SAID_ELSEWHERE = ("steps", "batch")
 class DatasetSection(Section):
     """One data set. Each part defaults to the set (or folder) with the section's name."""
 
-    train: list[SourceSection] | None = Field(default=None, min_length=1)
+    train: Annotated[Sources, Field(min_length=1)] | None = None
     validation: str | None = None  # measured at the end of a training; it decides nothing
     test: str | None = None
     patch: int = Field(default=64, ge=16)  # side of the training crops
@@ -113,7 +113,7 @@ class BenchmarkConfig(Section):
     """A whole benchmark."""
 
     protocol: Literal["standard", "authors"] = "standard"
-    seed: int = Field(default=0, ge=0)  # seed of the trainings and of the test damage
+    seed: Seed = 0  # seed of the trainings and of the test damage
     root: str | None = None  # root folder of the data; default: $IRAE_DATA, else ./data
     checkpoints: str | None = None  # another folder in which given checkpoints are searched
     datasets: dict[Name, DatasetSection] = Field(min_length=1)
@@ -169,31 +169,9 @@ def load_benchmark(name: str | Path, overrides: list[str] | None = None) -> Benc
         ConfigError: a file is missing or malformed, or a key is unknown, out of range or repeated.
     """
     path = find_benchmark(name)
-    _refuse_repeated_keys(path)
     content = read_config(find_config(path), overrides)
-    config = check_schema(BenchmarkConfig, content, str(path))
+    config = check_schema(BenchmarkConfig, content, str(path), overrides)
     for model_name, model in config.models.items():
         merged = {**config.training.model_dump(exclude_unset=True), **model.training}
         check_schema(TrainingSection, merged, f"{path}: models.{model_name}.training")
     return config
-
-
-def _refuse_repeated_keys(path: Path) -> None:
-    """Raise `ConfigError` for repeated keys, of which YAML would silently drop the first."""
-    try:
-        node = yaml.compose(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError):
-        return  # The reader reports it with a better message.
-    nodes = [node] if node is not None else []
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    line = key.start_mark.line + 1
-                    raise ConfigError(f"{path}: {key.value}: is given twice, again at line {line}")
-                seen.add(str(key.value))
-                nodes.append(value)
-        elif isinstance(node, yaml.SequenceNode):
-            nodes.extend(node.value)

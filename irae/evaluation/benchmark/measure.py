@@ -54,6 +54,19 @@ def load_given(cell: Cell) -> LoadedModel:
     return model
 
 
+def check_channels(cell: Cell, model: LoadedModel) -> None:
+    """Check that a cell measures a gray network on luma.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if model.channels == 1 and not cell.task_section.luma:
+        raise ConfigError(
+            f"models.{cell.model}: is a gray network, and {cell.task_name} is in colour; give it "
+            "a task with luma: true"
+        )
+
+
 def measure(cell: Cell, model: LoadedModel, folder: Path) -> dict[str, Any]:
     """Evaluate a model in its cell, and write samples below ``folder``.
 
@@ -68,12 +81,8 @@ def measure(cell: Cell, model: LoadedModel, folder: Path) -> dict[str, Any]:
     Raises:
         IraeError: data or model do not fit, or a picture cannot be read.
     """
+    check_channels(cell, model)
     luma = cell.task_section.luma
-    if model.channels == 1 and not luma:
-        raise ConfigError(
-            f"models.{cell.model}: is a gray network, and {cell.task_name} is in colour; give it "
-            "a task with luma: true"
-        )
     pictures = open_data(cell.test, root=cell.root, split="test", protocol=cell.config.protocol)
     degradation = cell.degradation()
     evaluation = evaluate(

@@ -1,16 +1,57 @@
-"""Read the results of a benchmark: one JSON object per line and finished cell."""
+"""The results of a benchmark: one JSON object per line and finished cell.
+
+Several processes may write to one folder; they take `results_lock` for each change.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from irae.errors import DataError
+from irae.locks import Lock, lock_file
+from irae.writing import remove_leftovers, write_atomically
 
 RESULTS_NAME = "results.jsonl"
 
+LOCKS = ".locks"
+"""The folder of the locks of results and cells in a benchmark's folder."""
+
 _REQUIRED = ("cell", "dataset", "task", "level", "level_name", "model", "network", "protocol")
+
+
+def results_lock(folder: Path) -> Lock:
+    """Wait until no other process changes the results in a benchmark's folder; not re-entrant."""
+    (folder / LOCKS).mkdir(exist_ok=True)
+    return lock_file(folder / LOCKS / "results.lock", wait=True)
+
+
+def write_results(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Replace all results."""
+    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def append_result(path: Path, row: dict[str, Any]) -> None:
+    """Add the result of a finished cell, which is on the disk when this returns."""
+    line = json.dumps(row, allow_nan=False) + "\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def mend_results(path: Path) -> None:
+    """Drop an incomplete last line, left by a kill, before another line is appended."""
+    remove_leftovers(path.parent)
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        write_atomically(path, lambda temporary: temporary.write_bytes(whole))
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:

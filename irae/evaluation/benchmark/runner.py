@@ -7,14 +7,14 @@ interrupted cell from its last checkpoint, and computes only what is missing.
 
 Cells are computed one after another. Under ``torchrun`` all processes train each cell together
 (`irae.training.distributed`), on the same batches as one process, and the first measures it.
+
+One process at a time works in a folder, or several of which each computes a part of the cells, on
+machines that share the folder. Each cell is locked while it is computed.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -24,22 +24,29 @@ from typing import Any
 
 import torch
 
-from irae.errors import IraeError, UsageError
+from irae.errors import BusyError, IraeError
 from irae.evaluation.benchmark.cells import Cell
+from irae.evaluation.benchmark.changes import hashes_of, note, run_folder, settle_changes
 from irae.evaluation.benchmark.cost import Cost, cost_key, measure_costs
 from irae.evaluation.benchmark.measure import load_given, measure
-from irae.evaluation.benchmark.results_file import RESULTS_NAME, read_results
+from irae.evaluation.benchmark.preflight import find_missing, summarise
+from irae.evaluation.benchmark.results_file import (
+    LOCKS,
+    RESULTS_NAME,
+    append_result,
+    mend_results,
+    read_results,
+    results_lock,
+    write_results,
+)
 from irae.evaluation.benchmark.train_cell import train_cell
 from irae.evaluation.speed.bench import machine
+from irae.locks import Lock, lock_file, lock_folder
 from irae.models.checkpoints.model_file import load_model
 from irae.runtime import versions
 from irae.training.checkpoint import LAST_MODEL, STATE_FILE
 from irae.training.distributed import ALONE, PeerLostError, Ranks, StepMemoryError
 from irae.training.time_budget import Stopped
-from irae.writing import remove_leftovers, write_atomically
-
-CELLS = "cells"
-_CELL_FILE = "cell.json"
 
 
 @dataclass
@@ -49,14 +56,18 @@ class Outcome:
     Attributes:
         finished: names of the cells that this call computed.
         kept: names of the cells that were finished already.
-        failures: one line with the reason for each failed cell, by name.
+        busy: names of the cells that other processes compute.
+        failures: one line for each reason of each failed cell, by name.
         stopped: whether a signal or the time limit ended the call before all cells were tried.
+        by_signal: whether it was a signal.
     """
 
     finished: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
+    busy: list[str] = field(default_factory=list)
+    failures: dict[str, list[str]] = field(default_factory=dict)
     stopped: bool = False
+    by_signal: bool = False
 
 
 def done_cells(folder: Path) -> set[str]:
@@ -69,7 +80,7 @@ def cell_state(cell: Cell, folder: Path, done: set[str]) -> str:
     """Return ``done``, ``begun`` (there is a checkpoint) or ``missing``."""
     if cell.name in done:
         return "done"
-    return "begun" if (_run_folder(cell, folder) / STATE_FILE).is_file() else "missing"
+    return "begun" if (run_folder(cell, folder) / STATE_FILE).is_file() else "missing"
 
 
 def run_benchmark(
@@ -78,54 +89,48 @@ def run_benchmark(
     device: torch.device,
     *,
     ranks: Ranks = ALONE,
+    shard: tuple[int, int] | None = None,
     minutes: float | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Compute the missing cells. Every process of ``ranks`` calls this.
 
-    An error in one cell does not stop the others.
+    An error in one cell does not stop the others. What cells lack is found and printed before the
+    first training.
 
     Args:
         cells: cells of one benchmark, from `irae.evaluation.benchmark.cells.plan`.
         folder: folder of the benchmark; made if absent.
         device: the device for training and restoring.
         ranks: the processes that train together.
+        shard: ``(i, n)`` to compute the i-th of n parts only (from 1), beside the processes that
+            compute the others; see `part`. None for all cells, beside no other process.
         minutes: number of minutes after which to stop; all results are kept.
         overwrite: compute cells again that were computed with another config.
         say: called with lines about the progress; they go to stderr if None.
 
     Raises:
         UsageError: a cell was computed with another config.
+        BusyError: another process works in the folder.
         DataError: the results cannot be read.
         OSError: the disk reports an error.
     """
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     talk = say or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
     talk = talk if ranks.main else lambda line: None
-    outcome = Outcome()
+    own = part(cells, shard)
+    held: list[Lock] = []
 
-    def prepare() -> tuple[set[str], dict[str, str]]:
+    def lock() -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        _mend(folder / RESULTS_NAME)
-        hashes, failures = _hashes(cells)
-        _settle_changes([cell for cell in cells if cell.name in hashes], hashes, folder, overwrite)
-        return done_cells(folder), failures
+        held.append(lock_folder(folder, shared=shard is not None))
 
-    done, outcome.failures = ranks.on_main(prepare)
-    outcome.kept = [cell.name for cell in cells if cell.name in done]
-    left = [c for c in cells if c.name not in done and c.name not in outcome.failures]
-    for name, reason in outcome.failures.items():
-        talk(f"{name}: failed: {reason}")
-    talk(f"{len(left)} of {len(cells)} cells to compute in {folder}")
-    sound = [cell for cell in cells if cell.name not in outcome.failures]
-
-    def measured() -> dict[str, Cost]:
-        costs = measure_costs(sound, folder)
-        _settle_costs(sound, costs, folder)
-        return costs
-
-    costs = ranks.on_main(measured)
+    ranks.on_main(lock)
+    outcome, left, costs = ranks.on_main(lambda: _prepare(cells, own, folder, overwrite))
+    for line in summarise(outcome.failures):
+        talk(f"failed: {line}")
+    talk(f"{len(left)} of {len(own)} cells to compute in {folder}")
     for number, cell in enumerate(left, start=1):
         if ranks.any(time.monotonic() >= deadline):
             outcome.stopped = True
@@ -133,23 +138,74 @@ def run_benchmark(
         talk(f"[{number}/{len(left)}] {cell.name}")
         try:
             failure = _attempt(cell, folder, device, ranks, deadline, costs.get(cost_key(cell), {}))
-        except Stopped:
-            outcome.stopped = True
+        except Stopped as stop:
+            outcome.stopped, outcome.by_signal = True, stop.by_signal
             break
+        except BusyError:
+            outcome.busy.append(cell.name)
+            talk(f"{cell.name}: another process computes it")
+            continue
         if failure is None:
             outcome.finished.append(cell.name)
         else:
-            outcome.failures[cell.name] = failure
+            outcome.failures[cell.name] = [failure]
             talk(f"{cell.name}: failed: {failure}")
     return outcome
+
+
+def part(cells: list[Cell], shard: tuple[int, int] | None) -> list[Cell]:
+    """Return every n-th cell from the i-th on, for ``shard`` (i, n) with i from 1; all if None."""
+    return cells if shard is None else cells[shard[0] - 1 :: shard[1]]
+
+
+def _prepare(
+    cells: list[Cell], own: list[Cell], folder: Path, overwrite: bool
+) -> tuple[Outcome, list[Cell], dict[str, Cost]]:
+    """Settle what has changed, open all that is needed, and measure the costs of all cells.
+
+    Returns:
+        The outcome so far, the cells to compute, and the costs.
+    """
+    outcome = Outcome()
+    with results_lock(folder):
+        mend_results(folder / RESULTS_NAME)
+        hashes, invalid = hashes_of(cells)
+        settle_changes([cell for cell in own if cell.name in hashes], hashes, folder, overwrite)
+        done = done_cells(folder)
+        outcome.kept = [cell.name for cell in own if cell.name in done]
+        left = [cell for cell in own if cell.name not in done]
+        missing = find_missing([cell for cell in left if cell.name in hashes])
+        reasons = {**invalid, **missing}
+        outcome.failures = {c.name: reasons[c.name] for c in left if c.name in reasons}
+        # The costs of one benchmark are from one run, so one process measures them for all.
+        costs = measure_costs([cell for cell in cells if cell.name in hashes], folder)
+        _settle_costs([cell for cell in cells if cell.name in hashes], costs, folder)
+    return outcome, [cell for cell in left if cell.name not in outcome.failures], costs
 
 
 def _attempt(
     cell: Cell, folder: Path, device: torch.device, ranks: Ranks, deadline: float, cost: Any
 ) -> str | None:
-    """Compute one cell; return the reason if it failed."""
+    """Compute one cell; return the reason if it failed.
+
+    Raises:
+        BusyError: another process computes it.
+    """
     failure = None
+    lock: list[Lock] = []
+
+    def claim() -> str:
+        try:
+            lock.append(_lock_cell(cell, folder))
+        except BusyError as error:
+            return str(error)
+        return ""
+
+    if busy := ranks.on_main(claim):
+        raise BusyError(busy)
     try:
+        if ranks.on_main(lambda: cell.name in done_cells(folder)):
+            return None  # Another process has just finished it.
         _compute(cell, folder, device, ranks, deadline, cost)
     except PeerLostError:
         raise
@@ -162,6 +218,9 @@ def _attempt(
     except SystemExit:
         # It failed in another process, which reports the reason.
         pass
+    finally:
+        for each in lock:
+            each.release()
     return next((each for each in ranks.gather(failure) if each is not None), None)
 
 
@@ -169,9 +228,9 @@ def _compute(
     cell: Cell, folder: Path, device: torch.device, ranks: Ranks, deadline: float, cost: Any
 ) -> None:
     trained = None
-    run = _run_folder(cell, folder)
+    run = run_folder(cell, folder)
     if cell.checkpoint is None:
-        ranks.on_main(lambda: _note(cell, folder))
+        ranks.on_main(lambda: note(cell, folder))
         trained = train_cell(cell, run, device, ranks, deadline)
 
     def finish() -> None:
@@ -193,80 +252,16 @@ def _compute(
             "machine": machine(device),
             "versions": versions(),
         }
-        _append(folder / RESULTS_NAME, row)
+        with results_lock(folder):
+            append_result(folder / RESULTS_NAME, row)
 
     ranks.on_main(finish)
 
 
-def _run_folder(cell: Cell, folder: Path) -> Path:
-    return folder / CELLS / cell.dataset / cell.damage / cell.model
-
-
-def _note(cell: Cell, folder: Path) -> None:
-    """Record a cell's config before it is begun, so that a later change is noticed."""
-    text = json.dumps({"hash": cell.hash(), "resolved": cell.resolved()}, indent=1) + "\n"
-    path = _run_folder(cell, folder) / _CELL_FILE
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _write_results(path: Path, rows: list[dict[str, Any]]) -> None:
-    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    line = json.dumps(row, allow_nan=False) + "\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _mend(path: Path) -> None:
-    """Drop an incomplete last line, left by a kill, before another line is appended."""
-    remove_leftovers(path.parent)
-    if not path.is_file():
-        return
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        write_atomically(path, lambda temporary: temporary.write_bytes(whole))
-
-
-def _hashes(cells: list[Cell]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the hash of each cell, and the reason for those whose config is invalid."""
-    hashes, failures = {}, {}
-    for cell in cells:
-        try:
-            hashes[cell.name] = cell.hash()
-        except IraeError as error:
-            failures[cell.name] = str(error)
-    return hashes, failures
-
-
-def _settle_changes(
-    cells: list[Cell], hashes: dict[str, str], folder: Path, overwrite: bool
-) -> None:
-    """Refuse cells computed with another config, or remove them if ``overwrite``."""
-    results = folder / RESULTS_NAME
-    rows = read_results(results) if results.is_file() else []
-    known = {row["cell"]: row.get("hash") for row in rows}
-    changed = set()
-    for cell in cells:
-        noted = _noted(cell, folder)
-        before = known.get(cell.name, noted.get("hash"))
-        if before is None or before == hashes[cell.name]:
-            continue
-        if not overwrite:
-            what = _difference(noted.get("resolved", {}), cell.resolved())
-            raise UsageError(
-                f"{folder}: cell {cell.name} was computed with another config{what}; "
-                "use --overwrite to compute it anew, or another -o"
-            )
-        changed.add(cell.name)
-        shutil.rmtree(_run_folder(cell, folder), ignore_errors=True)
-    if changed & set(known):
-        _write_results(results, [row for row in rows if row["cell"] not in changed])
+def _lock_cell(cell: Cell, folder: Path) -> Lock:
+    locks = folder / LOCKS
+    locks.mkdir(exist_ok=True)
+    return lock_file(locks / f"{cell.dataset}--{cell.damage}--{cell.model}.lock")
 
 
 def _settle_costs(cells: list[Cell], costs: dict[str, Cost], folder: Path) -> None:
@@ -276,24 +271,4 @@ def _settle_costs(cells: list[Cell], costs: dict[str, Cost], folder: Path) -> No
     now = {cell.name: costs.get(cost_key(cell)) for cell in cells}
     settled = [row | {"cost": now.get(row["cell"]) or row["cost"]} for row in rows]
     if settled != rows:
-        _write_results(path, settled)
-
-
-def _noted(cell: Cell, folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((_run_folder(cell, folder) / _CELL_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _difference(before: Any, now: Any, key: str = "") -> str:
-    """Name the first key in which two resolved configs differ, as `` (KEY was A, is B)``."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        if not before:
-            return ""
-        for name in [*now, *before]:
-            if before.get(name) != now.get(name):
-                return _difference(before.get(name), now.get(name), f"{key}.{name}".strip("."))
-        return ""
-    return f" ({key} was {before}, is {now})"
+        write_results(path, settled)

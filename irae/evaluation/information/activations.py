@@ -21,10 +21,13 @@ from irae.flow.glow import Glow
 from irae.models.networks.arcnn import ARCNN
 from irae.models.networks.dncnn import DnCNN
 from irae.models.networks.ffdnet import FFDNet
+from irae.models.networks.gradnet import GradNet
+from irae.models.networks.inpainting.contextual_attention import ContextualAttentionNetwork
+from irae.models.networks.inpainting.pconv import PConvUNet
+from irae.models.networks.inpainting.shift_net import ShiftNet
 from irae.models.networks.invdn import InvDN, haar_merge, haar_split
 from irae.models.networks.irae import IRAE
 from irae.models.networks.lifted import LiftedIRAE, picture_of
-from irae.models.networks.pconv import PConvUNet
 from irae.models.networks.rdn import RDN
 from irae.models.networks.rednet import REDNet
 from irae.models.networks.unet import UNet
@@ -294,14 +297,31 @@ def _unet(network: UNet) -> _Plan:
     return plan
 
 
-def _pconv(network: PConvUNet) -> _Plan:
-    """Plan stages before the ReLUs, without skips, because one skip passes the picture itself."""
+def _normalised(network: PConvUNet | ShiftNet) -> _Plan:
+    """Plan stages before the ReLUs, without skips, because one skip may pass the picture itself."""
     norms = list(network.encoder_norms)
     plan: _Plan = {f"down {i}, no skips": [_Hook(norm)] for i, norm in enumerate(norms, 1)}
     # The last layer has no normalisation; its result is the output.
-    for number, norm in enumerate(list(network.decoder_norms)[:-1], 1):
+    ups = [norm for norm in network.decoder_norms if not isinstance(norm, nn.Identity)]
+    for number, norm in enumerate(ups, 1):
         plan[f"up {number}, no skips"] = [_Hook(norm)]
     return plan
+
+
+def _gradnet(network: GradNet) -> _Plan:
+    plan: _Plan = {"features and gradient": [_Hook(network.units, "input")]}
+    for number, unit in enumerate(network.units, 1):
+        plan[f"after unit {number}, no skips"] = [_Hook(unit)]
+    return plan
+
+
+def _contextual_attention(network: ContextualAttentionNetwork) -> _Plan:
+    """Plan stages of both networks; the known pixels also go around the coarse one."""
+    return {
+        "coarse, at a quarter of the size": [_Hook(network.coarse[9])],
+        "coarse picture": [_Hook(network.coarse)],
+        "refined, at a quarter of the size": [_Hook(network.tail[1])],
+    }
 
 
 def _rdn(network: RDN) -> _Plan:
@@ -317,7 +337,10 @@ _PLANS: dict[type[nn.Module], Callable[[Any], _Plan]] = {
     ARCNN: _arcnn,
     REDNet: _rednet,
     UNet: _unet,
-    PConvUNet: _pconv,
+    PConvUNet: _normalised,
+    ShiftNet: _normalised,
+    GradNet: _gradnet,
+    ContextualAttentionNetwork: _contextual_attention,
     RDN: _rdn,
 }
 

@@ -22,7 +22,7 @@ from irae.evaluation.report.summary import JUDGED, Section
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_PAGE_FILES = files("irae.evaluation") / "page"
+_TEMPLATES = files("irae.evaluation.report") / "templates"
 
 
 def html_report(
@@ -48,7 +48,7 @@ def html_report(
     drawn = can_draw()
     style, script = (
         # Line ends are part of the text that the browser hashes.
-        (_PAGE_FILES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+        (_TEMPLATES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
         for name in ("report.css", "report.js")
     )
     policy = (

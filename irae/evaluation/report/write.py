@@ -10,13 +10,12 @@ from typing import Any
 
 from irae.errors import DataError
 from irae.evaluation.benchmark.results_file import RESULTS_NAME, read_results
+from irae.evaluation.information.results import JSON_NAME
 from irae.evaluation.report.html_page import html_report
 from irae.evaluation.report.pictures import strips
 from irae.evaluation.report.summary import Cell, sections
 from irae.evaluation.report.text_files import csv_report, latex_report, markdown_report
 from irae.writing import write_atomically
-
-INFORMATION_NAME = "information.json"
 
 
 def write_reports(folder: Path) -> list[Path]:
@@ -40,7 +39,7 @@ def write_reports(folder: Path) -> list[Path]:
     cells = read_results(folder / RESULTS_NAME)
     if not cells:
         raise DataError(f"{folder / RESULTS_NAME} has no finished cell; run the benchmark first")
-    information = _read_information(folder / INFORMATION_NAME)
+    information = _read_information(folder / JSON_NAME)
     found = sections(cells)
     settings = [*_settings(cells, "machine"), *_settings(cells, "versions")]
     shown, left_out = strips(folder, found)

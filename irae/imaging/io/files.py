@@ -315,7 +315,12 @@ def _expand(entry: str | Path, recursive: bool) -> list[Path]:
 
 
 def walk_pictures(
-    folder: Path, *, recursive: bool = False, hidden: bool = True, follow_links: bool = False
+    folder: Path,
+    *,
+    recursive: bool = False,
+    hidden: bool = True,
+    follow_links: bool = False,
+    suffixes: frozenset[str] = PICTURE_SUFFIXES,
 ) -> Iterator[Path]:
     """Yield the files in a folder that have a picture suffix, in no particular order.
 
@@ -324,6 +329,7 @@ def walk_pictures(
         recursive: also search subfolders; those that cannot be read are skipped.
         hidden: include files and folders that begin with a dot, except ``._NAME``.
         follow_links: also search linked folders, each once.
+        suffixes: the suffixes of pictures, in lower case with their dot.
 
     Raises:
         OSError: ``folder`` cannot be read, and ``recursive`` is not set.
@@ -344,7 +350,7 @@ def walk_pictures(
         # Sorted, so that always the same one of two links to a folder is followed.
         folders[:] = sorted(filter(shown, folders)) if recursive else []
         paths = (Path(where, name) for name in files if shown(name))
-        yield from filter(has_picture_suffix, paths)
+        yield from (path for path in paths if path.suffix.lower() in suffixes)
 
 
 def _raise(error: OSError) -> None:

@@ -30,6 +30,11 @@ class Baseline(nn.Module):
         """Map degraded to restored."""
         raise NotImplementedError
 
+    # A network whose paper adds terms to the pixel loss also has a method of this form, which the
+    # training loop calls in place of `forward`:
+    #
+    #   forward_with_loss(x, condition, clean) -> (restored, the mean of the added terms)
+
 
 class ConvStack(nn.Module):
     """``layers`` 3×3 convolutions of one width with ReLUs between, the body of DnCNN and FFDNet.

@@ -119,7 +119,7 @@ class _OpenCVFilling(_Classical):
     """OpenCV's inpainting with a neighbourhood of 3 pixels, in 8 bits."""
 
     module = "cv2"
-    package = "opencv-python-headless"
+    package = "opencv-contrib-python-headless"
     condition_channels = 1
     hole_fill = 0.0
     flag = ""
@@ -130,9 +130,12 @@ class _OpenCVFilling(_Classical):
         # Squeezing also removed the axis of a picture that is one pixel high or wide.
         levels = levels.reshape(picture.shape if picture.shape[2] > 1 else picture.shape[:2])
         hole = (condition > 0.5).astype(np.uint8)
+        filled = self._fill(levels, hole)
+        return np.asarray(filled, dtype=np.float32).reshape(picture.shape) / 255
+
+    def _fill(self, levels: Array, hole: Array) -> Array:
         cv2 = self._import()
-        filled = cv2.inpaint(levels, hole, self.radius, getattr(cv2, self.flag))
-        return np.asarray(filled, dtype=np.float32) / 255
+        return np.asarray(cv2.inpaint(levels, hole, self.radius, getattr(cv2, self.flag)))
 
 
 class Telea(_OpenCVFilling):
@@ -146,3 +149,17 @@ class NavierStokes(_OpenCVFilling):
     inpainting", CVPR 2001."""
 
     flag = "INPAINT_NS"
+
+
+class FrequencySelective(_OpenCVFilling):
+    """Genser, Seiler, Schilling and Kaup, "Signal and loss geometry aware frequency selective
+    extrapolation for error concealment", PCS 2018; the fast variant of OpenCV's ``xphoto``."""
+
+    module = "cv2.xphoto"
+
+    def _fill(self, levels: Array, hole: Array) -> Array:
+        xphoto = self._import()
+        filled = np.zeros_like(levels)
+        # Its mask is 0 where pixels are missing.
+        xphoto.inpaint(levels, 255 * (1 - hole), filled, xphoto.INPAINT_FSR_FAST)
+        return filled

@@ -184,18 +184,13 @@ class InvDN(Baseline):
         small, latent = self.encode(x)
         return self.decode(small, self.draw_latent(latent))
 
-    def guidance_loss(self, degraded: Tensor, clean: Tensor) -> Tensor:
-        """Return the mean squared error of the small picture against the downscaled clean one.
-
-        The paper's loss is its sum with the pixel loss of `forward`'s output.
-
-        Args:
-            degraded: ``B 3 H W``, the input of `forward`.
-            clean: ``B 3 H W``, the target.
-        """
-        small, _ = self.encode(degraded)
+    def forward_with_loss(
+        self, x: Tensor, condition: Tensor | None, clean: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Restore, and compare the small picture with the downscaled clean one (squared error)."""
+        small, latent = self.encode(x)
         shrunk = F.interpolate(clean, size=small.shape[2:], mode="bicubic", antialias=True)
-        return F.mse_loss(small, shrunk)
+        return self.decode(small, self.draw_latent(latent)), F.mse_loss(small.float(), shrunk)
 
 
 def _forget_calls(network: InvDN, keys: object) -> None:

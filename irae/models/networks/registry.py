@@ -15,14 +15,16 @@ from irae.models.networks import (
     classical,
     dncnn,
     ffdnet,
+    gradnet,
     invdn,
     irae,
     lifted,
-    pconv,
     rdn,
     rednet,
     unet,
 )
+from irae.models.networks.densities import density, glow, nice, realnvp
+from irae.models.networks.inpainting import contextual_attention, pconv, shift_net
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,20 @@ NETWORKS: dict[str, NetworkKind] = {
     "rdn": NetworkKind(rdn.RDN, rdn.PRESETS),
     "pconv": NetworkKind(pconv.PConvUNet, pconv.PRESETS),
     "invdn": NetworkKind(invdn.InvDN, invdn.PRESETS),
+    "gradnet": NetworkKind(gradnet.GradNet, gradnet.PRESETS),
+    "contextual-attention": NetworkKind(
+        contextual_attention.ContextualAttentionNetwork, contextual_attention.PRESETS
+    ),
+    "shift-net": NetworkKind(shift_net.ShiftNet, shift_net.PRESETS),
 }
+
+DENSITIES: dict[str, NetworkKind] = {
+    "density": NetworkKind(density.OwnDensity, density.PRESETS),
+    "glow": NetworkKind(glow.GlowDensity, glow.PRESETS),
+    "nice": NetworkKind(nice.NICE, nice.PRESETS),
+    "realnvp": NetworkKind(realnvp.RealNVP, realnvp.PRESETS),
+}
+"""Densities (`irae.models.density`), which restore nothing and are trained by likelihood."""
 
 # Methods without weights: they have a name, but cannot be trained or stored in a file.
 CLASSICAL: dict[str, NetworkKind] = {
@@ -84,7 +99,17 @@ CLASSICAL: dict[str, NetworkKind] = {
     "nlm": NetworkKind(classical.NonLocalMeans),
     "telea": NetworkKind(classical.Telea),
     "navier-stokes": NetworkKind(classical.NavierStokes),
+    "fsr": NetworkKind(classical.FrequencySelective),
 }
+
+
+def _kind(name: str) -> NetworkKind:
+    if name in DENSITIES:
+        return DENSITIES[name]
+    if name not in NETWORKS:
+        names = ", ".join([*NETWORKS, *DENSITIES])
+        raise ModelError(f"network {name!r} is unknown; there are: {names}")
+    return NETWORKS[name]
 
 
 def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -93,9 +118,7 @@ def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> d
     Raises:
         ModelError: the network, preset or option is unknown; the message lists those that exist.
     """
-    if name not in NETWORKS:
-        raise ModelError(f"network {name!r} is unknown; there are: {', '.join(NETWORKS)}")
-    kind = NETWORKS[name]
+    kind = _kind(name)
     if preset is not None and preset not in kind.presets:
         raise ModelError(
             f"preset {preset!r} of network {name!r} is unknown; "
@@ -123,7 +146,7 @@ def option_parameters(name: str, options: dict[str, Any]) -> Mapping[str, inspec
     Raises:
         ModelError: the form is unknown.
     """
-    kind = NETWORKS[name]
+    kind = _kind(name)
     known = dict(inspect.signature(kind.builder(options), eval_str=True).parameters)
     if kind.forms:
         first = next(iter(kind.forms))
@@ -139,7 +162,7 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
         ModelError: the name or an option is unknown, or the network refuses a value.
     """
     resolved = resolve_options(name, None, options)
-    build = NETWORKS[name].builder(resolved)
+    build = _kind(name).builder(resolved)
     given = {key: value for key, value in resolved.items() if key != "form"}
     try:
         return build(**given)

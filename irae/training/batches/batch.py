@@ -48,6 +48,9 @@ class BatchMaker:
         rows: the slice of the batch that this process trains on; all of it by default.
         collection: the pictures; opened from the config if None.
 
+    Attributes:
+        left_out: training pictures that could not be read, each with the reason.
+
     Raises:
         DataError: a source of pictures or masks is missing or empty.
     """
@@ -70,6 +73,7 @@ class BatchMaker:
         if warning is not None and self._rows.start == 0:  # Of several processes the first warns.
             _log.warning("irae: warning: %s", warning)
         self._cache = PictureCache(collection.train, config.data, self._device, self._workers)
+        self.left_out = self._cache.left_out
         self._weights = collection.weights
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         self._hole_fill: float | None = options.get("hole_fill")
@@ -89,7 +93,7 @@ class BatchMaker:
             whole: make the whole batch, not only this process's rows.
 
         Raises:
-            DataError: a picture cannot be read or is too small.
+            DataError: no picture of a source can be read.
         """
         with self._lock:
             return self._make(step, slice(0, self._size) if whole else self._rows)
@@ -107,7 +111,7 @@ class BatchMaker:
         """Cut clean patches ``B 3 patch patch``; a bool ``B`` on the host marks the gray ones."""
         cache, augment, patch = self._cache, self._config.data.augment, self._config.data.patch
         which = random.choice(self._weights)
-        numbers = cache.numbers(which, random.integer(0, cache.counts[which] - 1))
+        numbers = cache.readable(which, random.integer(0, cache.counts[which] - 1))
         shrunk, down, right = random.bernoulli(augment.shrink), random.uniform(), random.uniform()
         symmetry = random.integer(0, 7) if augment.flip else torch.zeros_like(numbers)
         kind, order = random.uniform(), random.permutation(3)

@@ -14,12 +14,15 @@ from PIL import Image
 
 from irae.config import DataSection, RunConfig, SourceSection
 from irae.data.folder import PictureSet
+from irae.data.idx import IDX_SETS, is_idx_folder
 from irae.data.registry import REGISTRY, data_root, known_layout, layouts_below, open_data
 from irae.errors import DataError, UsageError
 from irae.imaging.io.decode import DECODER_FAULTS
 
 KEPT_SHARE, KEPT_LEAST, KEPT_MOST = 0.05, 4, 32
 """Share, least and largest number of a folder's pictures used for validation, at most 1/4."""
+
+OTHER_PICTURES = "; or name other pictures with `data` DIR"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Collection:
         validation: validation pictures, each as a set and an index in it.
         pixels: number of pixels of all training pictures, at the size at which they are read.
         left_out: pictures that cannot be used, with the reason.
+        shared: number of validation pictures that are also training pictures.
     """
 
     train: list[PictureSet]
@@ -39,6 +43,18 @@ class Collection:
     validation: list[tuple[PictureSet, int]]
     pixels: int
     left_out: list[tuple[Path, str]]
+    shared: int = 0
+
+    def notices(self) -> list[str]:
+        """Return the line of `describe`, and a warning if validation cannot be trusted."""
+        if not self.shared:
+            return [self.describe()]
+        what = "1 picture serves" if self.shared == 1 else f"{self.shared:,} pictures serve"
+        return [
+            self.describe(),
+            f"warning: {what} both training and validation, so that the scores say nothing about "
+            "other pictures",
+        ]
 
     def describe(self) -> str:
         """Describe the pictures found and left out, in one line."""
@@ -101,18 +117,19 @@ def _sources_below(root: Path) -> list[SourceSection]:
 def _absolute(name: str) -> str:
     """Return the absolute path of an existing folder; leave the name of a data set unchanged."""
     path = Path(name).expanduser()
-    return str(path.resolve()) if name not in REGISTRY and path.is_dir() else name
+    known = name in REGISTRY or name in IDX_SETS
+    return str(path.resolve()) if not known and path.is_dir() else name
 
 
 def _sources(name: str, root: Path) -> list[SourceSection]:
-    if name in REGISTRY:
+    if name in REGISTRY or name in IDX_SETS:
         return [SourceSection(source=name, weight="pixels")]
     folder = next((f for f in (Path(name).expanduser(), root / name) if f.is_dir()), None)
     if folder is None:
         open_data(name, root=root)  # Its error lists the names and folders that exist.
         raise DataError(f"{name} is not a folder; give a folder of pictures")
     folder = folder.resolve()
-    inside = known_layout(folder)
+    inside = folder if is_idx_folder(folder) else known_layout(folder)
     if inside is not None:
         return [SourceSection(source=str(inside), weight="pixels")]
     layouts = list(layouts_below(folder))
@@ -150,8 +167,14 @@ def open_collection(data: DataSection) -> Collection:
         try:
             pictures = open_data(source.source, root=root, split="train", protocol=data.protocol)
         except DataError as error:
-            raise UsageError(f"{error}; or name other pictures with `data` DIR") from None
+            raise UsageError(f"{error}{OTHER_PICTURES}") from None
         if pictures.working_size is not None:
+            if 2 * pictures.working_size.side <= data.patch:
+                side = pictures.working_size.side
+                raise DataError(
+                    f"{source.source}: its pictures of {side}x{side} are too small for patches of "
+                    f"{data.patch}; lower data.patch"
+                )
             sets.append(pictures)
             pixels.append(len(pictures) * pictures.working_size.side**2)
             continue
@@ -174,13 +197,27 @@ def open_collection(data: DataSection) -> Collection:
     else:
         sets, validation = _kept_apart(sets, sources, root, data)
     full = [(part, area, s) for part, area, s in zip(sets, pixels, sources, strict=True) if part]
+    validation = validation[: data.validation.images]
     return Collection(
         [part for part, _, _ in full],
         [float(area) if s.weight == "pixels" else s.weight for _, area, s in full],
-        validation[: data.validation.images],
+        validation,
         sum(area for _, area, _ in full),
         left_out,
+        _shared([part for part, _, _ in full], validation),
     )
+
+
+def _shared(train: list[PictureSet], validation: list[tuple[PictureSet, int]]) -> int:
+    """Count the validation pictures that are training pictures too, under whatever path."""
+    held = {os.path.realpath(pictures.paths[number]) for pictures, number in validation}
+    names = {os.path.basename(path) for path in held}
+    found = set()
+    for path in (path for pictures in train for path in pictures.paths):
+        # Of hundreds of thousands of paths, only those that can be such a picture are resolved.
+        if path.name in names or path.is_symlink():
+            found.add(os.path.realpath(path))
+    return len(held & found)
 
 
 def _layouts_in(pictures: PictureSet) -> list[Path]:
@@ -207,9 +244,15 @@ def _size(path: Path) -> tuple[int, int] | str:
     """Read width and height from a picture's header; return text if it cannot be used."""
     try:
         with Image.open(path) as image:
-            return "of floating-point samples" if image.mode == "F" else image.size
+            return image.size
     except (*DECODER_FAULTS, Image.DecompressionBombError):
+        pass
+    try:
+        # Pillow cannot open some TIFFs, and not even their sizes are known without decoding.
+        height, width = PictureSet("", [path]).load(0).shape[1:]
+    except DataError:
         return "cannot be read"
+    return width, height
 
 
 def _kept_apart(

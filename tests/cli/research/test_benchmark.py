@@ -84,9 +84,9 @@ def test_failures_are_listed_last_and_told_by_the_exit_code(
     config = write(tmp_path / "b.yaml", pictures, model_files, "nowhere: {}")
     done = irae("benchmark", "--config", config, "-o", tmp_path / "out", "--device", "cpu")
     assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-2:]
-    for line, model in zip(last, ("irae", "given"), strict=True):
-        assert line.startswith(f"irae: failed: nowhere/denoise-25/{model}: ")
+    last = done.stderr.strip().splitlines()[-1]
+    said = "irae: failed: 2 cells (nowhere/denoise-25/irae, …): 'nowhere' is neither a data set"
+    assert last.startswith(said)
     assert "Traceback" not in done.stderr
     assert len((tmp_path / "out/results.jsonl").read_text().splitlines()) == 2
 
@@ -101,6 +101,10 @@ def test_failures_are_listed_last_and_told_by_the_exit_code(
         (["--config", "first", "--set", "budget.minutes=-1"], "budget.minutes"),
         (["--config", "first", "--set", "models.irae.presets=x"], "presets: unknown key"),
         (["--config", "first", "--device", "cuda:9"], "cuda:9"),
+        (["--config", "first", "--shard", "3/2"], "--shard 3/2: write I/N"),
+        (["--config", "first", "--shard", "0/2"], "--shard 0/2: write I/N"),
+        (["--config", "first", "--shard", "half"], "--shard half: write I/N"),
+        (["--config", "first", "--shard", "40/40"], "there are only 34 cells"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -244,3 +245,48 @@ def test_real_pairs_in_place_of_clean_pictures(run: Run, place: Path) -> None:
         ([], "or real pairs with --pairs"),
     ):
         assert named in run("--model", "denoise", *words).stderr
+
+
+def test_masks_without_a_hole_are_left_out_and_named(run: Run, place: Path) -> None:
+    masks = place / "some masks"
+    masks.mkdir(exist_ok=True)
+    for number in range(4):
+        mask = np.zeros((24, 30), dtype=np.uint8)
+        if number % 2:
+            mask[5:9, 7:12] = 255
+        Image.fromarray(mask).save(masks / f"{number}.png")
+    words = ("--model", "inpaint.safetensors", "--data", "photos", "--mask", "some masks")
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    assert "inf" not in done.stdout
+    (line,) = [each for each in done.stdout.splitlines() if "masks without a hole" in each]
+    named = {name for name in ("0.png", "1.png", "2.png", "3.png") if name in line}
+    assert named and named <= {"0.png", "2.png"}
+    (level,) = json.loads(run(*words, "--json").stdout)["levels"]
+    assert level["output"]["psnr"] != "inf"
+    assert all(picture["hole_fraction"] > 0 for picture in level["pictures"])
+    passed = {Path(path).name for each in level["pictures"] for path in each["empty_masks"]}
+    assert passed == named
+    for number in (1, 3):
+        (masks / f"{number}.png").unlink()
+    done = run(*words)
+    assert done.returncode == 1
+    assert "some masks: no mask in it has holes" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_utf8_are_written_with_backslashes(
+    run: Run, place: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    small = Image.open(place / "photos" / "0.png").crop((0, 0, 9, 9))  # Too small for an SSIM.
+    small.save(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    words = ["--model", "denoise.safetensors", "--data", str(folder), "--sigma", "25"]
+    done = run(*words, "--csv", str(tmp_path / "scores.csv"))
+    assert done.returncode == 0, done.stderr
+    assert r"caf\udce9.png" in done.stdout
+    (row,) = csv.DictReader((tmp_path / "scores.csv").open(encoding="utf-8"))
+    assert row["picture"].endswith(r"caf\udce9.png")
+    assert run(*words, "--json").returncode == 0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,6 +17,8 @@ import yaml
 from PIL import Image
 
 from irae.models.checkpoints.model_file import load_model
+from irae.training.checkpoint import load_state
+from irae.training.run import Run
 
 Program = Callable[..., CompletedProcess[str]]
 
@@ -37,7 +42,7 @@ def test_train_resume_and_use_the_model(irae: Program, tmp_path: Path, pictures:
     run = tmp_path / "run"
     done = irae("train", "--config", "denoise.yaml", *sets(pictures), "-o", run, "--max-steps", 2)
     assert done.returncode == 0, done.stderr
-    assert "2 steps" in done.stderr
+    assert f"{run}: stopped at 2 of 4, best validation " in done.stderr
     assert "patches/s" in done.stderr
     assert yaml.safe_load((run / "config.yaml").read_text())["training"]["steps"] == 4
     done = irae("train", "--resume", run, "--set", "training.steps=6")
@@ -46,6 +51,7 @@ def test_train_resume_and_use_the_model(irae: Program, tmp_path: Path, pictures:
     steps = [json.loads(x)["step"] for x in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
     assert steps[-1] == 6
+    assert f"{run}: 6 steps, best validation " in done.stderr
     done = irae("eval", "--model", run, "--data", pictures / "val", "--sigma", "25", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["count"] == 2
@@ -74,7 +80,90 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     assert "the disk is full" in done.stderr
     assert "last.ckpt" in done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "run.json"]
+    assert sorted(path.name for path in run.iterdir()) == [
+        ".irae.lock",
+        "config.yaml",
+        "run.json",
+    ]
+    # The start that failed is no obstacle for the next.
+    monkeypatch.undo()
+    done = irae("train", "--config", "denoise.yaml", *sets(pictures), "-o", run, "--max-steps", 0)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "config.yaml", "metrics.jsonl", "run.json", "samples/00.png"]
+)
+def test_a_folder_with_files_of_ones_own_is_refused(
+    name: str, irae: Program, tmp_path: Path, pictures: Path
+) -> None:
+    own = tmp_path / "run" / name
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    words = ["train", "--config", "denoise.yaml", *sets(pictures), "-o", tmp_path / "run"]
+    for more in ([], ["--minutes", 1]):
+        done = irae(*words, *more)
+        assert done.returncode == 1
+        (line,) = done.stderr.strip().splitlines()
+        assert f"holds {name.split('/')[0]}, which is not of a run; choose a new folder" in line
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [own]
+    assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("words", [[], ["--minutes", "5"]])
+def test_a_signal_is_told_from_the_end_by_the_exit_code(
+    words: list[str],
+    number: signal.Signals,
+    irae: Program,
+    tmp_path: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    advance = Run.advance
+
+    def interrupted(self: Run) -> None:
+        advance(self)
+        if self.step == 3:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Run, "advance", interrupted)
+    run = tmp_path / "run"
+    new = ["--config", "denoise.yaml", *sets(pictures, "training.steps=100"), "-o", run]
+    done = irae("train", *new, *words)
+    assert done.returncode == 4, done.stderr
+    reached = load_state(run)["step"]
+    assert reached in (3, 4)
+    assert done.stderr.splitlines()[-1].startswith(f"{run}: stopped at {reached} of 100, ")
+    # A limit that was asked for ends with the same line, but is no failure.
+    done = irae("train", "--resume", run, "--max-steps", 5)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"{run}: stopped at 5 of 100, ")
+
+
+def test_a_folder_whose_name_is_not_utf8(irae: Program, tmp_path: Path, pictures: Path) -> None:
+    data = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    shutil.copytree(pictures, data)
+    run = tmp_path / "run"
+    small = [*SMALL, "--set", "data.validation.crop=32", "--max-steps", 1]
+    done = irae("train", "--config", "denoise.yaml", "--data", data, *small, "-o", run)
+    assert done.returncode == 0, done.stderr
+    done = irae("train", "--resume", run, "--set", "training.steps=2")
+    assert done.returncode == 0, done.stderr
+    assert load_state(run)["config"]["data"]["train"][0]["source"] == str(data)
+
+
+def test_without_a_terminal_there_is_a_line_for_each_report(
+    irae: Program, tmp_path: Path, pictures: Path
+) -> None:
+    words = ["--set", "training.steps=6", "--set", "training.log_every=3"]
+    done = irae(
+        "train", "--config", "denoise.yaml", *sets(pictures, *words[1::2]), "-o", tmp_path / "run"
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "patches/s" in line]
+    assert [line.split(":")[0] for line in told] == ["step 3 of 6", "step 6 of 6"]
+    assert "\r" not in done.stderr and "step/s" not in done.stderr
 
 
 def test_zero_minutes_still_leaves_a_checkpoint(
@@ -97,7 +186,7 @@ def test_zero_minutes_still_leaves_a_checkpoint(
         (["--config", "denoise.yaml", "--set", "model.network=unet"], "network 'unet'"),
         (["--config", "denoise.yaml", "--set", "model.init=nobody"], "nobody"),
         (["--config", "denoise.yaml", "--device", "cuda:7"], "cuda:7"),
-        (["--config", "denoise.yaml", "--precision", "fp8"], "training.precision"),
+        (["--config", "denoise.yaml", "--precision", "fp8"], "--precision fp8"),
         (["--config", "denoise.yaml", "--set", "data.train=[{source: nowhere}]"], "nowhere"),
         (["--config", "denoise.yaml", "--set", "data.patch=17"], "data.patch"),
         (["--config", "denoise.yaml", "--set", "data.validation.sigma=[]"], "validation.sigma"),

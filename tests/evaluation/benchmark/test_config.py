@@ -156,6 +156,23 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, named: str) -> N
     assert "\n" not in str(caught.value)
 
 
+def test_repeated_keys_of_a_config_that_is_extended(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD + "seed: 1\nseed: 2\n")
+    path = tmp_path / "b.yaml"
+    path.write_text("extends: base.yaml\n")
+    with pytest.raises(ConfigError, match=r"base\.yaml: seed: is given twice"):
+        load_benchmark(path)
+
+
+def test_errors_of_an_override_name_it(tmp_path: Path) -> None:
+    path = tmp_path / "b.yaml"
+    path.write_text(GOOD)
+    with pytest.raises(ConfigError, match=r"^--set budget\.steps=0: budget\.steps: "):
+        load_benchmark(path, ["budget.steps=0"])
+    named = load_benchmark(path, ["datasets.train.train=photos"]).datasets["train"].train
+    assert named is not None and [each.source for each in named] == ["photos"]
+
+
 def test_cells_are_chosen_by_pattern() -> None:
     config = load_benchmark("first")
     assert len(plan(config, "celeba/*/irae")) == 2

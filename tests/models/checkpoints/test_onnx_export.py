@@ -42,6 +42,9 @@ EXPORTED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "rdn": ("rdn", "default", {"width": 4, "blocks": 1, "layers": 1, "growth": 4}, "denoise"),
     "pconv": ("pconv", "default", {"width": 4, "depth": 2}, "inpaint"),
     "invdn": ("invdn", "default", {"width": 4, "blocks": 1, "halvings": 1}, "denoise"),
+    "gradnet": ("gradnet", "default", {"width": 4, "units": 1, "blocks": 1}, "denoise"),
+    "contextual-attention": ("contextual-attention", "default", {"width": 4}, "inpaint"),
+    "shift-net": ("shift-net", "default", {"width": 4, "depth": 3, "shift_level": 1}, "inpaint"),
 }
 
 FOLDED: dict[str, tuple[str, dict[str, Any]]] = {

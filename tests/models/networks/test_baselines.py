@@ -16,8 +16,8 @@ from irae.errors import ModelError
 from irae.models.call import condition_for, takes_sigma
 from irae.models.checkpoints.model_file import load_model, save_model
 from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.networks.inpainting.pconv import PartialConv2d, PConvUNet
 from irae.models.networks.invdn import InvDN, haar_merge, haar_split
-from irae.models.networks.pconv import PartialConv2d, PConvUNet
 from irae.models.networks.registry import NETWORKS, build_network, resolve_options
 
 SMALL: dict[str, list[dict[str, Any]]] = {
@@ -33,9 +33,13 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "rdn": [{"width": 8, "blocks": 2, "layers": 2, "growth": 4}],
     "pconv": [{"width": 8, "depth": 3}],
     "invdn": [{"width": 8, "blocks": 2}],
+    "gradnet": [{"width": 29, "units": 2, "blocks": 1}],
+    "contextual-attention": [{"width": 4}],
+    "shift-net": [{"width": 4, "depth": 3, "shift_level": 1}],
 }
 CASES = [(name, options) for name in NETWORKS for options in SMALL[name]]
-MASKED = [("pconv", options) for options in SMALL["pconv"]] + [("unet", SMALL["unet"][1])]
+MASKED = [("unet", SMALL["unet"][1])]
+MASKED += [(name, SMALL[name][0]) for name in ("pconv", "contextual-attention", "shift-net")]
 
 
 def make(name: str, options: dict[str, Any]) -> nn.Module:
@@ -91,6 +95,8 @@ def test_known_pixels_stay_and_holes_are_not_looked_at(name: str, options: dict[
 def test_gradients_reach_every_parameter(name: str, options: dict[str, Any]) -> None:
     network = make(name, options).train()
     side = 4 * int(getattr(network, "size_multiple", 1))
+    if name == "contextual-attention":
+        side *= 2  # A smaller picture leaves no known patch at an eighth of the size.
     channels = getattr(network, "channels", 3)
     x = torch.rand(2, channels, side, side)
     mask = a_mask(2, side, side)
@@ -129,6 +135,7 @@ def test_a_few_steps_of_training_lower_the_loss(name: str) -> None:
         "irae": {"width": 16, "couplings": 6, "hidden": 16},
         "rdn": {"width": 16, "growth": 8},
         "invdn": {"width": 16, "blocks": 3},
+        "gradnet": {"width": 16, "units": 2, "blocks": 2},
     }
     narrow = small.get(name, {} if name == "arcnn" else {"width": 16})
     network = build_network(name, resolve_options(name, preset, narrow)).train()
@@ -147,7 +154,8 @@ def test_a_few_steps_of_training_lower_the_loss(name: str) -> None:
 
 
 def count(name: str, preset: str, **options: Any) -> int:
-    network = build_network(name, resolve_options(name, preset, options))
+    with torch.device("meta"):
+        network = build_network(name, resolve_options(name, preset, options))
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -162,6 +170,10 @@ def test_sizes_are_the_published_ones() -> None:
     assert count("arcnn", "gray") == 106_448 + 113
     # Liu et al. 2021 state 2.64 M.
     assert round(count("invdn", "default") / 1e6, 2) == 2.64
+    # Liu et al. 2020 state 1.63 M, Yu et al. 2018's published generator has 3,601,542.
+    assert round(count("gradnet", "default") / 1e6, 2) == 1.63
+    assert count("contextual-attention", "paper") == 3_601_542
+    assert count("shift-net", "paper") == 54_944_771
     # 16 blocks of 8 layers: Zhang et al. state 22 M for this body.
     assert round(count("rdn", "paper") / 1e6) == 22
 
@@ -341,11 +353,12 @@ def test_invdn_draws_a_new_latent_each_training_call_and_can_be_resumed() -> Non
     assert torch.equal(resumed.draw_latent(like), second)
 
 
-def test_invdn_guidance_is_zero_where_the_small_picture_is_right() -> None:
+def test_invdn_has_no_added_loss_where_the_small_picture_is_right() -> None:
     network = build_network("invdn", resolve_options("invdn", None, SMALL["invdn"][0]))
     assert isinstance(network, InvDN)
     flat = torch.full((1, 3, 8, 8), 0.4)
     # Untrained, the small picture is the mean of each 4×4 pixels.
     with torch.no_grad():
-        assert float(network.guidance_loss(flat, flat)) == pytest.approx(0, abs=1e-10)
-        assert float(network.guidance_loss(flat, flat + 0.1)) == pytest.approx(0.01, abs=1e-5)
+        for clean, loss in ((flat, 0), (flat + 0.1, 0.01)):
+            added = network.forward_with_loss(flat, None, clean)[1]
+            assert float(added) == pytest.approx(loss, abs=1e-5)

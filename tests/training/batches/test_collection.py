@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -182,3 +184,25 @@ def test_folders_that_cannot_be_trained_on(
 def test_a_name_that_is_neither_set_nor_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'nowhere' is neither a data set"):
         with_sources(config(f"data.root={tmp_path}"), ["nowhere"])
+
+
+def test_pictures_that_pillow_cannot_open_are_used(tmp_path: Path) -> None:
+    folder = make_pictures(tmp_path / "mixed", 4)
+    for index in range(4):
+        colours = np.random.default_rng(index).random((40, 44, 3), dtype=np.float32)
+        tifffile.imwrite(folder / f"float{index}.tif", colours, photometric="rgb")
+    found = opened(folder)
+    trained, validated = names(found)
+    assert len(trained) + len(validated) == 8
+    assert not found.left_out
+    kept = sum(part.load(n)[0].numel() for part, n in found.validation)
+    learned = sum(part.load(n)[0].numel() for part in found.train for n in range(len(part)))
+    assert found.pixels == kept + learned
+
+
+def test_a_known_set_whose_pictures_are_smaller_than_patches(tmp_path: Path) -> None:
+    birds(tmp_path)
+    chosen = with_sources(config("data.patch=128"), ["birds"])
+    chosen.data.root = str(tmp_path)
+    with pytest.raises(DataError, match="birds: its pictures of 64x64 are too small"):
+        open_collection(chosen.data)

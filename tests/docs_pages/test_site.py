@@ -1,122 +1,19 @@
-"""The site: it builds without a warning, its links lead somewhere, its commands exist."""
+"""The site: it builds without a warning, its links lead somewhere, its drawings are right."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 import pytest
-import typer.main
-import yaml
-
-from irae.cli.app import app
-from irae.config import load_config
-from irae.evaluation.benchmark.config import load_benchmark
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-DOCS = REPOSITORY / "docs"
-OUTSIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "data/README.md")
-PAGES = [*sorted(DOCS.rglob("*.md")), *(REPOSITORY / name for name in OUTSIDE)]
-FENCE = re.compile(r"^( *)```([\w-]*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-
-
-def leaves(command: object, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Every command of the program with its name in words, but for old names that are hidden."""
-    commands = getattr(command, "commands", None)
-    if commands is None:
-        yield name, command
-        return
-    for word, inner in commands.items():
-        if not inner.hidden:
-            yield from leaves(inner, (*name, word))
-
-
-COMMANDS = dict(leaves(typer.main.get_command(app)))
-
-
-def fences(page: Path) -> Iterator[tuple[str, str]]:
-    """Language and text of the fenced blocks of a page."""
-    for _, language, text in FENCE.findall(page.read_text(encoding="utf-8")):
-        yield language, text
-
-
-def command_lines(page: Path) -> list[str]:
-    """The lines of a page's fenced blocks that call the program, without prompt and comment."""
-    found = []
-    for language, text in fences(page):
-        if language in ("", "console", "bash", "sh"):
-            lines = text.replace("\\\n", " ").splitlines()
-            words = (line.strip().removeprefix("$ ") for line in lines)
-            found += [line for line in words if re.match(r"(torchrun .* -m )?irae\s", line)]
-    return found
-
-
-def parse(line: str) -> None:
-    """Fail if the program does not know such a command, or an option of it."""
-    words = shlex.split(line, comments=True)
-    words = words[words.index("irae") + 1 :]
-    if words[:1] in (["--version"], ["--help"]):
-        return
-    for count in (1, 2):
-        name = tuple(words[:count])
-        if name in COMMANDS:
-            COMMANDS[name].make_context(" ".join(name), words[count:])  # type: ignore[attr-defined]
-            return
-    pytest.fail(f"there is no such command: {line}")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
-def test_commands_on_a_page_can_be_given(page: Path) -> None:
-    for line in command_lines(page):
-        try:
-            parse(line)
-        except Exception as error:
-            pytest.fail(f"{line}: {error}")
-
-
-def test_a_wrong_option_would_be_found() -> None:
-    parse("irae restore noisy.png -o out.png")
-    with pytest.raises(Exception, match="strenth"):
-        parse("irae restore noisy.png --strenth 0.5")
-    with pytest.raises(Exception, match="denoize"):
-        parse("irae restore noisy.png --task denoize")
-
-
-@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
-def test_a_command_is_explained_with_an_example_that_can_be_given(name: tuple[str, ...]) -> None:
-    said = getattr(COMMANDS[name], "help", None) or ""
-    examples = re.findall(r"^Example: (irae .*)$", said, re.MULTILINE)
-    assert examples, f"the help of irae {' '.join(name)} has no line 'Example: irae ...'"
-    for example in examples:
-        assert example.split()[1 : 1 + len(name)] == list(name)
-        parse(example)
-
-
-def test_every_command_is_used_on_some_page() -> None:
-    text = "\n".join(line for page in PAGES for line in command_lines(page))
-    unused = [name for name in COMMANDS if f"irae {' '.join(name)}" not in text]
-    assert not unused
-
-
-def test_configs_on_pages_are_valid(tmp_path: Path) -> None:
-    checked = 0
-    for page in PAGES:
-        for language, text in fences(page):
-            if language != "yaml":
-                continue
-            path = tmp_path / f"{checked}.yaml"
-            path.write_text(text, encoding="utf-8")
-            (load_benchmark if "datasets" in yaml.safe_load(text) else load_config)(path)
-            checked += 1
-    assert checked >= 2
+from pages import COMMANDS, DOCS, OUTSIDE, REPOSITORY
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
