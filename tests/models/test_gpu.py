@@ -24,6 +24,9 @@ CASES: list[tuple[str, str | None, dict[str, Any]]] = [
     ("rdn", None, {"blocks": 2}),
     ("pconv", None, {}),
     ("invdn", None, {"blocks": 2}),
+    ("gradnet", None, {"blocks": 1}),
+    ("contextual-attention", None, {"width": 8}),
+    ("shift-net", None, {"width": 8, "depth": 3, "shift_level": 1}),
 ]
 
 

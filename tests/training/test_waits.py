@@ -36,6 +36,9 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "rdn": [{"width": 8, "blocks": 2, "layers": 2, "growth": 4}],
     "pconv": [{"width": 8, "depth": 3}],
     "invdn": [{"width": 8, "blocks": 2}],
+    "gradnet": [{"width": 29, "units": 2, "blocks": 1}],
+    "contextual-attention": [{"width": 4}],
+    "shift-net": [{"width": 4, "depth": 3, "shift_level": 1}],
 }
 CASES = [(name, options) for name in NETWORKS for options in SMALL[name]]
 
