@@ -95,15 +95,12 @@ def benchmark(
         _conclude(outcome, len(own), folder)
         _exit(outcome)
         return
-    import torch
-
-    from irae.runtime import select_device
+    from irae.runtime import select_device, use_device
     from irae.training.distributed import local_device, processes
 
     with processes() as ranks:
         chosen = ranks.together(lambda: select_device(local_device(device)))
-        if chosen.type == "cuda":
-            torch.cuda.set_device(chosen)
+        use_device(chosen)
         outcome = run_benchmark(
             planned,
             folder,
