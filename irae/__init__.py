@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from irae.api import TrainedRun, create_model, evaluate, list_models, save_model, train
     from irae.imaging.io.files import read_picture, write_picture
     from irae.imaging.io.picture import Picture
+    from irae.models.checkpoints.model_file import load_density
     from irae.restoring.model import Model, load_model
     from irae.restoring.restorer import Restorer
 
@@ -25,6 +26,7 @@ __all__ = [
     "errors",
     "evaluate",
     "list_models",
+    "load_density",
     "load_model",
     "read_picture",
     "save_model",
@@ -40,6 +42,7 @@ _HOMES = {
     "create_model": "irae.api",
     "evaluate": "irae.api",
     "list_models": "irae.api",
+    "load_density": "irae.models.checkpoints.model_file",
     "load_model": "irae.restoring.model",
     "read_picture": "irae.imaging.io.files",
     "save_model": "irae.api",

@@ -68,6 +68,7 @@ class AugmentSection(Section):
     colour: Share = 0.3  # channels permuted, saturation scaled by 0.3 to 2.5
     gray: Share = 0.1  # gray pictures with gray noise, as in scans
     shrink: Share = 0.2  # patches of twice the side, scaled to half
+    mutate: Share = 0.0  # likelihood: numbers replaced by random ones, for a background model
 
 
 class DataSection(Section):
@@ -79,8 +80,9 @@ class DataSection(Section):
     validation: SerializeAsAny[ValidationSection] = ValidationSection()  # depends on the task
     patch: int = Field(default=64, ge=16)  # a multiple of the network's size_multiple
     augment: AugmentSection = AugmentSection()
-    # Decoded pictures kept in memory: on the training device if there is room, else on the host.
-    cache_gb: float = Field(default=4.0, ge=0, le=1e6)
+    # Decoded pictures kept in memory, in GiB: on the training device if there is room, else on the
+    # host. auto: half of the host's free memory. The rest is decoded again for every patch.
+    cache_gb: Annotated[float, Field(ge=0, le=1e6)] | Literal["auto"] = "auto"
 
 
 class TrainingSection(Section):
@@ -122,7 +124,9 @@ class TrainingSection(Section):
 class RunConfig(Section):
     """A whole run. The task defines the keys of ``degradation`` and ``data.validation``."""
 
-    task: str
+    # restoration undoes the damage of a task; likelihood trains a density, of no task.
+    objective: Literal["restoration", "likelihood"] = "restoration"
+    task: str = Field(default="", validate_default=True)
     seed: Seed = 0
     model: ModelSection = ModelSection()
     degradation: SerializeAsAny[DegradationSection] = DegradationSection()
@@ -131,7 +135,13 @@ class RunConfig(Section):
 
     @field_validator("task")
     @classmethod
-    def _registered(cls, name: str) -> str:
+    def _registered(cls, name: str, info: ValidationInfo) -> str:
+        if info.data.get("objective") == "likelihood":
+            if name:
+                raise ValueError("objective likelihood has no task; leave it out")
+            return name
+        if not name:
+            raise ValueError("missing; name what is to be restored, or set objective: likelihood")
         try:
             get_task(name)
         except UsageError as error:
@@ -141,8 +151,8 @@ class RunConfig(Section):
     @field_validator("degradation", mode="before")
     @classmethod
     def _of_task(cls, value: object, info: ValidationInfo) -> object:
-        if "task" not in info.data:  # The missing task is the error to report.
-            return DegradationSection()
+        if not info.data.get("task"):  # A missing task is reported; a density has no damage.
+            return DegradationSection.model_validate(_plain(value))
         schema = get_task(info.data["task"]).section
         return schema.model_validate(_own_keys(_plain(value), schema, "section"))
 
@@ -150,7 +160,7 @@ class RunConfig(Section):
     @classmethod
     def _validation_of_task(cls, value: object, info: ValidationInfo) -> object:
         content = _plain(value)
-        if "task" not in info.data or not isinstance(content, dict):
+        if not info.data.get("task") or not isinstance(content, dict):
             return value
         schema = get_task(info.data["task"]).validation_section
         kept = _own_keys(content.get("validation", {}), schema, "validation_section")

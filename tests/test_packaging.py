@@ -32,11 +32,16 @@ def test_the_wheel_holds_configs_weights_and_templates(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for config in (REPOSITORY / "configs").rglob("*.yaml"):
         assert f"irae/configs/{config.relative_to(REPOSITORY / 'configs').as_posix()}" in names
-    for weights in (REPOSITORY / "irae" / "weights").iterdir():
-        assert f"irae/weights/{weights.name}" in names
+    folder = REPOSITORY / "irae" / "weights"
+    for weights in (path for path in folder.rglob("*") if path.is_file()):
+        assert f"irae/weights/{weights.relative_to(folder).as_posix()}" in names
     templates = set((REPOSITORY / "irae/evaluation/report/templates").iterdir())
     assert "report.html" in {path.name for path in templates}
     for path in templates:
+        assert path.relative_to(REPOSITORY).as_posix() in names
+    page = set((REPOSITORY / "irae" / "ui" / "static").iterdir())
+    assert {"index.html", "style.css", "app.js"} <= {path.name for path in page}
+    for path in page:
         assert path.relative_to(REPOSITORY).as_posix() in names
     assert not any(name.startswith(("tests/", "scripts/")) for name in names)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from torch import Tensor
@@ -54,6 +55,7 @@ class ModelPool:
     ) -> None:
         self.options = options
         self._notify = notify
+        self._lock = Lock()
         self._loaded: dict[str, Restorer] = {}
         self._checksums: dict[str, str] = {}
 
@@ -66,9 +68,10 @@ class ModelPool:
                 it.
         """
         name = self.options.model or task
-        if name not in self._loaded:
-            self._loaded[name] = Restorer(name, options=self.options, notify=self._notify)
-        return self._loaded[name]
+        with self._lock:  # Several threads may need a model for the first time at once.
+            if name not in self._loaded:
+                self._loaded[name] = Restorer(name, options=self.options, notify=self._notify)
+            return self._loaded[name]
 
     def default_task(self, *, masked: bool) -> str:
         """Return a task whose model can check the options before any picture is read."""

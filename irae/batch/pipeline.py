@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from irae.batch.documents import restore_document
@@ -25,9 +26,17 @@ from irae.imaging.io.encode import check_writable
 from irae.imaging.io.files import Document, open_document, read_picture, write_picture
 from irae.imaging.io.masks import read_mask
 from irae.imaging.io.picture import Picture, same_levels
-from irae.imaging.tiling import is_out_of_memory
 from irae.inverse.undo import check_sidecar_target, write_sidecar
+from irae.runtime import host_threads, is_out_of_memory, select_device
 from irae.writing import file_sha256
+
+MOST_READERS = 4
+"""Largest number of threads that read, and of those that write, beside a GPU."""
+
+
+def _threads(device: torch.device) -> int:
+    """Return the number of reading threads, and of writing ones, for a device that restores."""
+    return 1 if device.type == "cpu" else min(MOST_READERS, host_threads())
 
 
 @dataclass(frozen=True)
@@ -102,21 +111,25 @@ class Pipeline:
     def outcomes(self) -> Generator[Future[Outcome]]:
         """Yield the outcome of each job, in order.
 
-        One thread reads the next pictures and one writes the last ones, while the calling thread
-        restores. ``result()`` of a future raises the error of its picture: `PictureError` if the
-        picture cannot be read or written or its mask does not fit, `ModelError` if the model
-        returned non-finite numbers.
+        Other threads read the next pictures and write the last ones, while the calling thread
+        restores: one each beside a CPU, up to `MOST_READERS` each beside a GPU, which restores
+        faster than one thread decodes.
+
+        ``result()`` of a future raises the error of its picture: `PictureError` if the picture
+        cannot be read or written or its mask does not fit, `ModelError` if the model returned
+        non-finite numbers.
         """
-        ahead = ReadAhead(self._jobs, self._read, self._files)
-        writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        threads = _threads(select_device(self._pool.options.device))
+        ahead = ReadAhead(self._jobs, self._read, self._files, threads)
+        writer = ThreadPoolExecutor(threads, thread_name_prefix="write")
         written: deque[tuple[int, Future[Outcome]]] = deque()
         try:
             for group in ahead.groups():
                 full = not group
                 written += self._restore(group, writer)
-                # The next group is restored while the last picture of this one is written, unless
-                # memory is full until that picture is released.
-                while len(written) > (0 if full else 1):
+                # The next group is restored while the last pictures of this one are written, unless
+                # memory is full until they are released.
+                while len(written) > (0 if full else threads):
                     pixels, outcome = written.popleft()
                     yield outcome
                     ahead.release(pixels)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from irae.batch.jobs import Job, Plan
 from irae.batch.outcome import Outcome
 from irae.errors import IraeError, for_command_line
-from irae.imaging.tiling import is_out_of_memory
+from irae.runtime import is_out_of_memory
 
 
 class Console:

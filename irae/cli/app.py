@@ -10,6 +10,11 @@ from typing import Annotated
 import typer
 
 from irae._version import __version__
+from irae.cli.density.anomalies import anomalies
+from irae.cli.density.interpolate import interpolate
+from irae.cli.density.latents import latents
+from irae.cli.density.sample import sample
+from irae.cli.density.score import score
 from irae.cli.manage.doctor import doctor
 from irae.cli.manage.export import export
 from irae.cli.manage.import_ import import_
@@ -26,7 +31,7 @@ from irae.cli.research.benchmark import benchmark
 from irae.cli.research.eval import eval_
 from irae.cli.research.information import information
 from irae.cli.research.train import train
-from irae.errors import IraeError, for_command_line
+from irae.errors import IraeError, first_line, for_command_line
 
 app = typer.Typer(
     name="irae",
@@ -45,6 +50,11 @@ app.command("eval")(eval_)
 app.command("benchmark")(benchmark)
 app.command("roundtrip")(roundtrip)
 app.command("information")(information)
+app.command("sample")(sample)
+app.command("interpolate")(interpolate)
+app.command("score")(score)
+app.command("anomalies")(anomalies)
+app.command("latents")(latents)
 app.command("models")(models)
 app.command("doctor")(doctor)
 app.command("ui")(ui)
@@ -88,6 +98,10 @@ def one_line(error: BaseException) -> str | None:
             "torch and torchvision are builds that do not match; reinstall the pair: "
             "pip install --force-reinstall torch torchvision"
         )
+    # Of PyTorch's own errors too, but without importing it for this.
+    runtime = sys.modules.get("irae.runtime")
+    if runtime is not None and runtime.is_out_of_memory(error):
+        return f"out of memory ({first_line(error)}); free some, or use another --device"
     return None
 
 

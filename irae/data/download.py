@@ -22,11 +22,13 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tqdm import tqdm
 
 from irae.data.check import Contents, open_all
+from irae.data.folder import Split
+from irae.data.idx import IDX_SETS, open_idx
 from irae.data.registry import Archive, DataSource, data_root, find_source
 from irae.errors import DataError
 
@@ -81,6 +83,33 @@ def download(name: str, *, root: Path | None = None, say: Say = lambda line: Non
     if contents.problems:
         raise DataError(contents.problems[0])
     return contents
+
+
+def download_idx(name: str, *, root: Path | None = None) -> int:
+    """Download a set of `irae.data.idx.IDX_SETS` through torchvision, below the data root.
+
+    Files that are there are kept; torchvision checks their checksums.
+
+    Returns:
+        The number of pictures of all parts.
+
+    Raises:
+        DataError: the network or the server fails, or a checksum is wrong.
+    """
+    from torchvision import datasets
+
+    source, where = IDX_SETS[name], data_root(root)
+    where.mkdir(parents=True, exist_ok=True)
+    kind = getattr(datasets, source.torchvision_class)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            kind(where, download=True)
+    except _torchvision_errors() as error:
+        raise DataError(
+            f"torchvision could not fetch {source.title}: {_reason(error)}; run the command again, "
+            f"or get it by hand from {source.address}"
+        ) from None
+    return sum(len(open_idx(name, where, split)) for split in get_args(Split))
 
 
 def _fetch_and_unpack(source: DataSource, archive: Archive, where: Path, say: Say) -> None:

@@ -57,6 +57,21 @@ class Bijection(nn.Module, ABC):
             again = self.inverse(given, condition) if inverse else self(given, condition)
         return (given,), (again,)
 
+    def rebuild_with_log_det(
+        self, output: Tensor, condition: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+        """Recover the input of `forward_and_log_det`, and build the graph of both its results.
+
+        Returns:
+            Input and output in parts, as from `rebuild`, and the log-determinant ``B``.
+        """
+        with torch.no_grad():
+            given = self.inverse(output, condition)
+        given = given.detach().requires_grad_()
+        with torch.enable_grad():
+            again, log_det = self.forward_and_log_det(given, condition)
+        return (given,), (again,), log_det
+
 
 class Chain(Bijection):
     """A composition of bijections; their log-determinants add up."""
@@ -110,7 +125,13 @@ class Chain(Bijection):
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
+        if self.reversible:
+            from irae.flow.reversible import run_chain_with_log_det
+
+            recomputed = run_chain_with_log_det(self, x, condition)
+            if recomputed is not None:
+                return recomputed
+        total = zeros_per_sample(x)
         for step, given in self.pairs(condition):
             x, log_det = step.forward_and_log_det(x, given)
             total = total + log_det

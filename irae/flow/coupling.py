@@ -50,6 +50,11 @@ class AdditiveCoupling(_Coupling):
             a = (mapped - shift.detach()).requires_grad_()
             return (a, b), (a + shift, b)
 
+    def rebuild_with_log_det(
+        self, output: Tensor, condition: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+        return *self.rebuild(output, condition), zeros_per_sample(output)
+
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -97,6 +102,17 @@ class AffineCoupling(_Coupling):
                 return (a, b), ((a - shift) / scale, b)
             a = ((mapped - shift.detach()) / scale.detach()).requires_grad_()
             return (a, b), (scale * a + shift, b)
+
+    def rebuild_with_log_det(
+        self, output: Tensor, condition: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+        mapped, b = output.detach().chunk(2, 1)
+        b.requires_grad_()
+        with torch.enable_grad():
+            raw, shift = self._outputs(b, condition)
+            scale = self._scale(raw)
+            a = ((mapped - shift.detach()) / scale.detach()).requires_grad_()
+            return (a, b), (scale * a + shift, b), self._log_scale(raw).flatten(1).sum(1)
 
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None

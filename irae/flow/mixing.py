@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irae.flow.bijection import Bijection
+from irae.flow.bijection import Bijection, zeros_per_sample
 
 
 def _apply(matrix: Tensor, x: Tensor) -> Tensor:
@@ -31,7 +31,10 @@ class Mixing(Bijection):
     def matrices(self) -> tuple[Tensor, Tensor]:
         """Return the matrix and its inverse, computed together."""
         matrix = self.matrix()
-        return matrix, torch.linalg.inv(matrix)
+        # `inv` would wait for the device, to raise an error if the matrix is singular. The result
+        # is not finite then, which a training step and a restored picture are checked for.
+        inverse: Tensor = torch.linalg.inv_ex(matrix).inverse
+        return matrix, inverse
 
     def log_abs_det(self) -> Tensor:
         """Return log abs det of the matrix, a scalar."""
@@ -70,6 +73,40 @@ class InvertibleConv1x1(Mixing):
         return self.weight
 
 
+class LUMixing(Mixing):
+    """A 1×1 convolution as ``P L (U + diag(s))`` (Kingma and Dhariwal 2018, section 3.2).
+
+    P is a fixed permutation, L and U are triangular, and the signs of s are fixed, so that the
+    log-determinant is the sum of log abs s. It starts as a random rotation.
+    """
+
+    permutation: Tensor
+    signs: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(channels, channels)).Q
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        diagonal = upper.diagonal()
+        self.register_buffer("permutation", permutation)
+        self.register_buffer("signs", diagonal.sign())
+        self.lower = nn.Parameter(lower.tril(-1))
+        self.upper = nn.Parameter(upper.triu(1))
+        self.log_diagonal = nn.Parameter(diagonal.abs().log())
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        identity = torch.eye(len(self.signs), dtype=self.lower.dtype, device=self.lower.device)
+        diagonal = torch.diag(self.signs * self.log_diagonal.exp())
+        return self.lower.tril(-1) + identity, self.upper.triu(1) + diagonal
+
+    def matrix(self) -> Tensor:
+        lower, upper = self._factors()
+        return self.permutation @ lower @ upper
+
+    def log_abs_det(self) -> Tensor:
+        return self.log_diagonal.sum()
+
+
 class BoundedMixing(Mixing):
     """A 1×1 convolution whose condition number is at most ``exp(2 * bound)``.
 
@@ -98,14 +135,18 @@ class BoundedMixing(Mixing):
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.register_buffer("fixed", torch.randn(channels, channels) / 2)
 
-    def _orthogonal(self, free: Tensor) -> Tensor:
+    def _orthogonal(self, *free: Tensor) -> Tensor:
+        """Return the Cayley transform of each free matrix ``C C``, stacked."""
         # In float64, if the device has it, and rounded once when applied: the matrix and its
         # inverse then match several times better than if both were computed in float32.
-        free = free if free.device.type == "mps" else free.double()
-        skew = free - free.T
-        identity = torch.eye(free.shape[0], dtype=free.dtype, device=free.device)
-        rotation: Tensor = torch.linalg.solve(identity + skew, identity - skew)
-        return rotation
+        stacked = torch.stack(free)
+        stacked = stacked if stacked.device.type == "mps" else stacked.double()
+        skew = stacked - stacked.mT
+        identity = torch.eye(skew.shape[1], dtype=skew.dtype, device=skew.device)
+        # `solve` would wait for the device, to see whether the matrices are singular; identity plus
+        # skew-symmetric never is.
+        rotations: Tensor = torch.linalg.solve_ex(identity + skew, identity - skew).result
+        return rotations
 
     def _log_singular_values(self) -> Tensor:
         return self.bound * torch.tanh(self.pace * self.log_scale / self.bound)
@@ -121,8 +162,8 @@ class BoundedMixing(Mixing):
         return self._product(*rotations), self._inverse_product(*rotations)
 
     def _rotations(self) -> tuple[Tensor, Tensor, Tensor]:
-        left, right = self._orthogonal(self.left), self._orthogonal(self.right)
-        return left, right, self._orthogonal(self.fixed)
+        left, right, fixed = self._orthogonal(self.left, self.right, self.fixed)
+        return left, right, fixed
 
     def _product(self, left: Tensor, right: Tensor, fixed: Tensor) -> Tensor:
         return left @ (self._log_singular_values().exp()[:, None] * right) @ fixed
@@ -151,7 +192,34 @@ class Shrinking(BoundedMixing):
         self.fixed.zero_()
 
 
-MIXINGS: dict[str, Callable[..., Mixing]] = {"dense": InvertibleConv1x1, "bounded": BoundedMixing}
+class Permutation(Bijection):
+    """A fixed order of the channels: output channel i is input channel ``order[i]``."""
+
+    order: Tensor
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        if sorted(order) != list(range(len(order))):
+            raise ValueError(f"{list(order)} is no permutation of 0 to {len(order) - 1}")
+        self.register_buffer("order", torch.tensor(list(order)), persistent=False)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return x.index_select(1, self.order)
+
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        return z.index_select(1, self.order.argsort())
+
+    def forward_and_log_det(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self(x), zeros_per_sample(x)
+
+
+MIXINGS: dict[str, Callable[..., Mixing]] = {
+    "dense": InvertibleConv1x1,
+    "lu": LUMixing,
+    "bounded": BoundedMixing,
+}
 
 
 def build_mixing(kind: str, channels: int, **options: Any) -> Mixing:

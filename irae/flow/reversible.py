@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from irae.flow.bijection import Chain
+from irae.flow.bijection import Chain, zeros_per_sample
 
 
 def set_reversible(network: nn.Module, on: bool) -> None:
     """Switch the recomputing backward pass of every flow in ``network`` on or off.
 
     Gradients are the same up to rounding. The switch applies to every `Chain` in both directions
-    and to the forward pass of every lifted flow, but not to log-determinants. Subnets must be
+    and with log-determinants, and to the forward pass of every lifted flow. Subnets must be
     deterministic, so they cannot use dropout.
 
     Second derivatives (``create_graph``) are not available, and a hook on a parameter
@@ -81,6 +81,19 @@ def run_chain(
     return _runner(chain, x, condition, inverse)
 
 
+def run_chain_with_log_det(
+    chain: Chain, x: Tensor, condition: Tensor | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """Run a chain reversibly with its log-determinant; None if it must run plainly.
+
+    It must also run plainly if a gradient of the condition is needed; see `run_chain`.
+    """
+    plain = not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
+    if plain or (condition is not None and condition.requires_grad):
+        return None
+    return _log_det_runner(chain, x, condition)
+
+
 class _Baton:
     """Passes the state from one step's backward pass to that of the previous step."""
 
@@ -111,7 +124,18 @@ def _run_streams_reversibly(
     return result
 
 
+def _run_with_log_det(chain: Chain, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+    pairs = chain.pairs(condition)
+    baton, total = _Baton(), zeros_per_sample(x)
+    for count, (step, given) in enumerate(pairs, 1):
+        how = (step, baton, count == len(pairs))
+        x, log_det = _ReversibleLogDetStep.apply(how, x, given, *_trainable(step))
+        total = total + log_det
+    return x, total
+
+
 _runner = _run_reversibly
+_log_det_runner = _run_with_log_det
 _streams_runner = _run_streams_reversibly
 
 
@@ -120,10 +144,11 @@ def _hide_from_the_compiler() -> None:
 
     A decorator would import the compiler, a second and 150 MB, into every program.
     """
-    global _runner, _streams_runner
+    global _runner, _log_det_runner, _streams_runner
     if _runner is _run_reversibly:
         disable: Any = torch.compiler.disable
         _runner = disable(_run_reversibly)
+        _log_det_runner = disable(_run_with_log_det)
         _streams_runner = disable(_run_streams_reversibly)
 
 
@@ -164,6 +189,36 @@ class _ReversibleStep(torch.autograd.Function):
         grad_x, grads = _side_by_side(grads[: len(parts)]), grads[len(parts) :]
         grad_condition = grads[-1] if ctx.needs_input_grad[2] else None
         return (None, grad_x, grad_condition, *grads[: len(parameters)])
+
+
+class _ReversibleLogDetStep(torch.autograd.Function):
+    """A step of a chain with its log-determinant; only the last one stores its output."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, how: tuple[Any, ...], x: Tensor, condition: Tensor | None, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.step, ctx.baton, last = how
+        result: tuple[Tensor, Tensor] = ctx.step.forward_and_log_det(x, condition)
+        ctx.save_for_backward(result[0] if last else None, condition, *parameters)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_log_det: Tensor) -> tuple[Tensor | None, ...]:
+        output, condition, *saved = ctx.saved_tensors
+        output = ctx.baton.state if output is None else output.detach()
+        parameters = _trainable(ctx.step)
+        _check_same(parameters, saved)
+        parts, again, log_det = ctx.step.rebuild_with_log_det(output, condition)
+        results = list(zip(again, grad.chunk(len(again), 1), strict=True))
+        # The log-determinant of some steps is a constant.
+        if log_det.requires_grad:
+            results.append((log_det, grad_log_det))
+        outputs, of_outputs = zip(*results, strict=True)
+        grads = torch.autograd.grad(outputs, [*parts, *parameters], of_outputs, allow_unused=True)
+        ctx.baton.state = _side_by_side([part.detach() for part in parts])
+        return (None, _side_by_side(grads[: len(parts)]), None, *grads[len(parts) :])
 
 
 def _check_same(parameters: list[nn.Parameter], saved: Sequence[Tensor]) -> None:

@@ -90,6 +90,49 @@ class ActNormNetwork(CouplingNetwork):
         return convolve(self.conv3, h, 0).to(x.dtype) * self.log_scale.exp()
 
 
+class _ResidualBlock(nn.Module):
+    """``x + conv(relu(conv(relu(x))))``, whose second convolution starts at a small scale."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(convolve(self.first, F.relu(x), 1), inplace=True)
+        return x + convolve(self.second, inner, 1)
+
+
+class ResidualNetwork(CouplingNetwork):
+    """Conv 3×3, residual blocks of two 3×3 convolutions, ReLU, conv 3×3 (zero-initialised).
+
+    The blocks are those of He et al. 2016 (arXiv 1603.05027, pre-activation) without
+    normalisation, as in RealNVP's subnets (Dinh et al. 2017, section 3.7). The second convolution
+    of each block starts at a small scale, so that a deep network starts near its first layer.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, width: int, blocks: int = 2) -> None:
+        super().__init__()
+        if blocks < 1:
+            raise ValueError(f"blocks is {blocks}; use at least 1")
+        self.entry = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.blocks = nn.Sequential(*(_ResidualBlock(width) for _ in range(blocks)))
+        self.exit = nn.Conv2d(width, out_channels, 3, padding=1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias) if layer.bias is not None else None
+        with torch.no_grad():
+            for block in self.blocks:
+                if isinstance(block, _ResidualBlock):
+                    block.second.weight.mul_(0.3)
+        nn.init.zeros_(self.exit.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.blocks(convolve(self.entry, self._enter(x), 1))
+        return convolve(self.exit, F.relu(h), 1).to(x.dtype)
+
+
 NETWORKS: dict[str, type[PlainNetwork] | type[ActNormNetwork]] = {
     "plain": PlainNetwork,
     "actnorm": ActNormNetwork,

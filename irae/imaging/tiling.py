@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from irae.errors import IraeError, UsageError
+from irae.runtime import is_out_of_memory
 
 MINIMUM_TILE = 64
 """Least side of a tile in pixels; if even this does not fit in memory, smaller ones will not."""
@@ -21,6 +22,10 @@ overlap of 16, 1.9/255 at 32, 0.22/255 at 48 and 0.06/255 at 64 (RMS 0.21, 0.044
 
 RestoreFunction = Callable[[Tensor, Tensor | None], Tensor]
 """Maps ``1 C h w`` and a mask ``1 1 h w`` or None to ``1 C h w``, on any device."""
+
+Progress = Callable[[float], None]
+"""Called after each tile with the share of the work that is done, above 0 and up to 1. An exception
+that it raises ends the work."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def restore_tiled(
     overlap: int = DEFAULT_OVERLAP,
     multiple: int = 1,
     mask: Tensor | None = None,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Restore a picture tile by tile and feather the tiles together.
 
@@ -105,6 +111,7 @@ def restore_tiled(
         overlap: least number of pixels that neighbouring tiles share.
         multiple: divisor of the tiles' positions (the model's ``size_multiple``).
         mask: bool ``1 H W``, True in the masked region; known pixels are then returned bit-equal.
+        progress: called after each tile.
 
     Returns:
         float32 ``C H W``, equal to the untiled result except near the feathered seams.
@@ -115,16 +122,20 @@ def restore_tiled(
     _, height, width = picture.shape
     rows = tile_spans(height, tile, overlap, multiple)
     columns = tile_spans(width, tile, overlap, multiple)
+    tell = progress or (lambda _share: None)
     if len(rows) == len(columns) == 1:
-        return _restore_part(restore, picture, mask)
+        restored = _restore_part(restore, picture, mask)
+        tell(1.0)
+        return restored
     result = torch.zeros_like(picture)
-    for row, column in _pairs(rows, columns):
+    for done, (row, column) in enumerate(_pairs(rows, columns), 1):
         part = (slice(None), slice(row.start, row.stop), slice(column.start, column.stop))
         hole = None if mask is None else mask[part]
-        if hole is not None and not bool(hole.any()):
-            continue  # There is nothing to fill here, and known pixels are put back below.
-        restored = _restore_part(restore, picture[part], hole)
-        result[part] += restored * row.weight[:, None] * column.weight
+        # Without a hole there is nothing to fill, and known pixels are put back below.
+        if hole is None or bool(hole.any()):
+            restored = _restore_part(restore, picture[part], hole)
+            result[part] += restored * row.weight[:, None] * column.weight
+        tell(done / (len(rows) * len(columns)))
     return result if mask is None else torch.where(mask, result, picture)
 
 
@@ -140,17 +151,6 @@ def _restore_part(restore: RestoreFunction, part: Tensor, mask: Tensor | None) -
     return restore(part[None], batch_mask)[0].to(device=part.device, dtype=part.dtype)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that an allocation failed, on an accelerator or on the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The host allocator and MPS raise a plain RuntimeError, recognisable only by its text.
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "DefaultCPUAllocator" in text or "out of memory" in text or "bad_alloc" in text
-    )
-
-
 def restore_within_memory(
     restore: RestoreFunction,
     picture: Tensor,
@@ -161,6 +161,7 @@ def restore_within_memory(
     mask: Tensor | None = None,
     minimum: int = MINIMUM_TILE,
     notify: Callable[[str], None],
+    progress: Progress | None = None,
 ) -> tuple[Tensor, int]:
     """Restore a picture in tiles; when memory runs out, the tile is halved and restoring restarts.
 
@@ -182,7 +183,13 @@ def restore_within_memory(
         side = max(min(tile or longest, longest), multiple)
         try:
             restored = restore_tiled(
-                restore, picture, tile=side, overlap=overlap, multiple=multiple, mask=mask
+                restore,
+                picture,
+                tile=side,
+                overlap=overlap,
+                multiple=multiple,
+                mask=mask,
+                progress=progress,
             )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

@@ -14,9 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import UsageError
+from irae.imaging.analysis.impulses import find_impulses, remove_impulses
+from irae.imaging.analysis.tone import Tone, find_tone
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.pillow import picture_from_pil, picture_to_pil
-from irae.imaging.tiling import DEFAULT_OVERLAP, RestoreFunction, restore_within_memory
+from irae.imaging.tiling import (
+    DEFAULT_OVERLAP,
+    Progress,
+    RestoreFunction,
+    restore_within_memory,
+)
 from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel
 from irae.restoring.arrays import unpack_array, unpack_mask, unpack_tensor
@@ -140,14 +147,17 @@ class Restorer:
         result: ImageT = unpacked.pack(restored, holes)
         return result
 
-    def restore_picture(self, picture: Picture, mask: Tensor | None = None) -> Picture:
+    def restore_picture(
+        self, picture: Picture, mask: Tensor | None = None, progress: Progress | None = None
+    ) -> Picture:
         """Restore a picture read by `irae.imaging.io.files`; alpha and layout stay as they are.
 
         Args:
             picture: a picture of any layout.
             mask: bool ``1 H W``, True in the masked region, oriented as ``picture.pixels``.
+            progress: called after each tile with the share that is done; may raise to end the work.
         """
-        return picture.with_pixels(self.restore_pixels(picture.pixels, mask))
+        return picture.with_pixels(self.restore_pixels(picture.pixels, mask, progress))
 
     def restore_pictures(
         self, pictures: Sequence[Picture], masks: Sequence[Tensor | None] | None = None
@@ -176,22 +186,38 @@ class Restorer:
     def _fits_at_once(self, pixels: Tensor) -> bool:
         """Whether a batch ``B C H W`` may pass through the network at once, without tiles."""
         batch, channels, height, width = pixels.shape
-        return channels in (1, 3) and self._choose_tile(batch * height * width) == 0
+        if channels not in (1, 3) or self._choose_tile(batch * height * width) != 0:
+            return False
+        # Pictures with a tone or impulses are prepared one by one.
+        return not any(self._tone_of(one) or self._has_impulses(one) for one in pixels)
+
+    def _has_impulses(self, pixels: Tensor) -> bool:
+        return self._task.fills_impulses and find_impulses(pixels) is not None
+
+    def _tone_of(self, pixels: Tensor) -> Tone | None:
+        """Return the tone that the result has to keep, if the picture is toned."""
+        wanted = self._task.keeps_tone and pixels.shape[0] == 3
+        return find_tone(pixels) if wanted else None
 
     def _restore_at_once(self, pixels: Tensor, holes: Tensor | None) -> Tensor:
         restored = self._restore(pixels, holes).to(pixels.device).clamp(0, 1)
         restored = self._blend(pixels, restored)
         return restored if holes is None else torch.where(holes, restored, pixels)
 
-    def restore_pixels(self, pixels: Tensor, mask: Tensor | None = None) -> Tensor:
+    def restore_pixels(
+        self, pixels: Tensor, mask: Tensor | None = None, progress: Progress | None = None
+    ) -> Tensor:
         """Restore float32 ``C H W`` in [0, 1]; C is 3 (RGB), 1 (gray) or 4 (CMYK as 1 − ink).
 
         A colour network gets gray as three equal channels, and the results are averaged. CMYK is
-        restored as an RGB (CMY) and a gray (K) picture.
+        restored as an RGB (CMY) and a gray (K) picture. The task ``photo`` restores toned
+        black-and-white pictures as gray ones and gives them their tone again, and fills salt and
+        pepper before.
 
         Args:
             pixels: the picture, on any device; the result is on the same device.
             mask: bool ``1 H W``, True in the masked region.
+            progress: called after each tile with the share that is done; may raise to end the work.
 
         Returns:
             ``C H W``, clipped to [0, 1]; known values (with a mask) and all values (with a strength
@@ -201,11 +227,19 @@ class Restorer:
         channels = pixels.shape[0]
         if self.options.strength == 0:
             return pixels.clone()
-        if channels in (1, 3):
-            restored = self._restore_tiles(pixels, mask)
+        given = pixels
+        if self._task.fills_impulses and channels in (1, 3):
+            given = remove_impulses(pixels)
+        tone = self._tone_of(given)
+        if tone is not None:
+            gray = self._restore_tiles(tone.to_gray(given), mask, progress)
+            restored = tone.to_colour(gray)
+        elif channels in (1, 3):
+            restored = self._restore_tiles(given, mask, progress)
         elif channels == 4:
-            colours = self._restore_tiles(pixels[:3], mask)
-            black = self._restore_tiles(pixels[3:], mask)
+            tell = progress or (lambda _share: None)
+            colours = self._restore_tiles(pixels[:3], mask, lambda share: tell(share / 2))
+            black = self._restore_tiles(pixels[3:], mask, lambda share: tell((1 + share) / 2))
             restored = torch.cat((colours, black))
         else:
             raise UsageError(f"picture with {channels} channels; irae restores 1, 3 or 4 (CMYK)")
@@ -219,7 +253,9 @@ class Restorer:
             return restored
         return torch.lerp(pixels, restored.to(pixels), self.options.strength).clamp(0, 1)
 
-    def _restore_tiles(self, pixels: Tensor, mask: Tensor | None) -> Tensor:
+    def _restore_tiles(
+        self, pixels: Tensor, mask: Tensor | None, progress: Progress | None
+    ) -> Tensor:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
         restore: RestoreFunction = self._restore
         if mask is not None:
@@ -234,6 +270,7 @@ class Restorer:
             multiple=self.model.size_multiple,
             mask=mask,
             notify=self.notify,
+            progress=progress,
         )
         if used != tile:
             self._tile_that_fits = used

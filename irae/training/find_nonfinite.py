@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from irae.models.density import Density
 from irae.tasks.base import Batch
 from irae.training.step import TrainStep, network_inputs
 
@@ -25,6 +26,8 @@ def diagnose(train_step: TrainStep, batch: Batch) -> str | None:
         value = float(loss.detach())
         if not math.isfinite(value):
             x, condition = network_inputs(network, batch)
+            # A density's own forward pass takes log-determinants, and calls no layer but subnets.
+            network = network.flow if isinstance(network, Density) else network
             return f"the loss is {value}, first in {first_bad_layer(network, x, condition)}"
         torch.autograd.backward(loss)
         norm = float(

@@ -12,19 +12,17 @@ from torch import nn
 
 from irae.config import RunConfig, load_config
 from irae.data.registry import REGISTRY, data_root
-from irae.errors import TrainingError, UsageError
+from irae.errors import UsageError
 from irae.flow.reversible import can_recompute
 from irae.flow.subnets import set_network_dtype
-from irae.models.call import condition_for
 from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import network_dtype, resolve_precision
-from irae.tasks import get_task
-from irae.tasks.matching import missing_input
 from irae.training.activation_memory import fits
 from irae.training.batches.collection import with_sources
 from irae.training.checkpoint import CONFIG_FILE
 from irae.training.distributed import Ranks
+from irae.training.objectives.choose import objective_of
 
 
 def new_folder(config: str | Path | dict[str, Any]) -> Path:
@@ -85,24 +83,14 @@ def build(config: RunConfig) -> nn.Module:
 
     Raises:
         ModelError: there is no such network or option.
-        TrainingError: the task or the size of the patches does not fit the network.
+        TrainingError: the objective, the task or the size of the patches does not fit the network.
     """
     # Layers initialise from the global generator; forking it keeps the caller's state unchanged.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         network = build_network(config.model.network, options)
-    missing = missing_input(get_task(config.task), network)
-    if missing is not None:
-        raise TrainingError(
-            f"model.network {config.model.network!r} needs {missing}, which task "
-            f"{config.task!r} does not provide; choose another network"
-        )
-    multiple = int(getattr(network, "size_multiple", 1))
-    if config.data.patch % multiple:
-        raise TrainingError(
-            f"data.patch is {config.data.patch}; this network needs a multiple of {multiple}"
-        )
+    objective_of(config).check(config, network)
     return network
 
 
@@ -176,9 +164,6 @@ def _fills_memory(config: RunConfig, device: torch.device, ranks: Ranks) -> bool
         return False
     network.to(device).to(memory_format=torch.channels_last)
     set_network_dtype(network, network_dtype(config.training.precision))
-    side = config.data.patch
-    x = torch.full((1, 3, side, side), 0.5, device=device)
-    mask = torch.zeros(1, 1, side, side, dtype=torch.bool, device=device)
     rows = ranks.rows(config.training.batch)
-    condition = condition_for(network, mask=mask, sigma=0.0, filled=x)
+    x, condition = objective_of(config).example(config, network, device)
     return not fits(network, x, condition, rows.stop - rows.start)

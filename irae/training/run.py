@@ -6,23 +6,20 @@ import json
 import math
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.utils import save_image
 
 from irae.config import RunConfig, check_config, dump_config
 from irae.errors import ModelError, TrainingError
 from irae.flow.reversible import set_reversible
 from irae.flow.subnets import set_network_dtype
 from irae.locks import Lock, lock_folder
-from irae.models.checkpoints.model_file import load_model, save_model
-from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.checkpoints.model_file import load_density, load_model, save_model
+from irae.models.density import Density
+from irae.models.loaded import ModelSpec
 from irae.runtime import network_dtype, versions
-from irae.training.batches.batch import BatchMaker
-from irae.training.batches.collection import open_collection
 from irae.training.checkpoint import (
     BEST_MODEL,
     CONFIG_FILE,
@@ -38,9 +35,10 @@ from irae.training.dead_units import restart
 from irae.training.distributed import ALONE, Ranks
 from irae.training.ema import EMA
 from irae.training.find_nonfinite import diagnose
+from irae.training.objectives.base import ValidationScore
+from irae.training.objectives.choose import objective_of
 from irae.training.prepare import absolute_paths, build, resolve
 from irae.training.step import TrainStep, network_inputs
-from irae.training.validation import Score, Validation, side_by_side
 from irae.training.warm_start import start_from
 from irae.writing import remove_leftovers, write_atomically
 
@@ -79,6 +77,7 @@ class Run:
     ) -> None:
         self.folder, self.device, self.ranks = folder, device, ranks
         self.config, section = config, config.training
+        self.objective = objective_of(config)
         ranks.together(self._prepare)
         if state is None:
             ranks.together(self._start_weights)
@@ -88,7 +87,7 @@ class Run:
         self.ema = EMA(self.network, self.config.training.ema)
         self.train_step = TrainStep(self.network, self.config.training, ranks)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
-        self.score: Score | None = None  # The latest validation of this process.
+        self.score: ValidationScore | None = None  # The latest validation of this process.
         self.notices: list[str] = list(self.validation.left_out)
         self.refused = 0
         self.left_out: set[Path] = set()
@@ -102,14 +101,13 @@ class Run:
         self.spec = ModelSpec(config.model.network, config.model.options, config.task)
         self.network = build(config)
         self.network.to(self.device).to(memory_format=torch.channels_last)
-        self.collection = open_collection(config.data)
-        self.batches = BatchMaker(config, self.device, rows, self.collection)
-        self.validation = Validation(config, self.collection)
+        parts = self.objective.open(config, self.network, self.device, rows)
+        self.collection, self.batches, self.validation = parts
 
     def _start_weights(self) -> None:
         init = self.config.model.init
         if init is not None:
-            given = load_model(init)
+            given = load_density(init) if isinstance(self.network, Density) else load_model(init)
             try:
                 start_from(self.network, given.network)
             except ValueError as error:
@@ -157,8 +155,8 @@ class Run:
         self.refused = state.get("refused", 0)
         if self.best > -math.inf and self._validates_otherwise(state):
             self.notices.append(
-                f"what is validated on has changed: the best score so far, {self.best:.3f} dB, is "
-                "forgotten"
+                "what is validated on has changed: the best score so far, "
+                f"{self.objective.best(self.best)}, is forgotten"
             )
             self.best, self.refused = -math.inf, 0
 
@@ -179,7 +177,7 @@ class Run:
         limit = self.config.data.validation.max_round_trip
         best = "no validation yet"
         if self.best > -math.inf:
-            best = f"best validation {self.best:.3f} dB"
+            best = f"best validation {self.objective.best(self.best)}"
         elif self.refused:
             best = (
                 f"no best weights, since the round trip exceeded data.validation.max_round_trip, "
@@ -192,7 +190,7 @@ class Run:
             line += f", {len(self.left_out)} unreadable pictures left out"
         if self.score is not None:
             line += f", {self.score.dead:.1%} of hidden units never fire"
-        return f"{line}; irae restore FILE --model {shlex.quote(str(self.folder))}"
+        return f"{line}; {self.objective.command(shlex.quote(str(self.folder)))}"
 
     def advance(self) -> None:
         """Count an optimisation step and update the average of the weights."""
@@ -245,7 +243,7 @@ class Run:
         }
         return ModelSpec(self.spec.network, self.spec.options, self.spec.task, card)
 
-    def validate(self) -> Score:
+    def validate(self) -> ValidationScore:
         """Score the averaged weights, and save them as ``best`` if the score is.
 
         Raises:
@@ -255,10 +253,11 @@ class Run:
         self.check()
         # Running statistics differ between processes; those of the main process are saved.
         self.ranks.from_main(self.ema.network.buffers())
-        model = LoadedModel(self.ema.network, self._described(), "average")
+        model = self.objective.load(self.ema.network, self._described())
         model.to(self.device, self.config.training.precision)
-        score = self.score = self.validation.score(model, self.ranks)
-        model.spec.card["dead_units"] = round(score.dead, 4)
+        score: ValidationScore = self.validation.score(model, self.ranks)
+        self.score = score
+        model.spec.card.update(dead_units=round(score.dead, 4), **score.card())
         limit = self.config.data.validation.max_round_trip
         reversible = score.round_trip is None or score.round_trip <= limit
         better = score.mean > self.best and reversible
@@ -270,13 +269,12 @@ class Run:
             restart(networks, score.firing, self.config.seed, self.step)
         return score
 
-    def _keep(self, model: LoadedModel, better: bool) -> None:
+    def _keep(self, model: Any, better: bool) -> None:
         if better:
             save_model(self.folder / BEST_MODEL, self.ema.network, model.spec)
-        for index, case in enumerate(self.validation.samples(self.config.training.samples)):
-            path = self.folder / "samples" / f"{index:02d}.png"
-            row = side_by_side(model, case)
-            write_atomically(path, partial(save_image, row, format="png"))
+        samples = self.folder / "samples"
+        count = self.config.training.samples
+        self.objective.write_samples(model, self.validation, samples, count)
 
 
 def begin(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks = ALONE) -> Run:
@@ -327,10 +325,10 @@ def resume(
             lock.append(lock_folder(folder))
         state = load_state(folder)
         before = check_config(state["config"], str(folder / STATE_FILE))
-        if config is not None and config.task != before.task:
+        if config is not None and _purpose(config) != _purpose(before):
             raise TrainingError(
-                f"{folder}: is a run of task {before.task}, not {config.task}; start another and "
-                "give it model.init"
+                f"{folder}: is a run of {_purpose(before)}, not {_purpose(config)}; start another "
+                "and give it model.init"
             )
         return state, config or before
 
@@ -348,6 +346,10 @@ def resume(
 
     ranks.on_main(write)
     return run
+
+
+def _purpose(config: RunConfig) -> str:
+    return f"task {config.task}" if config.task else f"objective {config.objective}"
 
 
 def _write_text(path: Path, text: str) -> None:

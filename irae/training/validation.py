@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from irae.tasks import get_task
 from irae.tasks.base import Damaged
 from irae.tasks.protocols import get_protocol
 from irae.training.batches.collection import Collection, open_collection
-from irae.training.dead_units import Firing, either, watch_units
+from irae.training.dead_units import Firing, dead_share, either, mostly_dead, watch_units
 from irae.training.distributed import ALONE, Ranks
 
 
@@ -61,13 +62,30 @@ class Score:
     @property
     def dead(self) -> float:
         """Share of hidden units that never fired."""
-        units = sum(len(fires) for fires in self.firing.values())
-        return sum(int((~fires).sum()) for fires in self.firing.values()) / max(1, units)
+        return dead_share(self.firing)
 
     def mostly_dead(self, limit: float) -> dict[str, float]:
         """Return the share of dead units of each layer in which it exceeds ``limit``."""
-        shares = {name: float((~fires).float().mean()) for name, fires in self.firing.items()}
-        return {name: share for name, share in shares.items() if share > limit}
+        return mostly_dead(self.firing, limit)
+
+    def record(self) -> dict[str, Any]:
+        """Return the figures for the log."""
+        return {
+            "validation_psnr": self.mean,
+            "validation": self.levels,
+            "round_trip": self.round_trip,
+            "dead_units": self.dead,
+        }
+
+    def describe(self) -> str:
+        """Describe the score in one phrase."""
+        levels = ", ".join(f"{k} {b:.2f} → {a:.2f} dB" for k, (b, a) in self.levels.items())
+        trip = "" if self.round_trip is None else f"; round trip {self.round_trip:.4f}/255"
+        return f"{levels}; mean {self.mean:.3f}{trip}"
+
+    def card(self) -> dict[str, Any]:
+        """Return what the card of the validated model states."""
+        return {}
 
 
 class Validation:

@@ -1,36 +1,33 @@
-"""What a browser can show of a picture, and the mask that was painted on it."""
+"""What a browser can show of a picture: any region of it, at full size or reduced."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from irae.errors import UsageError
 from irae.imaging.io.picture import Picture, codes, to_upright
+from irae.ui.errors import RefusedError
 
-PREVIEW_SIDE = 4096
-"""Longest side of a preview, pixels. What every browser's canvas can hold and be painted on."""
+SMALLEST_LEVEL = 256
+"""Side in pixels below which no smaller copy of a picture is kept."""
 
 _CHECKER = 8
 
 
 def upright_size(picture: Picture) -> tuple[int, int]:
-    """Width and height as the picture is looked at."""
+    """Return width and height of the picture as it is looked at."""
     size = picture.width, picture.height
     return size if picture.orientation < 5 else (size[1], size[0])
 
 
-def make_preview(picture: Picture, longest: int = PREVIEW_SIDE) -> Image.Image:
-    """The picture in 8-bit RGB, upright, transparent parts over a checkerboard.
-
-    Args:
-        picture: any layout.
-        longest: the side it is reduced to if it is larger, pixels.
-    """
+def make_preview(picture: Picture) -> Image.Image:
+    """Convert a picture of any layout to 8-bit RGB, upright; a checkerboard lies under alpha."""
     pixels = picture.pixels
     if pixels.shape[0] == 4:  # CMYK, as 1 - ink.
         pixels = pixels[:3] * pixels[3:]
@@ -38,41 +35,96 @@ def make_preview(picture: Picture, longest: int = PREVIEW_SIDE) -> Image.Image:
     if picture.alpha is not None:
         alpha = _image(to_upright(picture.alpha, picture.orientation))
         image = Image.composite(image, _checkerboard(*image.size), alpha)
-    if max(image.size) > longest:
-        image.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=3)
-    profile = picture.layout.icc
-    if profile is not None and profile[16:20] == b"RGB ":
-        image.info["icc_profile"] = profile
     return image
 
 
-def save_preview(picture: Picture, path: Path, longest: int = PREVIEW_SIDE) -> None:
-    """Write the preview as a PNG, with the picture's colour profile if it is one of RGB."""
-    image = make_preview(picture, longest)
-    # Hardly compressed: it only goes to this machine's browser.
-    image.save(path, "PNG", compress_level=1, icc_profile=image.info.get("icc_profile"))
+@dataclass(frozen=True)
+class Region:
+    """A part of the upright picture, in its pixels, and the factor by which it is reduced."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    scale: float
 
 
-def painted_mask(layers: Sequence[Path], size: tuple[int, int]) -> Image.Image:
-    """The mask that was painted: white where a stroke covers at least half of a pixel.
+class Preview:
+    """A picture for the browser, on disk at its full size and in halves of it.
 
-    Args:
-        layers: pictures of what was painted, with alpha.
-        size: width and height of the upright picture; a mask painted on a smaller preview is
-            enlarged to it.
+    Any region is read without the rest of the picture, which stays out of memory.
 
-    Raises:
-        UsageError: nothing was painted.
+    Attributes:
+        width: number of columns of the upright picture.
+        height: number of its rows.
     """
-    mask = np.zeros((size[1], size[0]), np.uint8)
-    for path in layers:
-        with Image.open(path, formats=["PNG"]) as layer:
-            covered = (np.asarray(layer.convert("RGBA"))[..., 3] > 127).astype(np.uint8) * 255
-        enlarged = Image.fromarray(covered).resize(size, Image.Resampling.NEAREST)
-        mask |= np.asarray(enlarged)
-    if not mask.any():
-        raise UsageError("nothing is painted yet; paint over what is to be filled")
-    return Image.fromarray(mask)
+
+    def __init__(self, folder: Path, width: int, height: int, levels: int, icc: bytes | None):
+        self.width, self.height = width, height
+        self._folder, self._levels, self._icc = folder, levels, icc
+
+    @classmethod
+    def save(cls, picture: Picture, folder: Path) -> Preview:
+        """Write the preview of a picture into a folder, which is created."""
+        folder.mkdir()
+        image = make_preview(picture)
+        width, height = image.size
+        levels = 0
+        while True:
+            np.save(folder / f"{levels}.npy", np.asarray(image))
+            levels += 1
+            if max(image.size) <= SMALLEST_LEVEL:
+                break
+            image = image.reduce(2)
+        profile = picture.layout.icc
+        icc = profile if profile is not None and profile[16:20] == b"RGB " else None
+        return cls(folder, width, height, levels, icc)
+
+    def png(self, region: Region) -> bytes:
+        """Return a region as a PNG with the picture's colour profile.
+
+        At a scale of 1 these are the pixels of the preview themselves.
+
+        Raises:
+            RefusedError: the region leaves the picture, or the scale is not above 0 and up to 1.
+        """
+        self._check(region)
+        level = min(self._levels - 1, math.floor(-math.log2(region.scale) + 1e-9))
+        step = 2**level
+        raster = np.load(self._folder / f"{level}.npy", mmap_mode="r")
+        left, top = region.x // step, region.y // step
+        right = min(raster.shape[1], -(-(region.x + region.width) // step))
+        bottom = min(raster.shape[0], -(-(region.y + region.height) // step))
+        image = Image.fromarray(np.array(raster[top:bottom, left:right]))
+        size = (
+            max(1, round(region.width * region.scale)),
+            max(1, round(region.height * region.scale)),
+        )
+        if size != image.size:
+            box = (
+                region.x / step - left,
+                region.y / step - top,
+                min(image.width, (region.x + region.width) / step - left),
+                min(image.height, (region.y + region.height) / step - top),
+            )
+            image = image.resize(size, Image.Resampling.LANCZOS, box=box)
+        stream = io.BytesIO()
+        # Hardly compressed, because it only goes to this machine's browser.
+        image.save(stream, "PNG", compress_level=1, icc_profile=self._icc)
+        return stream.getvalue()
+
+    def _check(self, region: Region) -> None:
+        inside = (
+            0 <= region.x < region.x + region.width <= self.width
+            and 0 <= region.y < region.y + region.height <= self.height
+        )
+        if not inside:
+            raise RefusedError(
+                422, f"the region leaves the picture, which has {self.width} × {self.height} pixels"
+            )
+        # A scale below this would give no pixel of the largest picture.
+        if not 1e-5 <= region.scale <= 1:
+            raise RefusedError(422, "the scale must be above 0 and at most 1")
 
 
 def _image(planes: torch.Tensor) -> Image.Image:

@@ -13,10 +13,17 @@ from torch import Tensor, nn
 from irae.flow.actnorm import ActNorm, initialise_actnorm
 from irae.flow.bijection import Bijection, Chain
 from irae.flow.coupling import AdditiveCoupling, AffineCoupling, BoundedCoupling
+from irae.flow.density.checkerboard import CheckerboardCoupling
+from irae.flow.density.spline import SplineCoupling
 from irae.flow.glow import Glow
-from irae.flow.mixing import BoundedMixing, InvertibleConv1x1, Shrinking
+from irae.flow.mixing import BoundedMixing, InvertibleConv1x1, LUMixing, Permutation, Shrinking
 from irae.flow.squeeze import HaarSqueeze, Squeeze
-from irae.flow.subnets import ActNormNetwork, PlainNetwork, set_network_dtype
+from irae.flow.subnets import (
+    ActNormNetwork,
+    PlainNetwork,
+    ResidualNetwork,
+    set_network_dtype,
+)
 from irae.models.call import condition_for
 from irae.models.networks.irae import IRAE, PRESETS
 
@@ -62,6 +69,13 @@ BIJECTIONS: dict[str, Callable[[], Bijection]] = {
     "affine": lambda: AffineCoupling(PlainNetwork(2, 4, 6)),
     "bounded coupling": lambda: BoundedCoupling(PlainNetwork(2, 4, 6), 0.3),
     "affine, authors' network": lambda: AffineCoupling(ActNormNetwork(2, 4, 6)),
+    "lu": lambda: LUMixing(CHANNELS),
+    "permutation": lambda: Permutation([2, 0, 3, 1]),
+    "checkerboard": lambda: CheckerboardCoupling(PlainNetwork(4, 8, 6), odd=True),
+    "residual subnet": lambda: BoundedCoupling(ResidualNetwork(2, 4, 6, 2), 2.0),
+    "spline": lambda: SplineCoupling(
+        ResidualNetwork(2, SplineCoupling.outputs(2, 5), 6, 1), 5, 0.4
+    ),
     "chain": lambda: Chain([HaarSqueeze(), BoundedMixing(4 * CHANNELS)]),
     "glow, default": small_glow,
     "glow, bounded above": lambda: small_glow(coupling=["bounded", "additive"]),

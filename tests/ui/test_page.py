@@ -1,47 +1,18 @@
-"""The page in a browser: Chromium, without a window, through Playwright."""
+"""One picture on the page: brought, restored, saved."""
 
 from __future__ import annotations
 
-import io
-import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from irae.cli.app import main
 
 Command = Callable[..., object]
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Any) -> Iterator[Any]:
-    with chromium(300_000) as started:
-        yield started
-
-
-@pytest.fixture
-def page(server: Any, browser: Any) -> Iterator[Any]:
-    """The page; at the end, it has asked nobody but its server and complained of nothing."""
-    page = browser.new_page(viewport={"width": 1366, "height": 768})
-    page.set_default_timeout(300_000)
-    complaints: list[str] = []
-    requests: list[str] = []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(server.address)
-    page.wait_for_selector("#picture input[type=file]", state="attached")
-    yield page
-    page.close()
-    assert complaints == []
-    asked = {urlsplit(url.removeprefix("blob:")).netloc for url in requests if url[:5] != "data:"}
-    assert asked == {urlsplit(server.address).netloc}
 
 
 @pytest.fixture
@@ -58,214 +29,215 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     return run
 
 
-@pytest.fixture(scope="module")
-def photograph(shared: Path) -> Image.Image:
-    """A part of a real photograph, with noise."""
-    path = shared / "data/testsets/CBSD68/101085.png"
-    if not path.is_file():
-        pytest.skip(f"{path} is not there (see data/README.md)")
-    with Image.open(path) as image:
-        clean = np.asarray(image.convert("RGB").crop((150, 80, 270, 170)))
-    noise = np.random.default_rng(0).normal(0, 25, clean.shape)
-    return Image.fromarray((clean + noise).clip(0, 255).astype(np.uint8))
+def _names(driver: Any) -> list[str]:
+    found: list[str] = driver.page.locator("#strip .name").all_inner_texts()
+    return found
 
 
-def drop(page: Any, *paths: Path, into: str = "#picture") -> None:
-    page.set_input_files(f"{into} input[type=file]", [str(path) for path in paths])
-
-
-def download(page: Any, button: str, folder: Path) -> Path:
-    with page.expect_download() as started:
-        page.click(button)
-    path = folder / started.value.suggested_filename
-    started.value.save_as(path)
-    return path
-
-
-def shown_pictures(page: Any) -> list[Image.Image]:
-    """What lies under the slider: before, after."""
-    page.wait_for_function(
-        "[...document.querySelectorAll('#slider img')].length == 2 &&"
-        " [...document.querySelectorAll('#slider img')].every(i => i.complete && i.naturalWidth)"
-    )
-    sources = page.locator("#slider img").evaluate_all("all => all.map(i => i.src)")
-    return [Image.open(io.BytesIO(page.request.get(source).body())) for source in sources]
-
-
-def test_a_picture_is_restored_compared_and_downloaded(
-    page: Any, command: Command, photograph: Image.Image, tmp_path: Path
+def test_pictures_are_dropped_anywhere_chosen_and_pasted(
+    driver: Any, photograph: Image.Image, tmp_path: Path
 ) -> None:
+    page = driver.page
+    photograph.save(tmp_path / "first.png")
+    driver.drop(tmp_path / "first.png", at="header")
+    page.wait_for_selector("#name:text-is('first.png')")
+    # A folder with a subfolder, on the picture itself; what is no picture in it is left out.
+    folder = tmp_path / "album"
+    (folder / "1920").mkdir(parents=True)
+    photograph.save(folder / "1920" / "a.jpg")
+    photograph.save(folder / "b.webp")
+    (folder / "notes.txt").write_text("notes")
+    (folder / ".hidden.png").write_text("nothing")
+    driver.drop(folder, at="#view")
+    page.wait_for_selector("#strip li:nth-child(3)")
+    assert _names(driver) == ["first.png", "album/1920/a.jpg", "album/b.webp"]
+    assert driver.messages() == ["1 file of the folder is no picture."]
+    driver.choose(tmp_path / "first.png")
+    page.wait_for_selector("#strip li:nth-child(4)")
+    page.evaluate(
+        """async () => {
+            const canvas = document.createElement('canvas');
+            canvas.width = canvas.height = 50;
+            canvas.getContext('2d').fillRect(0, 0, 50, 50);
+            const blob = await new Promise(r => canvas.toBlob(r));
+            const data = new DataTransfer();
+            data.items.add(new File([blob], 'image.png', { type: 'image/png' }));
+            document.body.dispatchEvent(new ClipboardEvent('paste',
+                { clipboardData: data, bubbles: true }));
+        }"""
+    )
+    page.wait_for_selector("#strip li:nth-child(5)")
+    assert _names(driver)[3:] == ["first.png", "pasted.png"]
+    assert len(page.context.pages) == 1
+
+
+def test_the_example_and_heic(driver: Any, photograph: Image.Image, tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="HEIC needs irae[ui]")
+    driver.page.click("#example")
+    driver.page.wait_for_selector("#name:text-is('example.jpg')")
+    assert driver.page.inner_text("#found") == "Looks noisy; its noise will be removed."
+    heif.from_pillow(photograph).save(tmp_path / "IMG_1.heic")
+    driver.bring(tmp_path / "IMG_1.heic")
+    assert "120 × 90 · HEIC" in driver.page.inner_text("#facts")
+
+
+def test_a_wrong_file_among_good_ones_is_one_line(
+    driver: Any, photograph: Image.Image, tmp_path: Path
+) -> None:
+    photograph.save(tmp_path / "a.png")
+    (tmp_path / "letter.png").write_text("a letter")
+    photograph.save(tmp_path / "c.png")
+    driver.choose(tmp_path / "a.png", tmp_path / "letter.png", tmp_path / "c.png")
+    driver.page.wait_for_selector("#strip li:nth-child(2)")
+    assert _names(driver) == ["a.png", "c.png"]
+    (line,) = driver.messages()
+    assert line.startswith("letter.png: not a picture")
+    driver.page.click(".message .close")
+    assert driver.messages() == []
+
+
+def test_what_is_found_is_one_plain_sentence(
+    driver: Any, photograph: Image.Image, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[271] = "camera"
+    photograph.save(tmp_path / "x.jpg", quality=60, exif=exif)
+    driver.bring(tmp_path / "x.jpg")
+    found = driver.page.inner_text("#found")
+    assert found.startswith("Looks noisy and was saved as a JPEG; ")
+    assert driver.page.inner_text("#facts") == "120 × 90 · JPEG · EXIF kept"
+    for word in ("sigma", "--", "task", "denoise", "tables"):
+        assert word not in found
+
+
+def test_a_picture_is_restored_and_saved_as_the_command_does_it(
+    driver: Any, command: Command, photograph: Image.Image, tmp_path: Path
+) -> None:
+    page = driver.page
     source = tmp_path / "Großmutter 1920.png"
     gray = np.asarray(photograph.convert("L"))
     deep = np.minimum(gray.astype(np.int32) * 257 + 3, 65535).astype(np.uint16)
     exif = Image.Exif()
     exif[271] = "camera"
     Image.fromarray(deep).save(source, exif=exif, icc_profile=b"a profile, whole")
-    drop(page, source)
-    page.wait_for_selector("#about p")
-    about = page.inner_text("#about")
-    assert "Großmutter 1920.png: 120 × 90, PNG I;16, 16 bits" in about
-    assert "EXIF" in about
-    assert "Automatic: noise sigma about" in about
-
-    page.click("#restore")
-    page.wait_for_selector("#download")
-    assert "Noise removed by the model denoise" in page.inner_text("#done")
-    assert "Automatic: noise sigma about" in page.inner_text("#done")
-    before, after = shown_pictures(page)
-    assert before.size == after.size == (120, 90)
-    assert np.array_equal(np.asarray(before)[..., 0], gray)
-    assert np.abs(np.asarray(after).astype(int) - np.asarray(before)).mean() > 5
-
-    got = download(page, "#download", tmp_path / "page")
+    driver.bring(source)
+    assert page.is_hidden("#save")
+    driver.restore()
+    assert page.inner_text("#done").startswith("Noise removed.")
+    got = driver.download("#save", tmp_path / "page")
     assert got.name == "Großmutter 1920.restored.png"
     assert command(source) == 0
     assert got.read_bytes() == (tmp_path / got.name).read_bytes()
-    with Image.open(got) as restored:
-        assert restored.mode == "I;16"
-        assert restored.getexif()[271] == "camera"
-        assert restored.info["icc_profile"] == b"a profile, whole"
-
-    # Less of it, as another task: what was chosen counts.
-    page.click("#task >> text=Undo JPEG damage")
-    page.check("#ensemble input")
-    page.fill("#strength input[type=number]", "0.35")
-    page.click("#restore")
-    page.wait_for_function("document.querySelector('#done').innerText.includes('JPEG')")
-    got = download(page, "#download", tmp_path / "page")
+    # Other settings: the result is marked until it is made with them.
+    driver.task("jpeg")
+    page.click("#more summary")
+    page.fill("#strength", "0.35")
+    page.check("#ensemble")
+    assert page.inner_text("#stale") == "This result was made with: Automatic."
+    driver.restore()
+    assert page.is_hidden("#stale")
+    assert page.inner_text("#done").startswith("JPEG damage undone.")
+    got = driver.download("#save", tmp_path / "page")
     options = ["--task", "jpeg", "--strength", "0.35", "--ensemble", "--overwrite"]
     assert command(source, *options) == 0
     assert got.read_bytes() == (tmp_path / got.name).read_bytes()
 
 
-def test_the_slider_compares_and_zooms(page: Any, photograph: Image.Image, tmp_path: Path) -> None:
+def test_other_formats(driver: Any, photograph: Image.Image, tmp_path: Path) -> None:
+    page = driver.page
     photograph.save(tmp_path / "x.png")
-    drop(page, tmp_path / "x.png")
-    shown_pictures(page)
-    sides = "all => all.map(e => (r => [r.x, r.y, r.width, r.height])(e.getBoundingClientRect()))"
-    images = page.locator("#slider img")
-    before, after = images.evaluate_all(sides)
-    assert before == after
-    # Away from the divider, which is moved instead.
-    page.mouse.move(before[0] + 0.3 * before[2], before[1] + 0.3 * before[3])
-    for _ in range(4):
-        page.mouse.wheel(0, -400)
-    page.wait_for_function(
-        "width => document.querySelector('#slider img').getBoundingClientRect().width > width",
-        arg=1.15 * before[2],
+    driver.bring(tmp_path / "x.png")
+    driver.restore()
+    page.click("#more summary")
+    sizes = []
+    for quality in ("40", "90"):
+        page.select_option("#format", "jpeg")
+        page.fill("#quality", quality)
+        got = driver.download("#save", tmp_path / quality)
+        assert got.name == "x.restored.jpg"
+        with Image.open(got) as image:
+            assert image.format == "JPEG"
+        sizes.append(got.stat().st_size)
+    assert sizes[0] < sizes[1]
+    page.select_option("#format", "webp")
+    with Image.open(driver.download("#save", tmp_path / "webp")) as image:
+        assert image.format == "WEBP"
+
+
+def test_the_result_is_copied_to_the_clipboard(
+    drivers: Callable[..., Any], photograph: Image.Image, tmp_path: Path
+) -> None:
+    driver = drivers(permissions=["clipboard-read", "clipboard-write"])
+    photograph.save(tmp_path / "x.png")
+    driver.bring(tmp_path / "x.png")
+    driver.restore()
+    driver.page.click("#copy")
+    driver.page.wait_for_selector("#copy:text-is('Copied')")
+    size = driver.page.evaluate(
+        """async () => {
+            const [item] = await navigator.clipboard.read();
+            const bitmap = await createImageBitmap(await item.getType('image/png'));
+            return [bitmap.width, bitmap.height];
+        }"""
     )
-    middle = before[0] + before[2] / 2, before[1] + before[3] / 2
-    page.mouse.move(*middle)
-    page.mouse.down()
-    page.mouse.move(middle[0] - 0.25 * before[2], middle[1], steps=4)
-    page.mouse.up()
-    hidden = "getComputedStyle(document.querySelectorAll('#slider img')[1]).clipPath"
-    # inset(0px 0px 0px 37%): what is hidden of the right side.
-    page.wait_for_function(f"parseFloat({hidden}.split(' ').at(-1)) < 40")
+    assert size == [120, 90]
 
 
-def test_holes_are_painted_and_filled(
-    page: Any, command: Command, photograph: Image.Image, tmp_path: Path
+def test_nothing_to_do_and_a_strength_of_0_or_of_nothing(
+    driver: Any, command: Command, photograph: Image.Image, tmp_path: Path
 ) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    exif = Image.Exif()
-    exif[274] = 6  # To be turned to the right.
-    source = tmp_path / "scratched.jpg"
-    photograph.save(source, quality=92, exif=exif, icc_profile=profile)
-    drop(page, source)
-    page.wait_for_selector("#about p")
-    page.click("#task >> text=Fill holes")
-    page.wait_for_selector("#brush canvas")
-    page.click("#fill")
-    page.wait_for_selector("text=nothing is painted yet")
-    page.locator(".toast-close").first.click()
-    page.wait_for_selector(".toast-close", state="detached")
-
-    box = page.locator("#brush canvas").first.bounding_box()
-    across, down = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(across - 40, down)
-    page.mouse.down()
-    page.mouse.move(across + 40, down + 30, steps=8)
-    page.mouse.up()
-    page.click("#fill")
-    page.wait_for_selector("#mask")
-    assert "Holes filled by the model inpaint" in page.inner_text("#done")
-    got = download(page, "#download", tmp_path / "page")
-    mask = download(page, "#mask", tmp_path / "page")
-    with Image.open(mask) as painted:
-        assert painted.size == (90, 120)  # As it is looked at.
-        hole = np.rot90(np.asarray(painted) == 255)
-        assert set(np.unique(np.asarray(painted))) == {0, 255}
-    assert 0.01 < hole.mean() < 0.6
-    assert hole[45, 60]
-
-    assert command(source, "--task", "inpaint", "--mask", mask) == 0
-    assert got.name == "scratched.restored.png"
+    page = driver.page
+    Image.new("RGB", (120, 90), "white").save(tmp_path / "clean.png")
+    driver.bring(tmp_path / "clean.png")
+    assert page.inner_text("#found") == "Looks clean; it will be left as it is."
+    driver.restore()
+    assert page.inner_text("#done").startswith("Nothing was changed; the picture is left as it is.")
+    assert page.is_hidden("#save")
+    source = tmp_path / "x.png"
+    photograph.save(source)
+    driver.bring(source)
+    driver.task("denoise")
+    page.click("#more summary")
+    page.fill("#strength", "0")
+    assert "left as it is" in page.inner_text("#strength-note")
+    driver.restore()
+    assert "left as it is" in page.inner_text("#done")
+    page.fill("#strength", "")
+    driver.restore()
+    got = driver.download("#save", tmp_path / "page")
+    assert command(source, "--task", "denoise") == 0
     assert got.read_bytes() == (tmp_path / got.name).read_bytes()
-    with Image.open(source) as known, Image.open(got) as filled:
-        same = (np.asarray(known) == np.asarray(filled)).all(axis=2)
-        assert filled.info["icc_profile"] == profile
-        assert filled.getexif()[274] == 6
-    assert same[~hole].all()
-    assert not same[hole].all()
-
-    # Back at the brush, what was painted is still there.
-    page.click("#again")
-    page.wait_for_selector("#brush canvas", state="visible")
-    page.click("#fill")
-    page.wait_for_selector("#again")
-    again = download(page, "#mask", tmp_path / "again")
-    assert again.read_bytes() == mask.read_bytes()
 
 
-def test_many_at_once(page: Any, command: Command, photograph: Image.Image, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    photograph.save(folder / "a.png")
-    photograph.crop((0, 0, 64, 64)).save(folder / "b.jpg", quality=95)
-    (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:3000])
-    Image.new("RGB", (500, 300)).save(tmp_path / "large.png")
-    page.get_by_role("tab", name="Many pictures").click()
-    page.wait_for_selector("#pictures input[type=file]", state="attached")
-    drop(page, *sorted(folder.iterdir()), tmp_path / "large.png", into="#pictures")
-    page.wait_for_selector("#pictures >> text=large")
-    page.click("#task-all >> text=Remove noise")
-    page.click("#restore-all")
-    page.wait_for_selector("#report table")
-    report = page.inner_text("#report")
-    assert "2 of 4 restored, 2 failed" in report
-    assert "large.png: 500 × 300 pixels, more than this page takes" in report
-    assert "broken.png: damaged or truncated" in report
-    with zipfile.ZipFile(download(page, "#zip", tmp_path)) as archive:
-        got = {name: archive.read(name) for name in archive.namelist()}
-    assert command(folder, "-o", tmp_path / "out", "--task", "denoise") == 3
-    assert set(got) == {"a.png", "b.jpg"}
-    for name, content in got.items():
-        assert content == (tmp_path / "out" / name).read_bytes()
-
-
-def test_what_is_refused_is_said(page: Any, tmp_path: Path) -> None:
-    Image.new("RGB", (500, 300)).save(tmp_path / "large.png")
-    drop(page, tmp_path / "large.png")
-    page.wait_for_selector("text=500 × 300 pixels, more than this page takes (0.1 million)")
-    assert page.locator("#restore").is_disabled()
-
-
-def test_a_closed_page_leaves_nothing(
-    server: Any, browser: Any, photograph: Image.Image, tmp_path: Path
+def test_the_limits_are_the_same_number_in_label_and_message(
+    driver: Any, photograph: Image.Image, tmp_path: Path
 ) -> None:
-    photograph.save(tmp_path / "x.png")
-    page = browser.new_page()
-    page.set_default_timeout(300_000)
-    page.goto(server.address)
-    page.wait_for_selector("#picture input[type=file]", state="attached")
-    drop(page, tmp_path / "x.png")
-    page.wait_for_selector("#about p")
-    (root,) = server.folder.iterdir()
-    assert list(root.rglob("x.png"))
-    page.close()
-    deadline = time.monotonic() + 120
-    while list(root.rglob("*.png")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    # Of this page and those of the tests before.
-    assert list(root.rglob("*.png")) == []
+    label = driver.page.inner_text("#limits")
+    assert "up to 80 MB and 30 million pixels each" in label
+    Image.new("L", (6000, 6000)).save(tmp_path / "wide.png")
+    (tmp_path / "long.tif").write_bytes(b"II*\0" + bytes(80_000_000))
+    photograph.save(tmp_path / "good.png")
+    driver.choose(tmp_path / "wide.png", tmp_path / "long.tif", tmp_path / "good.png")
+    driver.page.wait_for_selector("#name:text-is('good.png')")
+    wide, long = driver.messages()
+    assert "more than this page takes (30 million)" in wide
+    assert "--max-pixels" in wide
+    assert "more than this page takes (80 MB)" in long
+    assert "--max-upload-mb" in long
+
+
+def test_two_tabs_do_not_mix(
+    drivers: Callable[..., Any], photograph: Image.Image, tmp_path: Path
+) -> None:
+    first, second = drivers(), drivers()
+    photograph.save(tmp_path / "a.png")
+    photograph.crop((0, 0, 80, 60)).save(tmp_path / "b.png")
+    first.bring(tmp_path / "a.png")
+    second.bring(tmp_path / "b.png")
+    first.restore()
+    second.restore()
+    for driver, name, size in ((first, "a", (120, 90)), (second, "b", (80, 60))):
+        got = driver.download("#save", tmp_path / "page")
+        assert got.name == f"{name}.restored.png"
+        with Image.open(got) as image:
+            assert image.size == size

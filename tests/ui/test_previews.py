@@ -1,18 +1,19 @@
-"""What is shown of a picture, and masks painted on that."""
+"""What is shown of a picture, and any region of it."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from irae.errors import UsageError
 from irae.imaging.io.files import read_picture
-from irae.imaging.io.masks import orient_mask, read_mask
-from irae.ui.previews import make_preview, painted_mask, save_preview, upright_size
+from irae.ui.errors import RefusedError
+from irae.ui.previews import Preview, Region, make_preview, upright_size
 
 
 def _ramp(height: int = 6, width: int = 8) -> np.ndarray:
@@ -25,8 +26,8 @@ def _ramp(height: int = 6, width: int = 8) -> np.ndarray:
 def test_an_eight_bit_picture_is_shown_as_it_is(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(_ramp()).save(tmp_path / "x.png", icc_profile=profile)
-    save_preview(read_picture(tmp_path / "x.png"), tmp_path / "preview.png")
-    with Image.open(tmp_path / "preview.png") as shown:
+    preview = Preview.save(read_picture(tmp_path / "x.png"), tmp_path / "preview")
+    with Image.open(io.BytesIO(preview.png(Region(0, 0, 8, 6, 1.0)))) as shown:
         assert np.array_equal(np.asarray(shown), _ramp())
         assert shown.info["icc_profile"] == profile
 
@@ -57,7 +58,7 @@ def test_transparent_parts_show_a_checkerboard(tmp_path: Path) -> None:
     assert np.unique(shown[8:, :8]).tolist() == [204]
 
 
-def test_it_is_upright_and_no_larger_than_asked(tmp_path: Path) -> None:
+def test_it_is_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(_ramp(40, 80)).save(tmp_path / "x.png", exif=exif)
@@ -65,48 +66,39 @@ def test_it_is_upright_and_no_larger_than_asked(tmp_path: Path) -> None:
     assert upright_size(picture) == (40, 80)
     shown = make_preview(picture)
     assert np.array_equal(np.asarray(shown), np.rot90(_ramp(40, 80), -1))
-    assert make_preview(picture, longest=20).size == (10, 20)
 
 
-def _layer(path: Path, size: tuple[int, int], alpha: np.ndarray) -> Path:
-    values = np.zeros((size[1], size[0], 4), np.uint8)
-    values[..., 3] = alpha
-    Image.fromarray(values).save(path)
-    return path
+@settings(deadline=None, max_examples=40)
+@given(
+    box=st.tuples(*[st.integers(0, 900), st.integers(0, 700)] * 2),
+    scale=st.sampled_from([1.0, 0.5, 0.25, 0.7, 0.01]),
+)
+def test_any_region_at_any_scale(
+    preview: Preview, box: tuple[int, int, int, int], scale: float
+) -> None:
+    (left, right), (top, bottom) = sorted(box[::2]), sorted(box[1::2])
+    region = Region(left, top, right - left, bottom - top, scale)
+    if not region.width or not region.height:
+        with pytest.raises(RefusedError, match="900 × 700"):
+            preview.png(region)
+        return
+    with Image.open(io.BytesIO(preview.png(region))) as shown:
+        assert shown.size == (
+            max(1, round(region.width * scale)), max(1, round(region.height * scale))
+        )  # fmt: skip
+        values = np.asarray(shown).astype(float)
+    # A ramp in both directions: what is shown tells where it was.
+    middle = values[values.shape[0] // 2, values.shape[1] // 2]
+    step = 1 / scale
+    assert abs(middle[0] - (left + right) / 2 / 900 * 255) < 2 + step * 255 / 900
+    assert abs(middle[1] - (top + bottom) / 2 / 700 * 255) < 2 + step * 255 / 700
 
 
-def test_a_mask_is_white_where_strokes_cover_half_a_pixel(tmp_path: Path) -> None:
-    alpha = np.array([[0, 127, 128, 255]], np.uint8)
-    other = np.array([[200, 0, 0, 0]], np.uint8)
-    layers = [_layer(tmp_path / "a.png", (4, 1), alpha), _layer(tmp_path / "b.png", (4, 1), other)]
-    mask = painted_mask(layers, (4, 1))
-    assert mask.mode == "L"
-    assert np.asarray(mask).tolist() == [[255, 0, 255, 255]]
-
-
-def test_a_mask_painted_on_a_reduced_picture_gets_its_size(tmp_path: Path) -> None:
-    alpha = np.array([[0, 255], [0, 0]], np.uint8)
-    mask = painted_mask([_layer(tmp_path / "a.png", (2, 2), alpha)], (6, 4))
-    assert np.asarray(mask).tolist() == [[0, 0, 0, 255, 255, 255]] * 2 + [[0] * 6] * 2
-
-
-def test_the_mask_of_a_turned_picture_fits_its_stored_pixels(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[274] = 8
-    Image.fromarray(_ramp(4, 6)).save(tmp_path / "x.png", exif=exif)
-    picture = read_picture(tmp_path / "x.png")
-    width, height = upright_size(picture)
-    alpha = np.zeros((height, width), np.uint8)
-    alpha[1, 2] = 255
-    painted_mask([_layer(tmp_path / "a.png", (width, height), alpha)], (width, height)).save(
-        tmp_path / "mask.png"
-    )
-    read = read_mask(tmp_path / "mask.png", height=4, width=6, orientation=8)
-    assert torch.equal(read, orient_mask(torch.from_numpy(alpha > 0)[None], 8))
-
-
-def test_nothing_painted_is_said(tmp_path: Path) -> None:
-    empty = _layer(tmp_path / "a.png", (2, 2), np.zeros((2, 2), np.uint8))
-    for layers in ([], [empty]):
-        with pytest.raises(UsageError, match="nothing is painted"):
-            painted_mask(layers, (2, 2))
+@pytest.fixture(scope="module")
+def preview(tmp_path_factory: pytest.TempPathFactory) -> Preview:
+    folder = tmp_path_factory.mktemp("ramp")
+    values = np.zeros((700, 900, 3), np.uint8)
+    values[..., 0] = np.arange(900) / 900 * 255
+    values[..., 1] = np.arange(700)[:, None] / 700 * 255
+    Image.fromarray(values).save(folder / "x.png")
+    return Preview.save(read_picture(folder / "x.png"), folder / "preview")

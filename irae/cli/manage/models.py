@@ -16,7 +16,12 @@ def models(json_: Json = False) -> None:
     """
     import json
 
-    from irae.models.checkpoints.model_file import load_model, packaged_models
+    from irae.models.checkpoints.model_file import (
+        load_density,
+        load_model,
+        packaged_densities,
+        packaged_models,
+    )
 
     listed: list[dict[str, Any]] = []
     for name in packaged_models():
@@ -28,6 +33,17 @@ def models(json_: Json = False) -> None:
                 "network": model.spec.network,
                 "parameters": model.parameters,
                 "card": model.spec.card,
+            }
+        )
+    for name in packaged_densities():
+        density = load_density(name)
+        listed.append(
+            {
+                "name": name,
+                "task": "density",
+                "network": density.spec.network,
+                "parameters": density.parameters,
+                "card": density.spec.card,
             }
         )
     if json_:

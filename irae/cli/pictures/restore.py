@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from irae.cli.options import Device, Ensemble, Precision, known_task
 from irae.errors import UsageError
 from irae.tasks import get_task, task_names
+
+if TYPE_CHECKING:
+    from irae.batch.model_pool import ModelPool
+    from irae.batch.outcome import Outcome
 
 
 def restore(
@@ -113,6 +117,14 @@ def restore(
             " original. It takes up to two minutes for a megapixel of strong noise on one core.",
         ),
     ] = False,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG",
+            help="Also draw where the result of one picture is unsure: the spread over its eight"
+            " orientations, black 0, white 16/255 and more. It takes eight times as long.",
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -149,12 +161,15 @@ def restore(
 
     from irae.batch.jobs import STREAM
     from irae.batch.model_pool import ModelPool
-    from irae.batch.outcome import Outcome
     from irae.batch.progress import Console
     from irae.batch.restore_files import Request, parse_part, restore_files
     from irae.cli.pictures.streams import check_streams, parse_format, restore_stream
     from irae.restoring.options import RestoreOptions
 
+    if uncertainty is not None:
+        if STREAM in (*inputs, out):
+            raise UsageError("--uncertainty draws the map of a file; give its name and -o FILE")
+        _check_map(uncertainty, inputs, overwrite, engine)
     if mask is not None and not mask.exists():
         raise UsageError(f"{mask}: no such mask file or folder")
     if address is not None and engine != "ray":
@@ -180,7 +195,10 @@ def restore(
     first = pool.restorer_for(task or pool.default_task(masked=mask is not None))
     _check_mask(first.task, mask)
 
+    outcomes: list[Outcome] = []
+
     def tell(outcome: Outcome) -> None:
+        outcomes.append(outcome)
         if as_json:
             typer.echo(json.dumps(outcome.as_json()))
         elif outcome.status == "done":
@@ -203,6 +221,8 @@ def restore(
         summary = restore_stream(request, pool)
     else:
         summary = restore_files(request, pool, tell)
+    if uncertainty is not None and not summary.failed:
+        _draw_map(uncertainty, outcomes[0], pool, mask, resize_mask)
     if as_json:
         typer.echo(json.dumps({"summary": summary.as_json()}))
     if summary.done + summary.skipped + summary.failed > 1:
@@ -210,6 +230,44 @@ def restore(
             typer.echo(line, err=True)
     if summary.failed:
         raise typer.Exit(3)
+
+
+def _check_map(path: Path, inputs: list[str], overwrite: bool, engine: str) -> None:
+    """Check the options before anything is restored."""
+    if len(inputs) != 1 or not Path(inputs[0]).is_file() or engine != "local":
+        raise UsageError("--uncertainty draws the map of one picture; give one file")
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--uncertainty {path}: the map must end in .png")
+    if path.exists() and not overwrite:
+        raise UsageError(f"--uncertainty {path} exists; give another name or --overwrite")
+
+
+def _draw_map(
+    path: Path, outcome: Outcome, pool: ModelPool, mask: Path | None, resize: bool
+) -> None:
+    """Write the spread of the results of one picture."""
+    from PIL import Image
+
+    from irae.imaging.io.files import read_picture
+    from irae.imaging.io.masks import read_mask
+    from irae.imaging.io.picture import to_upright
+    from irae.restoring.uncertainty import orientation_spread, to_map
+    from irae.writing import write_atomically
+
+    if outcome.task is None:
+        raise UsageError(f"{outcome.input}: was left as it is, so there is no uncertainty to draw")
+    picture = read_picture(outcome.input)
+    orientation = picture.orientation
+    hole = None
+    if mask is not None:
+        grow, size = pool.options.grow_mask, (picture.height, picture.width)
+        hole = read_mask(
+            mask, height=size[0], width=size[1], resize=resize, orientation=orientation, grow=grow
+        )
+    spread = orientation_spread(pool.restorer_for(outcome.task), picture.pixels, hole)
+    drawn = Image.fromarray(to_upright(to_map(spread), orientation)[0].numpy())
+    write_atomically(path, lambda temporary: drawn.save(temporary, format="PNG"))
+    typer.echo(f"{path}: spread up to {float(spread.max()):.1f}/255", err=True)
 
 
 def _check_mask(task: str, mask: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,10 @@ from irae.cli.options import Device, Precision
 
 
 def ui(
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Pictures or folders to open the page with.", show_default=False),
+    ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the page; 0 chooses a free one.")
     ] = 7860,
@@ -18,20 +23,22 @@ def ui(
     ] = True,
     max_upload_mb: Annotated[
         float, typer.Option(min=0.001, help="Largest file accepted, in million bytes.")
-    ] = 64,
+    ] = 256,
     max_pixels: Annotated[
         float, typer.Option(min=1, help="Most pixels of a picture; 100e6 is a hundred million.")
     ] = 100e6,
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Restore pictures on a page in the browser: drop, compare, paint holes, download.
+    """Restore pictures on a page in the browser: drop, compare, paint holes, save.
 
-    The page is for this machine alone and needs no network. It runs until Ctrl-C; pictures are
-    deleted when it is closed, or an hour after it was last used.
+    The page is for this machine and needs no network. Its address has a secret token, without
+    which nobody is answered. It runs until Ctrl-C; pictures are deleted when their page is closed,
+    or an hour after they were last used.
 
-    Example: irae ui
+    Example: irae ui scan.tif
     """
+    from irae.imaging.io.files import find_pictures
     from irae.ui.server import Options, serve
 
     options = Options(
@@ -41,6 +48,7 @@ def ui(
         most_pixels=int(max_pixels),
         device=device,
         precision=precision,
+        opened=tuple(path.resolve() for path in find_pictures(pictures or [], recursive=True)),
     )
 
     def ready(address: str) -> None:

@@ -55,19 +55,26 @@ def list_sets(
 
 @app.command("download")
 def download_set(
-    name: Annotated[str, typer.Argument(help="celeba, flowers or birds.")],
+    name: Annotated[str, typer.Argument(help="celeba, flowers, birds, fashion or mnist.")],
     root: Root = None,
 ) -> None:
     """Download a data set from its owner; run it again to resume after an interruption.
 
     Example: irae data download birds --root data
     """
-    from irae.data.download import download
+    from irae.data.download import download, download_idx
+    from irae.data.idx import IDX_SETS
     from irae.data.registry import data_root, find_source
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
+    if name in IDX_SETS:
+        small = IDX_SETS[name]
+        say(f"{small.title}: terms of its owner are {small.terms}, see {small.address}")
+        count = download_idx(name, root=root)
+        typer.echo(f"{data_root(root) / small.torchvision_class}: {count:,} pictures")
+        return
     source = find_source(name)
     say(f"{source.title}: terms of its owner are {source.terms}, see {source.address}")
     contents = download(name, root=root, say=say)

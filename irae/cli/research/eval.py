@@ -13,6 +13,9 @@ from irae.tasks import get_task, task_names
 from irae.tasks.base import number
 
 if TYPE_CHECKING:
+    import torch
+
+    from irae.evaluation.density.scores import DensityEvaluation
     from irae.evaluation.results import Evaluation
     from irae.tasks.base import Degradation, Task
 
@@ -109,6 +112,9 @@ def eval_(
     by nearest neighbour (authors: drawn until one has 10 to 50 % holes). Models that need the
     noise level get that of --sigma, which with --pairs is one number.
 
+    Of a density, bits per dimension are measured instead, with uniform dequantisation; --data is
+    then also fashion or mnist, and options of damage are not for it.
+
     Example: irae eval --model denoise --data photos/ --sigma 25
     """
     # Options are checked first, before slow imports.
@@ -135,7 +141,7 @@ def eval_(
 
     from irae.data.registry import open_data
     from irae.evaluation.evaluate import evaluate
-    from irae.models.checkpoints.model_file import load_model
+    from irae.models.checkpoints.model_file import is_density, load_model
     from irae.runtime import network_dtype, select_device
     from irae.tasks.matching import suits, task_of
     from irae.tasks.pairs import open_pairs
@@ -144,6 +150,14 @@ def eval_(
     network_dtype(precision)
     rules = get_protocol(protocol)
     where = select_device(device)
+    if is_density(model):
+        damage = {**given, "--task": task, "--levels": levels, "--pairs": pairs, "--csv": csv}
+        named = [option for option, value in damage.items() if value is not None]
+        if named:
+            raise UsageError(f"{named[0]} is for models that restore; {model!r} is a density")
+        found = _evaluate_density(model, str(data), where, precision, root, max_images, seed)
+        print_measured(found, as_json)
+        return
     loaded = load_model(model)
     chosen = asked or task_of(loaded)
     if not suits(loaded, chosen):
@@ -178,6 +192,27 @@ def eval_(
     # Written last, so that a full disk does not lose the measurement.
     if csv is not None:
         _write_csv(csv, evaluation)
+
+
+def _evaluate_density(
+    model: str,
+    data: str,
+    device: torch.device,
+    precision: str,
+    root: Path | None,
+    max_images: int | None,
+    seed: int,
+) -> DensityEvaluation:
+    """Measure the bits per dimension of a density on the test part of a set."""
+    from irae.data.registry import data_root
+    from irae.data.small import open_small
+    from irae.evaluation.density.scores import evaluate_density
+    from irae.models.checkpoints.model_file import load_density
+
+    loaded = load_density(model).to(device, precision)
+    channels, size, _ = loaded.network.shape
+    pictures = open_small(data, size=size, channels=channels, root=data_root(root), split="test")
+    return evaluate_density(loaded, pictures[:max_images], data, seed=seed)
 
 
 def _levels(task: Task, given: dict[str, Any], levels: str | None) -> list[Degradation]:

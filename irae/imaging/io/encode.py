@@ -73,6 +73,13 @@ if features.check("avif"):
 PICTURE_SUFFIXES = frozenset(_FORMATS)
 """Suffixes that are read and written, in lower case with their dot."""
 
+JPEG_QUALITY = 98
+"""Quality of a JPEG where nobody asks for another, in 4:4:4.
+
+It takes 0.05 to 0.3 dB from a restored picture, 95 takes 0.1 to 0.6; files are 1.4 times as large
+as at 95. 100 takes hardly less, in files twice as large: its loss is that of converting colours.
+"""
+
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".avif", ".gif"})
 """Suffixes of formats that can change pixels (GIF: pictures of more than 256 colours)."""
 
@@ -95,13 +102,14 @@ _LOSSLESS_TIFF = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_def
 _BILEVEL_TIFF = ("group3", "group4", "tiff_ccitt")
 
 
-def encode(picture: Picture, suffix: str, name: str) -> bytes:
+def encode(picture: Picture, suffix: str, name: str, *, quality: int = JPEG_QUALITY) -> bytes:
     """Encode a picture as the bytes of a file.
 
     Args:
         picture: the picture.
         suffix: suffix of the format, such as ``.png``, in upper or lower case.
         name: name of the file for error messages.
+        quality: of a JPEG, from 1 to 100.
 
     Raises:
         PictureError: the suffix is unknown, the format cannot hold the picture, or pixels are not
@@ -118,7 +126,7 @@ def encode(picture: Picture, suffix: str, name: str) -> bytes:
     try:
         if picture.layout.depth > 8:
             return _encode_deep(picture, target)
-        return _encode_plain(picture, target)
+        return _encode_plain(picture, target, quality)
     except PictureError:
         raise
     except MemoryError:
@@ -221,7 +229,7 @@ def _mode_for(picture: Picture, target: _Format) -> str:
     return "RGBA" if alpha else "RGB"
 
 
-def _encode_plain(picture: Picture, target: _Format) -> bytes:
+def _encode_plain(picture: Picture, target: _Format, quality: int) -> bytes:
     layout = picture.layout
     mode = _mode_for(picture, target)
     image = image_of(picture, mode)
@@ -243,7 +251,7 @@ def _encode_plain(picture: Picture, target: _Format) -> bytes:
     if target.name == "PNG":
         options["pnginfo"] = _png_info(picture)
     elif target.name == "JPEG":
-        options |= {"quality": 95, "subsampling": 0}
+        options |= {"quality": quality, "subsampling": 0}
     elif target.name == "WEBP":
         # Without `exact` libwebp changes the colour under transparent pixels.
         options |= {"lossless": True, "exact": True, "quality": 80}

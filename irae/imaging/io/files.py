@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from irae.errors import IraeError, PictureError, PictureFileError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS, decode, decode_unknown_tiff
-from irae.imaging.io.encode import PICTURE_SUFFIXES, SUFFIX_OF_FORMAT, encode
+from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES, SUFFIX_OF_FORMAT, encode
 from irae.imaging.io.kinds import (
     HEIF_SUFFIXES,
     can_read_heif,
@@ -226,13 +226,18 @@ def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def encode_picture(picture: Picture, suffix: str) -> bytes:
+def encode_picture(picture: Picture, suffix: str, *, quality: int = JPEG_QUALITY) -> bytes:
     """Encode a picture as the bytes of a file in the format of ``suffix``.
+
+    Args:
+        picture: the picture.
+        suffix: such as ``.png``.
+        quality: of a JPEG, from 1 to 100.
 
     Raises:
         PictureError: the format is unknown or cannot hold the picture.
     """
-    return encode(picture, suffix, "picture")
+    return encode(picture, suffix, "picture", quality=quality)
 
 
 def write_picture(

@@ -14,7 +14,9 @@ from torch import nn
 from irae.errors import ModelError
 from irae.flow.subnets import CouplingNetwork
 from irae.models.checkpoints.safe_build import build_described, misfit
+from irae.models.density import Density
 from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.loaded_density import LoadedDensity
 from irae.models.networks.registry import CLASSICAL
 from irae.writing import write_atomically
 
@@ -120,8 +122,13 @@ def packaged_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def _find(name: str | Path) -> Path:
-    packaged = packaged_models()
+def packaged_densities() -> dict[str, Path]:
+    """Return the paths of the densities that come with the package, by name."""
+    folder = Path(str(package_files("irae") / "weights" / "densities"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _find(name: str | Path, packaged: dict[str, Path], classical: bool = True) -> Path:
     if str(name) in packaged:
         return packaged[str(name)]
     path = Path(name)
@@ -133,10 +140,8 @@ def _find(name: str | Path) -> Path:
     if path.exists() or path.suffix or len(path.parts) > 1:
         return path
     names = ", ".join(packaged) or "none"
-    raise ModelError(
-        f"model {str(name)!r} is neither packaged ({names}) nor classical "
-        f"({', '.join(CLASSICAL)}) nor a file"
-    )
+    methods = f" nor classical ({', '.join(CLASSICAL)})" if classical else ""
+    raise ModelError(f"model {str(name)!r} is neither packaged ({names}){methods} nor a file")
 
 
 def load_model(name: str | Path) -> LoadedModel:
@@ -149,6 +154,46 @@ def load_model(name: str | Path) -> LoadedModel:
     if str(name) in CLASSICAL:
         kind = CLASSICAL[str(name)]
         return LoadedModel(kind.build(), ModelSpec(str(name), {}, ""), str(name))
-    path = _find(name)
+    if str(name) in packaged_densities():
+        path = packaged_densities()[str(name)]
+    else:
+        path = _find(name, packaged_models())
     spec, network = _read(path)
+    if isinstance(network, Density):
+        raise ModelError(
+            f"model {str(name)!r} is a density and restores nothing; use it with irae sample, "
+            "score, interpolate, latents or eval"
+        )
     return LoadedModel(network, spec, str(name))
+
+
+def is_density(name: str | Path) -> bool:
+    """Whether a name or path is that of a density; the header of its file is read.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged.
+    """
+    if str(name) in packaged_densities():
+        return True
+    if str(name) in CLASSICAL or str(name) in packaged_models():
+        return False
+    return isinstance(_read(_find(name, packaged_models()))[1], Density)
+
+
+def load_density(name: str | Path) -> LoadedDensity:
+    """Load a packaged density by name, a model file, or the best model of a run folder.
+
+    Raises:
+        ModelError: there is no such model, its file is damaged, or it is no density.
+    """
+    if str(name) in packaged_models() or str(name) in CLASSICAL:
+        network: nn.Module = nn.Identity()
+    else:
+        spec, network = _read(_find(name, packaged_densities(), classical=False))
+    if not isinstance(network, Density):
+        raise ModelError(
+            f"model {str(name)!r} restores pictures and is no density; give one "
+            f"({', '.join(packaged_densities()) or 'none is packaged'}), or train one with "
+            "irae train --config density/fashion.yaml"
+        )
+    return LoadedDensity(network, spec, str(name))

@@ -23,6 +23,7 @@ from irae.models.networks import (
     rednet,
     unet,
 )
+from irae.models.networks.densities import density, glow, nice, realnvp
 from irae.models.networks.inpainting import contextual_attention, pconv, shift_net
 
 
@@ -84,6 +85,14 @@ NETWORKS: dict[str, NetworkKind] = {
     "shift-net": NetworkKind(shift_net.ShiftNet, shift_net.PRESETS),
 }
 
+DENSITIES: dict[str, NetworkKind] = {
+    "density": NetworkKind(density.OwnDensity, density.PRESETS),
+    "glow": NetworkKind(glow.GlowDensity, glow.PRESETS),
+    "nice": NetworkKind(nice.NICE, nice.PRESETS),
+    "realnvp": NetworkKind(realnvp.RealNVP, realnvp.PRESETS),
+}
+"""Densities (`irae.models.density`), which restore nothing and are trained by likelihood."""
+
 # Methods without weights: they have a name, but cannot be trained or stored in a file.
 CLASSICAL: dict[str, NetworkKind] = {
     "bm3d": NetworkKind(classical.BM3D),
@@ -94,15 +103,22 @@ CLASSICAL: dict[str, NetworkKind] = {
 }
 
 
+def _kind(name: str) -> NetworkKind:
+    if name in DENSITIES:
+        return DENSITIES[name]
+    if name not in NETWORKS:
+        names = ", ".join([*NETWORKS, *DENSITIES])
+        raise ModelError(f"network {name!r} is unknown; there are: {names}")
+    return NETWORKS[name]
+
+
 def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """Return the full options of a network: the preset's, overridden by ``options``.
 
     Raises:
         ModelError: the network, preset or option is unknown; the message lists those that exist.
     """
-    if name not in NETWORKS:
-        raise ModelError(f"network {name!r} is unknown; there are: {', '.join(NETWORKS)}")
-    kind = NETWORKS[name]
+    kind = _kind(name)
     if preset is not None and preset not in kind.presets:
         raise ModelError(
             f"preset {preset!r} of network {name!r} is unknown; "
@@ -130,7 +146,7 @@ def option_parameters(name: str, options: dict[str, Any]) -> Mapping[str, inspec
     Raises:
         ModelError: the form is unknown.
     """
-    kind = NETWORKS[name]
+    kind = _kind(name)
     known = dict(inspect.signature(kind.builder(options), eval_str=True).parameters)
     if kind.forms:
         first = next(iter(kind.forms))
@@ -146,7 +162,7 @@ def build_network(name: str, options: dict[str, Any]) -> nn.Module:
         ModelError: the name or an option is unknown, or the network refuses a value.
     """
     resolved = resolve_options(name, None, options)
-    build = NETWORKS[name].builder(resolved)
+    build = _kind(name).builder(resolved)
     given = {key: value for key, value in resolved.items() if key != "form"}
     try:
         return build(**given)

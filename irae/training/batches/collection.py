@@ -14,6 +14,7 @@ from PIL import Image
 
 from irae.config import DataSection, RunConfig, SourceSection
 from irae.data.folder import PictureSet
+from irae.data.idx import IDX_SETS, is_idx_folder
 from irae.data.registry import REGISTRY, data_root, known_layout, layouts_below, open_data
 from irae.errors import DataError, UsageError
 from irae.imaging.io.decode import DECODER_FAULTS
@@ -116,18 +117,19 @@ def _sources_below(root: Path) -> list[SourceSection]:
 def _absolute(name: str) -> str:
     """Return the absolute path of an existing folder; leave the name of a data set unchanged."""
     path = Path(name).expanduser()
-    return str(path.resolve()) if name not in REGISTRY and path.is_dir() else name
+    known = name in REGISTRY or name in IDX_SETS
+    return str(path.resolve()) if not known and path.is_dir() else name
 
 
 def _sources(name: str, root: Path) -> list[SourceSection]:
-    if name in REGISTRY:
+    if name in REGISTRY or name in IDX_SETS:
         return [SourceSection(source=name, weight="pixels")]
     folder = next((f for f in (Path(name).expanduser(), root / name) if f.is_dir()), None)
     if folder is None:
         open_data(name, root=root)  # Its error lists the names and folders that exist.
         raise DataError(f"{name} is not a folder; give a folder of pictures")
     folder = folder.resolve()
-    inside = known_layout(folder)
+    inside = folder if is_idx_folder(folder) else known_layout(folder)
     if inside is not None:
         return [SourceSection(source=str(inside), weight="pixels")]
     layouts = list(layouts_below(folder))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from contextlib import ExitStack
@@ -15,9 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from irae.training.checkpoint import METRICS_FILE
+from irae.training.objectives.base import ValidationScore
 from irae.training.run import Run
 from irae.training.step import learning_rate
-from irae.training.validation import Score
 
 DEAD_SHARE = 0.05
 """Share of dead hidden units above which a warning names the layer."""
@@ -87,42 +86,29 @@ class Log:
         start = time.perf_counter()
         values = torch.stack([loss, error]).tolist()  # Waits for the device, so this is...
         worked = max(self._worked + time.perf_counter() - start, 1e-9)  # ...time of the steps.
-        quality = -10 * math.log10(max(values[1], 1e-12))
+        phrase, figures = self._run.objective.progress(*values)
         speed = section.batch * (step - self._since) / worked
         waiting = self._waited / worked
         self._since, self._waited, self._worked = step, 0.0, 0.0
-        figures = (
-            f"loss {values[0]:.4f}, PSNR {quality:.2f} dB, {speed:.0f} patches/s, "
-            f"waiting {waiting:.1%}"
-        )
+        phrase += f", {speed:.0f} patches/s, waiting {waiting:.1%}"
         if self._bar.disable:
-            self.say(f"step {step} of {section.steps}: {figures}")
+            self.say(f"step {step} of {section.steps}: {phrase}")
         else:
-            self._bar.set_postfix_str(figures)
+            self._bar.set_postfix_str(phrase)
         self._record(
             {
-                "loss": values[0],
-                "psnr": quality,
+                **figures,
                 "learning_rate": learning_rate(step - 1, section),
                 "patches_per_second": speed,
                 "waiting_share": waiting,
             }
         )
 
-    def validation(self, score: Score) -> None:
+    def validation(self, score: ValidationScore) -> None:
         """Record a validation and print it."""
-        self._record(
-            {
-                "validation_psnr": score.mean,
-                "validation": score.levels,
-                "round_trip": score.round_trip,
-                "dead_units": score.dead,
-            }
-        )
-        levels = ", ".join(f"{k} {b:.2f} → {a:.2f} dB" for k, (b, a) in score.levels.items())
-        trip = "" if score.round_trip is None else f"; round trip {score.round_trip:.4f}/255"
+        self._record(score.record())
         self.say(
-            f"step {self._run.step}: {levels}; mean {score.mean:.3f}{trip}; "
+            f"step {self._run.step}: {score.describe()}; "
             f"{score.dead:.1%} of hidden units never fire"
         )
         limit = self._run.config.data.validation.max_round_trip

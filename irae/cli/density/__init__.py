@@ -1,0 +1,1 @@
+"""The commands of densities, and the look into latents."""

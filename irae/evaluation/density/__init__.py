@@ -1,0 +1,1 @@
+"""Densities measured: bits per dimension, anomaly scores."""

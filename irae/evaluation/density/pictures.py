@@ -1,0 +1,91 @@
+"""Pictures for a density, and grids of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from irae.data.folder import PictureSet
+from irae.errors import PictureError
+from irae.models.loaded_density import LoadedDensity
+from irae.writing import write_atomically
+
+BORDER = 2
+"""White pixels around each picture of a grid."""
+
+
+def read_for(model: LoadedDensity, path: Path) -> Tensor:
+    """Read a picture of the model's size and channels: uint8 ``C H W``.
+
+    Raises:
+        PictureError: the picture is of another size, or coloured and the model gray.
+        DataError: the file cannot be read.
+    """
+    pixels = PictureSet(path.name, [path]).load(0)
+    channels, size, _ = model.network.shape
+    height, width = pixels.shape[1:]
+    if (height, width) != (size, size):
+        raise PictureError(
+            f"{path}: is {width}×{height}, and {model.name} is a density of {size}×{size} "
+            "pictures; scale it, or train one of its size"
+        )
+    if channels == 3:
+        return pixels
+    if not (torch.equal(pixels[0], pixels[1]) and torch.equal(pixels[0], pixels[2])):
+        raise PictureError(
+            f"{path}: has colours, and {model.name} is a density of gray pictures; convert it"
+        )
+    return pixels[:1]
+
+
+def grid(pictures: Tensor, columns: int) -> Tensor:
+    """Lay out uint8 ``N C H W`` in rows of ``columns``, each in a white border: ``C H' W'``."""
+    count, channels, height, width = pictures.shape
+    rows = -(-count // columns)
+    down, right = height + BORDER, width + BORDER
+    size = (channels, rows * down + BORDER, columns * right + BORDER)
+    sheet = torch.full(size, 255, dtype=torch.uint8)
+    for number, picture in enumerate(pictures):
+        top = number // columns * down + BORDER
+        left = number % columns * right + BORDER
+        sheet[:, top : top + height, left : left + width] = picture
+    return sheet
+
+
+def enlarged(picture: Tensor, factor: int) -> Tensor:
+    """Repeat every pixel of ``... H W``, so that small pictures can be seen."""
+    return picture.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+
+
+def to_image(picture: Tensor) -> Image.Image:
+    """Return uint8 ``C H W`` (C 1 or 3) as a Pillow image."""
+    pixels = picture[0] if len(picture) == 1 else picture.permute(1, 2, 0)
+    return Image.fromarray(pixels.cpu().contiguous().numpy())
+
+
+def write_png(picture: Tensor, path: Path, *, overwrite: bool = False) -> None:
+    """Write uint8 ``C H W`` as a PNG.
+
+    Raises:
+        PictureError: the name does not end in .png, or the file exists.
+        OSError: the disk reports an error.
+    """
+    check_target(path, overwrite)
+    image = to_image(picture)
+    write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
+
+
+def check_target(path: Path, overwrite: bool, suffixes: Sequence[str] = (".png",)) -> None:
+    """Check that a file may be written.
+
+    Raises:
+        PictureError: it has another suffix, or exists.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise PictureError(f"{path}: the output must end in {' or '.join(suffixes)}")
+    if path.exists() and not overwrite:
+        raise PictureError(f"{path}: exists; use `overwrite`, or another name")

@@ -1,0 +1,1 @@
+"""A look into the latent of a model: one page that opens offline."""

@@ -1,0 +1,1 @@
+"""What densities are built of: priors, scales, splines and checkerboards."""

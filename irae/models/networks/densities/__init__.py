@@ -1,0 +1,1 @@
+"""Networks of densities, one file each."""

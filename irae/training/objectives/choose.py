@@ -1,0 +1,13 @@
+"""The objective of a run."""
+
+from __future__ import annotations
+
+from irae.config import RunConfig
+from irae.training.objectives.base import Objective
+from irae.training.objectives.likelihood import Likelihood
+from irae.training.objectives.restoration import Restoration
+
+
+def objective_of(config: RunConfig) -> Objective:
+    """Return the objective that a config names."""
+    return Likelihood() if config.objective == "likelihood" else Restoration()

@@ -1,0 +1,53 @@
+// What is chosen on the right: the fields of the request, and the form of the saved file.
+
+const get = (id) => /** @type {any} */ (document.getElementById(id));
+
+const NAMES = { "": "Automatic", photo: "Photo", denoise: "Noise", jpeg: "JPEG", inpaint: "Holes" };
+
+/** @param {() => void} onChange */
+export function watchSettings(onChange) {
+  get("panel").addEventListener("input", () => {
+    update();
+    onChange();
+  });
+  update();
+}
+
+function update() {
+  const holes = task() === "inpaint";
+  get("strength-row").hidden = get("strength-note").hidden = get("ensemble-row").hidden = holes;
+  get("strength-note").textContent = strength() === 0
+    ? "0: the picture is left as it is." : "0 leaves the picture as it is, 1 restores it fully.";
+  get("quality-row").hidden = get("format").value !== "jpeg";
+}
+
+export const task = () => document.querySelector("input[name=task]:checked").value;
+
+/** An empty field is 1; what is out of range is brought into it. */
+function strength() {
+  const field = get("strength");
+  const value = field.value === "" ? 1 : Number(field.value);
+  return Math.min(1, Math.max(0, Number.isFinite(value) ? value : 1));
+}
+
+/** The body of a request to restore. */
+export function options() {
+  const chosen = task();
+  const told = { task: chosen || null };
+  if (chosen !== "inpaint") Object.assign(told, { strength: strength(), ensemble: get("ensemble").checked });
+  return told;
+}
+
+/** Says what was chosen for a result. */
+export function describe({ task: chosen, strength: weight = 1, ensemble = false }) {
+  const parts = [NAMES[chosen ?? ""] ?? chosen];
+  if (weight !== 1) parts.push(`strength ${weight}`);
+  if (ensemble) parts.push("eight times");
+  return parts.join(", ");
+}
+
+/** The form of the saved file: the query of `/result`. */
+export function form() {
+  const quality = Math.round(Number(get("quality").value));
+  return { format: get("format").value, quality: Math.min(100, Math.max(1, quality || 95)) };
+}

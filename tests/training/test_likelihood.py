@@ -1,0 +1,212 @@
+"""Training by likelihood: the same loop, exact resumption, bits/dim, halts and reversibility."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from irae.config import load_config
+from irae.errors import ConfigError, IraeError, TrainingError
+from irae.models.anomaly import QUANTILES, SCORES
+from irae.models.checkpoints.model_file import load_density, load_model
+from irae.training.checkpoint import load_state
+from irae.training.loop import train
+from irae.training.objectives.likelihood import SmallBatches
+from irae.training.prepare import prepare
+from irae.training.run import Run, begin, resume
+
+CPU = torch.device("cpu")
+SMALL = {
+    "density": "{couplings: [2, 2], widths: [6, 6], blocks: 1",
+    "glow": "{depth: 2, width: 6",
+    "nice": "{width: 12, layers: 1",
+    "realnvp": "{width: 4, blocks: 1",
+}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of scikit-learn's handwritten digits, 8×8 PNGs."""
+    sklearn = pytest.importorskip("sklearn.datasets", reason="pip install scikit-learn")
+    folder = tmp_path_factory.mktemp("digits")
+    for number, picture in enumerate(sklearn.load_digits().images[:200]):
+        Image.fromarray((picture * 15).astype(np.uint8)).save(folder / f"{number:03d}.png")
+    return folder
+
+
+def new_run(folder: Path, digits: Path, *more: str, network: str = "density") -> Run:
+    overrides = [
+        f"model.network={network}",
+        f"model.options={SMALL[network]}, channels: 1, size: 8, bits: 8}}",
+        "training.batch=8",
+        "training.steps=12",
+        "training.warmup=2",
+        "training.threads=1",
+        "training.validate_every=6",
+        "training.checkpoint_every=3",
+        "training.log_every=1",
+        "training.precision=fp32",
+        *more,
+    ]
+    config = prepare(load_config("density/base.yaml", overrides), [str(digits)])
+    return begin(config, folder, CPU)
+
+
+def tensors(state: dict[str, object]) -> dict[str, Tensor]:
+    found = {}
+    for part in ("network", "ema"):
+        found.update({f"{part}.{k}": v for k, v in state[part].items()})  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", SMALL)
+def test_2n_steps_equal_n_resume_n_bit_for_bit(network: str, tmp_path: Path, digits: Path) -> None:
+    whole = new_run(tmp_path / "whole", digits, network=network)
+    train(whole)
+    parts = new_run(tmp_path / "parts", digits, network=network)
+    train(parts, max_steps=5)
+    again = resume(tmp_path / "parts", CPU)
+    assert again.step == 5
+    train(again)
+    ours, theirs = (tensors(load_state(tmp_path / name)) for name in ("whole", "parts"))
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        assert torch.equal(value, theirs[key]), key
+
+
+@pytest.mark.slow
+def test_a_run_learns_and_its_card_has_the_scores_of_held_out_pictures(
+    tmp_path: Path, digits: Path
+) -> None:
+    run = new_run(tmp_path / "run", digits, "training.steps=60", "training.learning_rate=0.005")
+    before = run.validate().mean
+    train(run)
+    assert -run.best < -before - 0.5
+    assert "bits/dim" in run.describe() and "irae sample" in run.describe()
+    lines = [json.loads(s) for s in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "bits_per_dim" in line]
+    scores = [line for line in lines if "validation_bits_per_dim" in line]
+    assert len(steps) == 60 and scores
+    assert scores[-1]["round_trip"] <= 0.5
+    assert (tmp_path / "run" / "samples" / "samples.png").is_file()
+
+    model = load_density(tmp_path / "run")
+    card = model.spec.card
+    assert card["validation_bits_per_dim"] == pytest.approx(-run.best, abs=1e-3)
+    held_out = card["held_out"]
+    assert held_out["pictures"] == len(run.collection.validation)  # type: ignore[attr-defined]
+    assert set(held_out["quantiles"]) == set(SCORES) - {"ratio"}
+    for values in held_out["quantiles"].values():
+        assert len(values) == QUANTILES and values == sorted(values)
+    # The file's own weights are those that were scored.
+    found = model.bits_per_dim(run.collection.validation)  # type: ignore[attr-defined]
+    assert float(found.mean()) == pytest.approx(held_out["mean_bits_per_dim"], abs=1e-4)
+
+
+def test_reversible_runs_take_the_same_steps(tmp_path: Path, digits: Path) -> None:
+    losses = []
+    for reversible in ("false", "true"):
+        folder = tmp_path / reversible
+        train(new_run(folder, digits, f"training.reversible={reversible}"), max_steps=5)
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    assert len(losses[0]) == 5
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_layer(tmp_path: Path, digits: Path) -> None:
+    run = new_run(tmp_path / "run", digits)
+    with torch.no_grad():
+        weight = run.network.get_parameter("flow.levels.0.steps.3.network.entry.weight")
+        weight[0, 0, 0, 0] = torch.nan
+    with pytest.raises(TrainingError, match=r"loss is nan, first in levels\.0\.steps\.3"):
+        train(run)
+
+
+def test_batches_depend_on_seed_step_and_index_alone(tmp_path: Path, digits: Path) -> None:
+    run = new_run(tmp_path / "run", digits, "data.augment={flip: true, mutate: 0.2}")
+    pictures = run.collection.train  # type: ignore[attr-defined]
+
+    def maker(rows: slice) -> SmallBatches:
+        return SmallBatches(run.config, run.network, CPU, rows, pictures)  # type: ignore[arg-type]
+
+    whole = maker(slice(0, 8)).batch(4).clean
+    assert torch.equal(maker(slice(2, 5)).batch(4).clean, whole[2:5])
+    assert torch.equal(maker(slice(2, 5)).batch(4, whole=True).clean, whole)
+    assert not torch.equal(maker(slice(0, 8)).batch(5).clean, whole)
+    assert float(whole.min()) >= 0 and float(whole.max()) < 1
+    assert whole.shape == (8, 1, 8, 8)
+
+
+def test_mutation_replaces_the_stated_share(tmp_path: Path, digits: Path) -> None:
+    run = new_run(tmp_path / "run", digits, "training.batch=256")
+    changed = new_run(
+        tmp_path / "b", digits, "training.batch=256", "data.augment={flip: false, mutate: 0.25}"
+    )
+    plain, mutated = (each.batches.batch(0).clean for each in (run, changed))
+    share = float(((plain * 256).floor() != (mutated * 256).floor()).float().mean())
+    assert share == pytest.approx(0.25, abs=0.02)
+
+
+def test_train_and_validation_pictures_are_disjoint(tmp_path: Path, digits: Path) -> None:
+    run = new_run(tmp_path / "run", digits)
+    collection = run.collection
+    ours = {bytes(p.numpy()) for p in collection.train}  # type: ignore[attr-defined]
+    theirs = {bytes(p.numpy()) for p in collection.validation}  # type: ignore[attr-defined]
+    assert not ours & theirs
+    assert len(ours) + len(theirs) == 200
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["model.network=dncnn"], "has no likelihood"),
+        (["data.train=[]"], "no pictures to learn from"),
+        (["model.options.size=16"], None),
+        (["model.options.size=10"], "multiple of 4"),
+    ],
+)
+def test_mistakes_are_named(
+    overrides: list[str], named: str | None, tmp_path: Path, digits: Path
+) -> None:
+    if named is None:  # Pictures of a folder are scaled to any size.
+        assert new_run(tmp_path / "run", digits, *overrides).collection.train.shape[2] == 16  # type: ignore[attr-defined]
+        return
+    with pytest.raises(IraeError, match=named):
+        if "model.options" not in overrides[0]:
+            begin(load_config("density/base.yaml", overrides), tmp_path / "run", CPU)
+        else:
+            new_run(tmp_path / "run", digits, *overrides)
+
+
+def test_a_density_has_no_task_and_a_restorer_needs_one(tmp_path: Path, digits: Path) -> None:
+    with pytest.raises(ConfigError, match="task: objective likelihood has no task"):
+        load_config("density/base.yaml", ["task=denoise"])
+    with pytest.raises(ConfigError, match="task: missing"):
+        load_config({"seed": 1})
+    with pytest.raises(ConfigError, match="degradation.sigma"):
+        load_config("density/base.yaml", ["degradation.sigma=3"])
+    run = new_run(tmp_path / "run", digits)
+    with pytest.raises(TrainingError, match="is a run of objective likelihood, not task denoise"):
+        resume(tmp_path / "run", CPU, load_config("denoise.yaml"))
+    train(run, max_steps=1)
+    with pytest.raises(IraeError, match="is a density and restores nothing"):
+        load_model(tmp_path / "run")
+
+
+def test_a_warm_start_continues_from_the_weights(tmp_path: Path, digits: Path) -> None:
+    run = new_run(tmp_path / "a", digits)
+    train(run)
+    warm = new_run(tmp_path / "b", digits, f"model.init={tmp_path / 'a'}")
+    source = load_density(tmp_path / "a").network.state_dict()
+    for key, value in warm.network.state_dict().items():
+        assert torch.equal(value, source[key]), key
+    with pytest.raises(IraeError, match="restores pictures and is no density"):
+        new_run(tmp_path / "c", digits, "model.init=denoise")
