@@ -106,7 +106,7 @@ def test_everything_imported_is_declared() -> None:
     """Each third-party package that irae imports is a dependency in pyproject.toml."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    used = ("gdown", "onnx", "ray", "remote", "report", "ui")
+    used = ("gdown", "heif", "onnx", "ray", "remote", "report", "ui")
     groups = [project["dependencies"], *(extras[name] for name in used)]
     declared = {re.split(r"[>=\[]", line)[0].lower() for group in groups for line in group}
     names = {
