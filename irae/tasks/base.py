@@ -137,7 +137,6 @@ class Task(ABC):
         validation_section: schema of the config section ``data.validation``.
         gives: inputs it provides besides the picture: ``"sigma"``, ``"mask"``.
         needs_mask: whether the user must supply a mask.
-        in_host_memory: whether the damage is done on the CPU, whatever device trains.
         keeps_tone: whether toned black-and-white pictures are restored along the line of their
             colours (`irae.imaging.analysis.tone`).
         fills_impulses: whether salt and pepper is filled before the network sees a picture
@@ -158,7 +157,6 @@ class Task(ABC):
     validation_section: ClassVar[type[ValidationSection]] = ValidationSection
     gives: ClassVar[frozenset[str]] = frozenset()
     needs_mask: ClassVar[bool] = False
-    in_host_memory: ClassVar[bool] = False
     keeps_tone: ClassVar[bool] = False
     fills_impulses: ClassVar[bool] = False
     published_batch: ClassVar[int] = 100

@@ -65,6 +65,7 @@ def tensors(state: dict[str, object]) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", SMALL)
 def test_2n_steps_equal_n_resume_n_bit_for_bit(network: str, tmp_path: Path, digits: Path) -> None:
     whole = new_run(tmp_path / "whole", digits, network=network)
@@ -80,6 +81,7 @@ def test_2n_steps_equal_n_resume_n_bit_for_bit(network: str, tmp_path: Path, dig
         assert torch.equal(value, theirs[key]), key
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_its_card_has_the_scores_of_held_out_pictures(
     tmp_path: Path, digits: Path
 ) -> None:

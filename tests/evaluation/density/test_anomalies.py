@@ -28,6 +28,7 @@ def test_auroc_is_the_share_of_pairs_in_order(seed: int, ties: bool) -> None:
     assert auroc(ours, theirs) == pytest.approx(float(above.mean()))
 
 
+@pytest.mark.slow
 def test_auroc_equals_scikit_learns() -> None:
     metrics = pytest.importorskip("sklearn.metrics", reason="pip install scikit-learn")
     random = generator(3)
@@ -37,6 +38,7 @@ def test_auroc_equals_scikit_learns() -> None:
     assert auroc(ours, theirs) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_area_about_as_often_as_they_say() -> None:
     """Normal scores one standard deviation apart have an area of Φ(1/√2)."""
     true = 0.5 * (1 + math.erf(0.5))
