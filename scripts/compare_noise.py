@@ -79,7 +79,7 @@ def best_non_local_means(noisy: Tensor, clean: Tensor) -> tuple[float, int]:
     for strength in STRENGTHS:
         for denoised in (
             cv2.fastNlMeansDenoisingColored(levels, None, strength, strength),
-            cv2.fastNlMeansDenoising(levels, None, [strength] * 3, normType=cv2.NORM_L1),
+            cv2.fastNlMeansDenoising(levels, None, strength),
         ):
             pixels = torch.from_numpy(np.asarray(denoised)).permute(2, 0, 1).float() / 255
             scores.append((psnr(pixels[None], clean[None]).item(), strength))

@@ -110,3 +110,13 @@ def test_kinds_of_noise_are_of_one_size(script: Script) -> None:
             continue
         deviation = 255 * float((noisy - target).std())
         assert deviation == pytest.approx(cases.SIGMA_KIND, rel=0.12), name
+
+
+def test_non_local_means_gets_its_best_strength(script: Script) -> None:
+    compare, cases = script("compare_noise"), script("auto.cases")
+    clean = next(cases.drawings("gradient", 1, 64)).pixels
+    noisy = cases.damaged(cases.Original("x", "gradient", clean), "white 15", 1).pixels
+    before = 10 * torch.log10(1 / (noisy - clean).square().mean())
+    score, strength = compare.best_non_local_means(noisy, clean)
+    assert score > float(before) + 3
+    assert strength in compare.STRENGTHS
