@@ -314,7 +314,7 @@ def _look_up(planes: Tensor, index: Tensor) -> Tensor:
     """Look up samples of each plane by their numbers: ``P …`` and int64 ``…`` to ``P …``."""
     found = planes.new_empty(len(planes), index.numel())
     for plane, out in zip(planes, found, strict=True):
-        torch.index_select(plane.reshape(-1), 0, index.view(-1), out=out)
+        torch.index_select(plane.reshape(-1), 0, index.reshape(-1), out=out)
     return found.view(len(planes), *index.shape)
 
 

@@ -82,6 +82,13 @@ def test_every_size_and_offset_is_pillows(kind: str, height: int, width: int, se
     check(draw_pictures(kind, 6, height, width, seed), halved, seed, quality)
 
 
+@pytest.mark.parametrize("size", [(5, 7), (8, 8), (16, 33)])
+@pytest.mark.parametrize("halved", [False, True])
+def test_a_picture_alone_is_pillows(size: tuple[int, int], halved: bool) -> None:
+    pictures = draw_pictures("noise", 1, *size, seed=8)
+    check(pictures, torch.tensor([halved]), 8, torch.tensor([35]))
+
+
 @pytest.mark.parametrize("halved", [False, True])
 def test_patches_of_photographs_are_pillows(halved: bool, shared: Path) -> None:
     photographs: PictureSet = open_data(shared / "data" / "photos_val")
