@@ -80,8 +80,9 @@ class DataSection(Section):
     validation: SerializeAsAny[ValidationSection] = ValidationSection()  # depends on the task
     patch: int = Field(default=64, ge=16)  # a multiple of the network's size_multiple
     augment: AugmentSection = AugmentSection()
-    # Decoded pictures kept in memory: on the training device if there is room, else on the host.
-    cache_gb: float = Field(default=4.0, ge=0, le=1e6)
+    # Decoded pictures kept in memory, in GiB: on the training device if there is room, else on the
+    # host. auto: half of the host's free memory. The rest is decoded again for every patch.
+    cache_gb: Annotated[float, Field(ge=0, le=1e6)] | Literal["auto"] = "auto"
 
 
 class TrainingSection(Section):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from functools import cache
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,22 @@ from irae.errors import UsageError
 Precision = Literal["fp32", "bf16"]
 
 _MASK64 = (1 << 64) - 1
+
+MOST_THREADS = 16
+"""Largest number of threads that decode pictures for one process."""
+
+# What errors say when memory ran out: PyTorch's allocators, then cuBLAS, cuDNN and cuSOLVER,
+# which allocate workspaces of their own. A cuDNN that finds no room for any of its algorithms says
+# that there is no engine.
+_NO_MEMORY = (
+    "out of memory",
+    "DefaultCPUAllocator",
+    "bad_alloc",
+    "_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "nable to find an engine",
+    "nable to find a valid cuDNN algorithm",
+)
 
 
 def select_device(name: str = "auto") -> torch.device:
@@ -39,8 +57,6 @@ def select_device(name: str = "auto") -> torch.device:
             raise UsageError(
                 f"device {name!r} is not there ({count} CUDA devices); use `device` cpu"
             )
-        # TF32 convolutions keep only ten bits, which would break the exact inverse in fp32.
-        torch.backends.cudnn.allow_tf32 = False
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
             raise UsageError("device 'mps' is not there; use `device` cpu")
@@ -53,6 +69,17 @@ def use_device(device: torch.device) -> None:
     """Make ``device`` the current one of this thread, if there are several of its kind."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
+
+
+def use_full_float32() -> None:
+    """Let CUDA compute float32 in float32, in this whole process.
+
+    By default cuDNN computes convolutions in TF32, which keeps ten bits of the mantissa: restored
+    pictures differ from a CPU's, and the inverse of a flow is no inverse any more. It is called
+    wherever a network is put on a device; networks that may compute in less do so in bfloat16.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def network_dtype(precision: str) -> torch.dtype:
@@ -76,29 +103,47 @@ def synchronize(device: torch.device) -> None:
 
 @cache
 def bfloat16_is_faster(device: torch.device) -> bool:
-    """Whether convolutions of a subnet's size are faster in bfloat16, by a measurement.
+    """Whether convolutions of a subnet's size are faster in bfloat16.
 
-    It is measured once per process (some 50 ms): processors without bfloat16 arithmetic emulate it
-    and are ten times slower with it, and there is no list of them.
+    CUDA devices of compute capability 8.0 and later have units for it. For all others it is
+    measured, once per process: processors without bfloat16 arithmetic emulate it and are ten times
+    slower with it, and there is no list of them.
     """
-
-    def seconds(dtype: torch.dtype) -> float:
-        x = torch.randn(1, 64, 64, 64, device=device, dtype=dtype)
-        weight = torch.randn(64, 64, 3, 3, device=device, dtype=dtype)
-        x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            F.conv2d(x, weight, padding=1)
-            synchronize(device)
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
-
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return True
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         try:
-            return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
+            return _convolution(device, torch.bfloat16) < 0.8 * _convolution(device, torch.float32)
         except (RuntimeError, TypeError):
             return False  # The device has no bfloat16 at all.
+
+
+def _convolution(device: torch.device, dtype: torch.dtype) -> float:
+    """Measure the seconds of a convolution of 64 channels."""
+    # On an accelerator a small one would take as long as its launch.
+    size = (1, 64, 64, 64) if device.type == "cpu" else (8, 64, 256, 256)
+    order = torch.channels_last
+    x = torch.randn(size, device=device, dtype=dtype).contiguous(memory_format=order)
+    weight = torch.randn(64, 64, 3, 3, device=device, dtype=dtype).contiguous(memory_format=order)
+    times = [_seconds(lambda: F.conv2d(x, weight, padding=1), device) for _ in range(4)]
+    return min(times[1:])
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Measure the seconds of some work: on CUDA between two events on the device itself."""
+    if device.type == "cuda":
+        make: Any = torch.cuda.Event
+        before, after = make(enable_timing=True), make(enable_timing=True)
+        with torch.cuda.device(device):
+            before.record()
+            work()
+            after.record()
+        after.synchronize()
+        return float(before.elapsed_time(after)) / 1000
+    start = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - start
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -129,6 +174,46 @@ def device_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def host_threads() -> int:
+    """Return how many threads this process may keep busy: its share of the cores, at most 16.
+
+    Processes that ``torchrun`` started on one machine share its cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    sharing = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    share = (cores or 1) // max(1, int(sharing) if sharing.isdecimal() else 1)
+    return min(MOST_THREADS, max(1, share))
+
+
+def free_host_memory() -> int:
+    """Return the bytes of host memory that are free, or can be freed at once.
+
+    A container's limit counts, and processes that ``torchrun`` started share what is free.
+    """
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:"))
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        if limit != "max":
+            used = int((group / "memory.current").read_text(encoding="ascii"))
+            free = min(free, max(0, int(limit) - used))
+    except (OSError, ValueError, IndexError, StopIteration):
+        pass  # There is no such file here; what was found until then holds.
+    return free // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that an allocation failed, on an accelerator or on the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The host allocator, MPS and the libraries of CUDA raise a plain RuntimeError, recognisable
+    # only by its text.
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _NO_MEMORY)
+
+
 def generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Make a generator on ``device`` whose stream depends on the integers ``keys`` alone.
 
@@ -156,6 +241,7 @@ def versions() -> dict[str, str]:
 
 def upload(x: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy a tensor from the host to ``device`` without blocking the host."""
-    if device.type != "cuda":
+    if device.type in ("cpu", "mps"):
         return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)
+    # From pinned memory; only then does a copy to a GPU not wait for it.
+    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torchvision.utils import save_image
 
 from irae.cli.app import main
@@ -34,13 +37,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 MARKER_OF_FIXTURE = {
     "chromium": "browser",
     "cluster": "cluster",
+    "cuda": "cuda",
     "server": "server",
     "site": "build",
     "wheel": "build",
 }
 # Markers of tests that may start Python, and of all that the fast lane leaves out.
 STARTS_PYTHON = {"build", "cluster", "distributed", "kill", "process", "server"}
-LEFT_OUT = {*STARTS_PYTHON, "browser", "slow"}
+LEFT_OUT = {*STARTS_PYTHON, "browser", "cuda", "slow"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -77,6 +81,18 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    """Let no test be skipped where scripts/gpu has found a GPU: a skip could hide a failure."""
+    report: pytest.TestReport = yield
+    if report.skipped and os.environ.get("IRAE_GPU") == "required":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, though there is a GPU: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +132,62 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there (photographs and fixtures beside the project)")
     return SHARED
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The first GPU. Without one the test is skipped; scripts/gpu only runs where there is one."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU of NVIDIA here")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return torch.device("cuda")
+
+
+# What makes the host wait for a GPU: a number that Python reads, an operation whose result has as
+# many elements as its input says, an error that is raised if a matrix is singular.
+_WAITS = (
+    "_local_scalar_dense", "_linalg_check_errors", "is_nonzero", "nonzero", "equal", "item",
+    "masked_select", "_unique2", "unique_dim", "bincount",
+)  # fmt: skip
+
+
+class NoWaits(TorchDispatchMode):
+    """Refuses what would make the host wait, if ``device`` were a GPU.
+
+    Args:
+        device: ``cpu`` checks every operation; ``meta`` those whose tensors are there, and copies
+            from there and to there.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = torch.device(device)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given = kwargs or {}
+        self._check(func.overloadpacket.__name__, args, given)
+        return func(*args, **given)
+
+    def _check(self, name: str, args: tuple[Any, ...], given: dict[str, Any]) -> None:
+        tensors = [x for x in tree_leaves((args, given)) if isinstance(x, torch.Tensor)]
+        if name == "_to_copy" and not given.get("non_blocking"):
+            source, target = tensors[0].device, given.get("device") or tensors[0].device
+            if source != target and self.device in (source, target):
+                raise AssertionError(f"a copy from {source} to {target} waits for the device")
+        if self.device not in {x.device for x in tensors}:
+            return
+        if name in _WAITS:
+            raise AssertionError(f"{name} waits for the device")
+        if name == "index" and any(x.dtype == torch.bool for x in tensors[1:]):
+            raise AssertionError("an index of bool waits for the device")
+
+
+@pytest.fixture
+def no_waits() -> type[NoWaits]:
+    """A context in which whatever would wait for a GPU is an error: ``no_waits("cpu")``."""
+    return NoWaits
 
 
 @pytest.fixture(scope="session")
@@ -197,6 +269,13 @@ def chromium() -> Callable[[int], AbstractContextManager[Any]]:
             started.close()
 
     return start
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Import a module of ``scripts/`` by its name there, such as ``auto.cases``."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    return importlib.import_module
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from irae.batch.jobs import Job
 from irae.batch.outcome import Outcome
 from irae.errors import PictureError, UsageError
 from irae.imaging.degrade import apply_mask
-from irae.imaging.io.files import MASK_MARK, read_mask, read_picture, write_picture
+from irae.imaging.io.files import MASK_MARK, read_picture, write_picture
+from irae.imaging.io.masks import read_mask
 from irae.imaging.io.picture import Layout, Picture, codes, to_upright
 from irae.tasks.base import Degradation
 from irae.writing import write_atomically

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
 from irae.batch.outcome import Outcome
 from irae.batch.remote import Files, find_urls, local_path
 from irae.errors import IraeError, PictureError, UsageError, for_command_line
+from irae.imaging.io.changes import lossless_suffix
 from irae.imaging.io.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES
-from irae.imaging.io.files import MASK_MARK, RESTORED_MARK, find_pictures, walk_pictures
+from irae.imaging.io.files import (
+    MASK_MARK,
+    RESTORED_MARK,
+    describe_foreign,
+    find_pictures,
+    walk_pictures,
+)
+from irae.imaging.io.kinds import HEIF_SUFFIXES, can_read_heif, foreign_suffixes
+
+STREAM = "-"
+"""The name that stands for standard input and standard output."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,9 @@ def collect_pictures(
     recursive: bool = False,
     skip_marks: Sequence[str] = (),
     skip_folder: Path | None = None,
+    skip_file: Path | None = None,
     files: Files | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> tuple[list[Found], list[Outcome]]:
     """Expand files, globs, folders and URLs of these to pictures, each taken once.
 
@@ -104,7 +117,11 @@ def collect_pictures(
             file that is named explicitly is always taken.
         skip_folder: folder with the results of an earlier run, whose pictures are left out unless
             it is an input itself.
+        skip_file: a file that is left out of folders and globs, such as the mask of all pictures.
         files: assigns paths to URLs; without it, URLs are not recognised.
+        note: called with a line about links that are left out, because the picture that they lead
+            to is taken already or because they lead nowhere, and about pictures in folders that
+            cannot be read.
 
     Returns:
         The pictures, and the inputs that failed.
@@ -113,7 +130,7 @@ def collect_pictures(
     failures = []
     for name in inputs:
         try:
-            inside = _expand(name, recursive, files)
+            inside = _expand(name, recursive, files, note)
         except IraeError as error:
             failures.append(Outcome(name, error=for_command_line(str(error))))
             continue
@@ -122,11 +139,27 @@ def collect_pictures(
         for path in inside.paths:
             below = path.parent.relative_to(root) if root is not None else Path()
             if not inside.outright and (
-                Path(path.stem).suffix.lower() in skip_marks or _lies_below(path, skip_folder, root)
+                Path(path.stem).suffix.lower() in skip_marks
+                or _lies_below(path, skip_folder, root)
+                or (skip_file is not None and path.resolve() == skip_file.resolve())
             ):
                 continue
-            found.setdefault(path.resolve(), Found(path, below))
+            _take(found, Found(path, below), note)
     return list(found.values()), failures
+
+
+def _take(found: dict[Path, Found], picture: Found, note: Callable[[str], None]) -> None:
+    """Add a picture, unless it is there; of a file and links to it, the file is taken."""
+    real = picture.path.resolve()
+    other = found.get(real)
+    if other is None:
+        found[real] = picture
+        return
+    link = picture
+    if other.path.is_symlink() and not picture.path.is_symlink():
+        found[real], link = picture, other
+    if link.path.absolute() != found[real].path.absolute():
+        note(f"{link.path}: is the same file as {found[real].path}, which is taken once")
 
 
 class _Inside(NamedTuple):
@@ -138,10 +171,17 @@ class _Inside(NamedTuple):
     failures: Sequence[Outcome] = ()
 
 
-def _expand(name: str, recursive: bool, files: Files | None) -> _Inside:
+def _expand(
+    name: str, recursive: bool, files: Files | None, note: Callable[[str], None]
+) -> _Inside:
     path = Path(name) if files is None else local_path(name)
     if path is not None:
-        paths = find_pictures([path], recursive=recursive)
+        _note_foreign(path, recursive, note)
+        paths = find_pictures(
+            [path],
+            recursive=recursive,
+            on_broken_link=lambda link: note(f"{link}: is a link to nothing; passed over"),
+        )
         return _Inside(paths, path if path.is_dir() else None, path.is_file())
     assert files is not None
     urls, is_folder = find_urls(name, recursive=recursive)
@@ -155,38 +195,70 @@ def _expand(name: str, recursive: bool, files: Files | None) -> _Inside:
     return _Inside(paths, root, urls == [name], failures)
 
 
+def _note_foreign(folder: Path, recursive: bool, note: Callable[[str], None]) -> None:
+    """Say how many pictures in a folder are passed over because they cannot be read."""
+    if not folder.is_dir():
+        return
+    suffixes = foreign_suffixes()
+    try:
+        passed = list(
+            walk_pictures(folder, recursive=recursive, follow_links=True, suffixes=suffixes)
+        )
+    except OSError:
+        return  # Searching for pictures reports the error.
+    if passed:
+        kinds = sorted({path.suffix.lower() for path in passed})
+        hint = "; pip install 'irae[heif]' reads HEIC" if HEIF_SUFFIXES & set(kinds) else ""
+        files = "1 file" if len(passed) == 1 else f"{len(passed)} files"
+        note(f"{folder}: {files} passed over that cannot be read ({' '.join(kinds)}){hint}")
+
+
 def _lies_below(path: Path, folder: Path | None, root: Path | None) -> bool:
     if folder is None or (root is not None and folder.resolve() == root.resolve()):
         return False
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def is_picture_name(path: Path) -> bool:
+def is_picture_name(out: str | Path) -> bool:
     """Whether ``-o`` names a picture rather than a folder.
 
+    A name is that of a folder if the folder exists, or if it ends in a slash or has no suffix (a
+    suffix of digits, as in ``v1.2``, is none).
+
     Raises:
-        UsageError: the suffix belongs to a picture format that cannot be written.
+        UsageError: the suffix is that of no picture that can be written.
     """
-    if path.is_dir():
+    name, path = str(out), Path(out)
+    if path.is_dir() or name.endswith(("/", os.sep)):
         return False
+    if name == STREAM:
+        raise UsageError("-o -: only irae restore writes to standard output; name a file or folder")
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         return True
-    if suffix in Image.registered_extensions():
-        known = ", ".join(sorted(PICTURE_SUFFIXES))
-        raise UsageError(f"{path}: cannot write {suffix} pictures; use one of {known}")
-    return False
+    # Digits after a dot belong to a version or a date.
+    if not suffix or suffix[1:].isdigit():
+        return False
+    known = " ".join(sorted(PICTURE_SUFFIXES))
+    if suffix in Image.registered_extensions() or suffix in HEIF_SUFFIXES:
+        raise UsageError(f"{out}: cannot write {suffix} pictures; use one of {known}")
+    raise UsageError(
+        f"{out}: {suffix} is no suffix of a picture; use one of {known}, or add a slash to make a"
+        " folder of this name"
+    )
 
 
 def plan_outputs(
     found: Sequence[Found],
     out: Path | None,
     *,
+    single: bool | None = None,
     mark: str = RESTORED_MARK,
     overwrite: bool = False,
     exact: bool = False,
     masks: Path | None = None,
     keeps_manifest: bool = False,
+    suffix: str | None = None,
 ) -> Plan:
     """Assign an output to each picture, and a mask if there are masks.
 
@@ -194,6 +266,8 @@ def plan_outputs(
         found: the pictures (see `collect_pictures`).
         out: a picture name (for one picture only), a folder (created when needed), or None for
             ``NAME.MARK.SUFFIX`` beside the source.
+        single: whether ``out`` is a picture name; None asks `is_picture_name`, which cannot know
+            of a slash that a path has lost.
         mark: mark in the default name.
         overwrite: whether an existing output may be replaced.
         exact: keep pixels exactly as computed: pictures in lossy formats become PNG (TIFF if
@@ -201,11 +275,13 @@ def plan_outputs(
         masks: a mask for all pictures, or a folder with a mask of each picture's name.
         keeps_manifest: whether ``out`` is a folder whose manifest decides which outputs may be
             replaced; existing outputs are not checked here.
+        suffix: suffix of the results; None stands for that of each source.
 
     Raises:
         UsageError: ``out`` names one picture but there are several.
     """
-    single = out is not None and is_picture_name(out)
+    if single is None:
+        single = out is not None and is_picture_name(out)
     if single and len(found) > 1:
         raise UsageError(f"{out}: one output for {len(found)} pictures; let -o name a folder")
     plan = Plan()
@@ -213,7 +289,8 @@ def plan_outputs(
     taken: dict[Path, Path] = {}
     for picture in found:
         try:
-            target = _target(picture, out, single, mark, exact)
+            target = _target(picture, None if single else out, mark, exact, suffix)
+            target = out if single and out is not None else target
             _check_target(
                 picture.path, target, sources, taken, overwrite or keeps_manifest, named=single
             )
@@ -223,32 +300,23 @@ def plan_outputs(
             plan.places[str(picture.path)] = picture.relative
             continue
         taken[target.resolve()] = picture.path
-        if exact:
+        if exact or (not single and picture.path.suffix.lower() in HEIF_SUFFIXES):
             plan.notes.extend(_exactness_notes(picture.path, target))
         relative = (picture.subfolder / target.name).as_posix()
         plan.jobs.append(Job(picture.path, target, mask, relative=relative))
     return plan
 
 
-def _target(picture: Found, out: Path | None, single: bool, mark: str, exact: bool) -> Path:
-    if out is not None and single:
-        return out
+def _target(picture: Found, out: Path | None, mark: str, exact: bool, suffix: str | None) -> Path:
+    """Return the default path of a result, beside its source or in the folder ``out``."""
     source = picture.path
-    suffix = _lossless_suffix(source) if exact else source.suffix
+    if suffix is None:
+        # HEIC is read but not written.
+        lossless = exact or (source.suffix.lower() in HEIF_SUFFIXES and can_read_heif())
+        suffix = lossless_suffix(source) if lossless else source.suffix
     if out is None:
         return source.with_name(f"{source.stem}{mark}{suffix}")
     return out / picture.subfolder / f"{source.stem}{suffix}"
-
-
-def _lossless_suffix(source: Path) -> str:
-    """Return the suffix of a lossless format for everything that the source's format can hold."""
-    if source.suffix.lower() not in LOSSY_SUFFIXES:
-        return source.suffix
-    try:
-        with JpegImagePlugin.JpegImageFile(source) as image:
-            return ".tif" if image.mode == "CMYK" else ".png"
-    except (OSError, SyntaxError, ValueError):
-        return ".png"  # Not a JPEG, hence RGB; a file that is no picture fails when it is read.
 
 
 def _check_target(
@@ -261,6 +329,9 @@ def _check_target(
     named: bool,
 ) -> None:
     if target.suffix.lower() not in PICTURE_SUFFIXES:
+        kind = describe_foreign(source)
+        if kind is not None:
+            raise PictureError(f"{source}: is {kind}")
         raise PictureError(
             f"{source}: cannot write {target.name}, its suffix is not one of"
             f" {' '.join(sorted(PICTURE_SUFFIXES))}; name a .png with -o"
@@ -283,6 +354,8 @@ def _exactness_notes(source: Path, target: Path) -> list[str]:
     if target.suffix.lower() in LOSSY_SUFFIXES:
         return [f"{target}: a lossy format, which changes all pixels a little; .png keeps them"]
     if target.suffix.lower() != source.suffix.lower():
+        if source.suffix.lower() in HEIF_SUFFIXES:
+            return [f"{source}: written as {target}, since irae does not write {source.suffix}"]
         return [f"{source}: written as {target}, since {source.suffix} would change all pixels"]
     return []
 

@@ -32,7 +32,9 @@ class StagedResult:
 class Outcome:
     """The outcome for one input; if it failed, ``output`` is None and ``error`` is set.
 
-    ``skipped`` marks a result of an earlier run. ``why`` explains in one line the chosen task.
+    ``skipped`` marks a result of an earlier run. ``why`` explains in one line the chosen task, or
+    that the picture was left as it is. ``notes`` are further lines: what the result lacks of the
+    source, and what looks wrong with a mask.
     """
 
     input: str
@@ -44,6 +46,7 @@ class Outcome:
     height: int | None = None
     damage: dict[str, Any] | None = None
     why: str | None = None
+    notes: tuple[str, ...] = ()
     error: str | None = None
     skipped: bool = False
     made: StagedResult | None = None
@@ -60,13 +63,15 @@ class Outcome:
             input=display_name(self.input),
             output=None if self.output is None else display_name(self.output),
             why=None if self.why is None else display_name(self.why),
+            notes=tuple(display_name(note) for note in self.notes),
             error=None if self.error is None else display_name(self.error),
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return a plain dict; ``error``, ``why`` and checksums only if there are any."""
+        """Return a plain dict; ``error``, ``why``, notes and checksums only if there are any."""
         row = {"status": self.status, **asdict(self)}
         del row["skipped"], row["made"]
         if self.made is not None:
             row |= {"sha256": self.made.sha256, "output_sha256": self.made.output_sha256}
-        return {k: v for k, v in row.items() if v is not None or k not in ("error", "why")}
+        row["notes"] = list(self.notes) or None
+        return {k: v for k, v in row.items() if v is not None or k not in ("error", "why", "notes")}

@@ -10,20 +10,33 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from irae.batch.documents import restore_document
 from irae.batch.jobs import Job
 from irae.batch.model_pool import ModelPool, TaskDecision
 from irae.batch.outcome import Outcome, StagedResult
 from irae.batch.output import OutputFolder
 from irae.batch.read_ahead import ReadAhead, Reading
 from irae.batch.remote import Files
-from irae.errors import IraeError, PictureError
-from irae.imaging.io.files import read_mask, read_picture, write_picture
-from irae.imaging.io.picture import Picture
-from irae.imaging.tiling import is_out_of_memory
+from irae.errors import IraeError, PictureError, for_command_line
+from irae.imaging.io.changes import describe_loss, describe_missing, missing_parts
+from irae.imaging.io.encode import check_writable
+from irae.imaging.io.files import Document, open_document, read_picture, write_picture
+from irae.imaging.io.masks import read_mask
+from irae.imaging.io.picture import Picture, same_levels
 from irae.inverse.undo import check_sidecar_target, write_sidecar
+from irae.runtime import host_threads, is_out_of_memory, select_device
 from irae.writing import file_sha256
+
+MOST_READERS = 4
+"""Largest number of threads that read, and of those that write, beside a GPU."""
+
+
+def _threads(device: torch.device) -> int:
+    """Return the number of reading threads, and of writing ones, for a device that restores."""
+    return 1 if device.type == "cpu" else min(MOST_READERS, host_threads())
 
 
 @dataclass(frozen=True)
@@ -31,18 +44,39 @@ class _Read:
     """A picture as read, with everything that restoring and writing it needs.
 
     Attributes:
-        picture: the decoded picture.
+        picture: the decoded picture; None for a file of several pages.
         mask: bool ``1 H W``, True in the masked region, if there is one.
         decision: the task chosen for it.
-        original: the bytes of its file if no pixel is to change.
         staged: the source's data for the manifest.
         seconds: time that reading took.
+        document: the pages of a file of several, which are read when they are restored.
+    """
+
+    picture: Picture | None
+    mask: Tensor | None
+    decision: TaskDecision
+    staged: StagedResult | None
+    seconds: float
+    document: Document | None = None
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A result to write.
+
+    Attributes:
+        picture: the restored picture, or the first page.
+        encoded: content of the file; None if the picture is to be encoded.
+        kept: whether ``encoded`` is the content of the source.
+        decision: the task that was done.
+        staged: the source's data for the manifest.
+        seconds: time that reading and restoring took.
     """
 
     picture: Picture
-    mask: Tensor | None
+    encoded: bytes | None
+    kept: bool
     decision: TaskDecision
-    original: bytes | None
     staged: StagedResult | None
     seconds: float
 
@@ -77,21 +111,25 @@ class Pipeline:
     def outcomes(self) -> Generator[Future[Outcome]]:
         """Yield the outcome of each job, in order.
 
-        One thread reads the next pictures and one writes the last ones, while the calling thread
-        restores. ``result()`` of a future raises the error of its picture: `PictureError` if the
-        picture cannot be read or written or its mask does not fit, `ModelError` if the model
-        returned non-finite numbers.
+        Other threads read the next pictures and write the last ones, while the calling thread
+        restores: one each beside a CPU, up to `MOST_READERS` each beside a GPU, which restores
+        faster than one thread decodes.
+
+        ``result()`` of a future raises the error of its picture: `PictureError` if the picture
+        cannot be read or written or its mask does not fit, `ModelError` if the model returned
+        non-finite numbers.
         """
-        ahead = ReadAhead(self._jobs, self._read, self._files)
-        writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        threads = _threads(select_device(self._pool.options.device))
+        ahead = ReadAhead(self._jobs, self._read, self._files, threads)
+        writer = ThreadPoolExecutor(threads, thread_name_prefix="write")
         written: deque[tuple[int, Future[Outcome]]] = deque()
         try:
             for group in ahead.groups():
                 full = not group
                 written += self._restore(group, writer)
-                # The next group is restored while the last picture of this one is written, unless
-                # memory is full until that picture is released.
-                while len(written) > (0 if full else 1):
+                # The next group is restored while the last pictures of this one are written, unless
+                # memory is full until they are released.
+                while len(written) > (0 if full else threads):
                     pixels, outcome = written.popleft()
                     yield outcome
                     ahead.release(pixels)
@@ -104,31 +142,38 @@ class Pipeline:
     def _read(self, job: Job) -> _Read:
         begin = time.perf_counter()
         with self._files.fetched(job.source):
-            picture = read_picture(job.source)
-            mask = None if job.mask is None else read_mask(
-                job.mask,
-                height=picture.height,
-                width=picture.width,
-                orientation=picture.orientation,
-                resize=self._resize_mask,
-                grow=self._pool.options.grow_mask,
-            )  # fmt: skip
-            decision = self._pool.choose(job, picture)
-            original = self._original(job, decision)
+            document = open_document(job.source)
+            read = self._read_single(job) if document is None else None
             staged = None if self._folder is None else _source_of(job)
         if job.stamp is not None and self._files.stamp(job.source) != job.stamp:
             raise PictureError(
                 f"{job.source}: changed after it was listed; run the command again once nothing"
                 " writes to it"
             )
-        return _Read(picture, mask, decision, original, staged, time.perf_counter() - begin)
+        picture, mask, decision = read or (None, None, TaskDecision(None))
+        seconds = time.perf_counter() - begin
+        return _Read(picture, mask, decision, staged, seconds, document)
 
-    def _original(self, job: Job, decision: TaskDecision) -> bytes | None:
-        """Return the file's bytes if no pixel changes: compressing a JPEG again would harm it."""
-        changes = decision.task is not None and self._pool.options.strength > 0
-        if changes or job.source.suffix.lower() != job.target.suffix.lower():
+    def _read_single(self, job: Job) -> tuple[Picture, Tensor | None, TaskDecision]:
+        picture = read_picture(job.source)
+        check_writable(picture, job.target.suffix, str(job.target))
+        mask = None if job.mask is None else read_mask(
+            job.mask,
+            height=picture.height,
+            width=picture.width,
+            orientation=picture.orientation,
+            resize=self._resize_mask,
+            grow=self._pool.options.grow_mask,
+            invert=self._pool.options.invert_mask,
+        )  # fmt: skip
+        return picture, mask, self._pool.choose(job, picture, mask)
+
+    def _original(self, job: Job) -> bytes | None:
+        """Return the file's bytes for a result in its format: encoding again would change it."""
+        if job.source.suffix.lower() != job.target.suffix.lower():
             return None
-        return job.source.read_bytes()
+        with self._files.fetched(job.source):
+            return job.source.read_bytes()
 
     def _restore(
         self, group: list[Reading[_Read]], writer: ThreadPoolExecutor
@@ -149,11 +194,32 @@ class Pipeline:
                 read[place] = group.pop(0).result.result()
             except (IraeError, OSError, MemoryError, RuntimeError) as error:
                 outcomes[place] = _failed(error)
+        for place in [place for place, one in read.items() if one.document is not None]:
+            outcomes[place] = self._restore_pages(jobs[place], read.pop(place), writer)
         for task in dict.fromkeys(one.decision.task for one in read.values()):
             places = [place for place, one in read.items() if one.decision.task == task]
             alike = {place: read.pop(place) for place in places}
             outcomes |= self._restore_alike(task, jobs, alike, writer)
         return [(pixels[place], outcomes[place]) for place in range(len(jobs))]
+
+    def _restore_pages(self, job: Job, read: _Read, writer: ThreadPoolExecutor) -> Future[Outcome]:
+        """Restore a file of several pages; only its encoded pages are in memory together."""
+        begin = time.perf_counter()
+        try:
+            with self._files.fetched(job.source):
+                if read.staged is not None and file_sha256(job.source) != read.staged.sha256:
+                    raise PictureError(f"{job.source}: changed while it was read; run it again")
+                assert read.document is not None
+                made = restore_document(
+                    job, read.document, self._pool, resize_mask=self._resize_mask
+                )
+        except (IraeError, OSError, MemoryError, RuntimeError) as error:
+            return _failed(error)
+        seconds = read.seconds + time.perf_counter() - begin
+        kept = made.encoded is None
+        encoded = self._original(job) if kept else made.encoded
+        result = _Result(made.first, encoded, kept, made.decision, read.staged, seconds)
+        return writer.submit(self._write, job, result)
 
     def _restore_alike(
         self,
@@ -181,58 +247,78 @@ class Pipeline:
         writer: ThreadPoolExecutor,
     ) -> dict[int, Future[Outcome]]:
         begin = time.perf_counter()
-        pictures = [one.picture for one in read.values()]
+        given = {place: one.picture for place, one in read.items() if one.picture is not None}
+        pictures = list(given.values())
         if task is not None:
             restorer = self._pool.restorer_for(task)
             pictures = restorer.restore_pictures(pictures, [one.mask for one in read.values()])
+        restored = dict(zip(given, pictures, strict=True))
+        del pictures
         seconds = (time.perf_counter() - begin) / max(1, len(read))
         outcomes = {}
-        for place, picture in zip(list(read), pictures, strict=True):
+        for place in list(read):
             # Release the picture as read before the result is written: a photograph is large.
-            one = read.pop(place)
-            rest = (one.decision, one.original, one.staged, one.seconds + seconds)
-            del one
-            outcomes[place] = writer.submit(self._write, jobs[place], picture, *rest)
+            one, source, picture = read.pop(place), given.pop(place), restored.pop(place)
+            decision = one.decision
+            if task is not None and same_levels(source, picture):
+                picture, decision = source, decision.with_no_change(jobs[place].source)
+            result = _Result(
+                picture, None, decision.task is None, decision, one.staged, one.seconds + seconds
+            )
+            del one, source, picture
+            outcomes[place] = writer.submit(self._write, jobs[place], result)
+            del result
         return outcomes
 
-    def _write(
-        self,
-        job: Job,
-        picture: Picture,
-        decision: TaskDecision,
-        original: bytes | None,
-        staged: StagedResult | None,
-        seconds: float,
-    ) -> Outcome:
+    def _write(self, job: Job, result: _Result) -> Outcome:
         begin = time.perf_counter()
+        if result.kept and result.encoded is None:
+            result = replace(result, encoded=self._original(job))
+        notes = self._notes(job, result)
+        staged = result.staged
         if self._folder is None or staged is None:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            self._write_at(job.target, job, picture, original, self._overwrite)
+            self._write_at(job.target, job, result, self._overwrite)
         else:
-            staged = self._stage(self._folder, job, picture, original, staged)
+            staged = self._stage(self._folder, job, result, staged)
+        decision = result.decision
         restorer = None if decision.task is None else self._pool.restorer_for(decision.task)
         return Outcome(
             input=str(job.source),
             output=str(job.target),
             task=decision.task,
             model=None if restorer is None else restorer.model.name,
-            seconds=round(seconds + time.perf_counter() - begin, 3),
-            width=picture.width,
-            height=picture.height,
+            seconds=round(result.seconds + time.perf_counter() - begin, 3),
+            width=result.picture.width,
+            height=result.picture.height,
             damage=decision.damage,
             why=decision.why,
+            notes=notes,
             made=staged,
         )
+
+    def _notes(self, job: Job, result: _Result) -> tuple[str, ...]:
+        """Return lines that say what the written file lacks of the source, or what it loses."""
+        notes = list(result.decision.notes)
+        if not (result.kept and result.encoded is not None):
+            missing = missing_parts(result.picture.layout, job.target.suffix)
+            undoable = self._pool.options.undoable
+            if missing:
+                notes.append(describe_missing(job.source, job.target, missing, undoable))
+            # With a mask, the plan has said so.
+            loss = None if job.mask is not None else describe_loss(result.picture, job.target)
+            notes += [] if loss is None else [loss]
+        return tuple(for_command_line(note) for note in notes)
 
     def _write_at(
         self,
         path: Path,
         job: Job,
-        picture: Picture,
-        original: bytes | None,
+        result: _Result,
         overwrite: bool,
     ) -> None:
         """Write a result, and its sidecar if there is to be one."""
+        picture, original = result.picture, result.encoded
         if not self._pool.options.undoable:
             write_picture(path, picture, overwrite=overwrite, encoded=original)
             return
@@ -250,13 +336,12 @@ class Pipeline:
         self,
         folder: OutputFolder,
         job: Job,
-        picture: Picture,
-        original: bytes | None,
+        result: _Result,
         source: StagedResult,
     ) -> StagedResult:
         staged = folder.stage(job.relative)
         try:
-            self._write_at(staged, job, picture, original, False)
+            self._write_at(staged, job, result, False)
             stamp, checksum = folder.staged_stamp(staged), file_sha256(staged)
             name = folder.deliver(staged)
             return replace(source, staged=name, output_stamp=stamp, output_sha256=checksum)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from irae.batch.jobs import Job, Plan
 from irae.batch.outcome import Outcome
 from irae.errors import IraeError, for_command_line
-from irae.imaging.tiling import is_out_of_memory
+from irae.runtime import is_out_of_memory
 
 
 class Console:
@@ -66,6 +66,7 @@ def follow(
     tell: Callable[[Outcome], None],
     title: str,
     display_name: Callable[[str], str] = str,
+    goes_on: bool = False,
 ) -> list[Outcome]:
     """Report the progress of a batch on stderr: notes, failures and a progress bar.
 
@@ -75,6 +76,10 @@ def follow(
         tell: called with every outcome.
         title: title of the progress bar.
         display_name: replaces scratch paths in names and messages by the user's URLs.
+        goes_on: whether the same command goes on where it was stopped by Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: the user pressed Ctrl-C; a line has said how far the batch is.
 
     Returns:
         One outcome per failure of the plan, per job that was done earlier, and per job.
@@ -89,6 +94,8 @@ def follow(
             Console.error(outcome.error)
         elif outcome.why is not None:
             Console.note(outcome.why)
+        for note in outcome.notes:
+            Console.note(note)
         tell(outcome)
         told.append(outcome)
 
@@ -98,10 +105,21 @@ def follow(
     hidden = None if len(plan.jobs) > 1 else True
     total = len(plan.jobs)
     with tqdm(total=total, desc=title, unit="picture", file=sys.stderr, disable=hidden) as bar:
-        for outcome in outcomes:
-            report(outcome)
-            bar.update()
+        try:
+            for outcome in outcomes:
+                report(outcome)
+                bar.update()
+        except KeyboardInterrupt:
+            Console.note(_interruption(told, total + len(plan.failures) + len(plan.done), goes_on))
+            raise
     return told
+
+
+def _interruption(told: list[Outcome], total: int, goes_on: bool) -> str:
+    done = sum(outcome.error is None for outcome in told)
+    inputs = "1 input is" if total == 1 else f"{total} inputs are"
+    line = f"interrupted; {done} of {inputs} done"
+    return f"{line}, and the same command goes on with the rest" if goes_on else line
 
 
 def attempt(jobs: Iterable[Job], work: Callable[[int, Job], Outcome]) -> Iterator[Outcome]:

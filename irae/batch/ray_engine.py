@@ -146,13 +146,27 @@ def restore_on_ray(
     Raises:
         UsageError: Ray is not installed, or no cluster answers.
     """
-    ray = _import_ray()
     _check_reachable(jobs, files, folder)
+    with connected(address) as ray:
+        yield _run(ray, jobs, _Work.of(jobs, settings, files, folder, resize_mask))
+
+
+@contextmanager
+def connected(address: str | None = None) -> Iterator[Any]:
+    """Connect to a cluster, unless this process is connected already; yields the module `ray`.
+
+    Args:
+        address: address of a running cluster; None starts one on this machine.
+
+    Raises:
+        UsageError: Ray is not installed, or no cluster answers.
+    """
+    ray = _import_ray()
     started = not ray.is_initialized()
     if started:
         _connect(ray, address)
     try:
-        yield _run(ray, jobs, _Work.of(jobs, settings, files, folder, resize_mask))
+        yield ray
     finally:
         if started:
             ray.shutdown()

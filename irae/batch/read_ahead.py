@@ -49,20 +49,23 @@ class Reading(Generic[ReadT]):
 
 
 class ReadAhead(Generic[ReadT]):
-    """Reads pictures in a separate thread, and fetches those at URLs in four more.
+    """Reads pictures in separate threads, and fetches those at URLs in four more.
 
     Args:
         jobs: the pictures, in the order in which they are needed.
         read: reads one picture.
         files: access to the pictures.
+        readers: number of threads that read.
     """
 
-    def __init__(self, jobs: Sequence[Job], read: Callable[[Job], ReadT], files: Files) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], read: Callable[[Job], ReadT], files: Files, readers: int = 1
+    ) -> None:
         self._read, self._files = read, files
         self._unread = deque(jobs)
         self._ahead: deque[Reading[ReadT]] = deque()
         self._fetches: dict[int, Future[None]] = {}
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._reader = ThreadPoolExecutor(readers, thread_name_prefix="read")
         self._fetcher = ThreadPoolExecutor(4, thread_name_prefix="fetch")
         self._size: tuple[int, int] | None = None  # Size of the first unread picture.
         self.held = 0

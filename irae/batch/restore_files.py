@@ -20,6 +20,7 @@ from irae.batch.progress import follow, settle, settled
 from irae.batch.remote import Files, local_path
 from irae.batch.summary import Summary
 from irae.errors import UsageError
+from irae.imaging.io.encode import PICTURE_SUFFIXES
 from irae.imaging.io.files import MASK_MARK, RESTORED_MARK
 
 
@@ -35,6 +36,7 @@ class Request:
         overwrite: replace existing files.
         resize_mask: scale masks of another size.
         part: ``(2, 3)`` for the second of three parts; None for everything.
+        suffix: suffix of the results, such as ``.png``; None stands for that of each input.
         engine: ``local`` for this process, ``ray`` for the workers of a Ray cluster.
         address: address of a running Ray cluster; None starts one on this machine.
     """
@@ -46,6 +48,7 @@ class Request:
     overwrite: bool = False
     resize_mask: bool = False
     part: tuple[int, int] | None = None
+    suffix: str | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
 
@@ -64,13 +67,20 @@ def parse_part(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def restore_files(request: Request, pool: ModelPool, tell: Callable[[Outcome], None]) -> Summary:
+def restore_files(
+    request: Request,
+    pool: ModelPool,
+    tell: Callable[[Outcome], None],
+    *,
+    display_name: Callable[[str], str] = str,
+) -> Summary:
     """Restore all pictures of a request; a picture that fails does not stop the others.
 
     Args:
         request: the pictures and where their results go.
         pool: the models and the options of restoring.
         tell: called with the outcome of each input as soon as it is known.
+        display_name: replaces paths in names and messages by what the user calls them.
 
     Raises:
         UsageError: the options conflict; nothing was done.
@@ -79,17 +89,21 @@ def restore_files(request: Request, pool: ModelPool, tell: Callable[[Outcome], N
     begin = time.perf_counter()
     files = Files.create()
     try:
-        outcomes = _restore(request, pool, files, tell)
+        outcomes = _restore(request, pool, files, tell, display_name)
     finally:
         files.remove()
     return Summary.of(outcomes, time.perf_counter() - begin)
 
 
 def _restore(
-    request: Request, pool: ModelPool, files: Files, tell: Callable[[Outcome], None]
+    request: Request,
+    pool: ModelPool,
+    files: Files,
+    tell: Callable[[Outcome], None],
+    display_name: Callable[[str], str],
 ) -> list[Outcome]:
     target, folder = _find_output(request, files)
-    plan = _make_plan(request, files, target, keeps_manifest=folder is not None)
+    plan = _make_plan(request, files, target, folder)
     with ExitStack() as stack:
         manifest = None
         if folder is not None:
@@ -106,7 +120,12 @@ def _restore(
         engine = _start(request, pool, files, folder, plan.jobs)
         results = _commit(stack.enter_context(engine), manifest)
         return follow(
-            plan, results, tell=tell, title="irae restore", display_name=files.display_name
+            plan,
+            results,
+            tell=tell,
+            title="irae restore",
+            display_name=lambda text: display_name(files.display_name(text)),
+            goes_on=manifest is not None,
         )
 
 
@@ -118,32 +137,39 @@ def _find_output(request: Request, files: Files) -> tuple[Path | None, OutputFol
         return None, None
     target = local_path(request.out)
     if target is not None:
-        single = is_picture_name(target)
+        # A path has lost the slash by which a folder that is to be made can be named.
+        single = is_picture_name(f"{target}{'/' if request.out.endswith('/') else ''}")
         return target, None if single else open_folder(str(target), files)
-    if is_picture_name(Path(request.out)):
+    if Path(request.out).suffix.lower() in PICTURE_SUFFIXES:
         raise UsageError(f"{request.out}: a picture's name; at a URL, -o names a folder")
     return files.path_for(request.out.rstrip("/")), open_folder(request.out, files)
 
 
 def _make_plan(
-    request: Request, files: Files, target: Path | None, *, keeps_manifest: bool
+    request: Request, files: Files, target: Path | None, folder: OutputFolder | None
 ) -> Plan:
+    notes: list[str] = []
     found, failures = collect_pictures(
         request.inputs,
         recursive=request.recursive,
         skip_marks=[RESTORED_MARK] if request.mask is None else [RESTORED_MARK, MASK_MARK],
-        skip_folder=target if keeps_manifest else None,
+        skip_folder=None if folder is None else target,
+        skip_file=request.mask,
         files=files,
+        note=notes.append,
     )
     plan = plan_outputs(
         found,
         target,
+        single=target is not None and folder is None,
         overwrite=request.overwrite,
         exact=request.mask is not None,
         masks=request.mask,
-        keeps_manifest=keeps_manifest,
+        keeps_manifest=folder is not None,
+        suffix=request.suffix,
     )
     plan.failures[:0] = failures
+    plan.notes[:0] = notes
     return plan if request.part is None else plan.part(*request.part)
 
 

@@ -31,7 +31,7 @@ from irae.cli.research.benchmark import benchmark
 from irae.cli.research.eval import eval_
 from irae.cli.research.information import information
 from irae.cli.research.train import train
-from irae.errors import IraeError, for_command_line
+from irae.errors import IraeError, first_line, for_command_line
 
 app = typer.Typer(
     name="irae",
@@ -98,6 +98,10 @@ def one_line(error: BaseException) -> str | None:
             "torch and torchvision are builds that do not match; reinstall the pair: "
             "pip install --force-reinstall torch torchvision"
         )
+    # Of PyTorch's own errors too, but without importing it for this.
+    runtime = sys.modules.get("irae.runtime")
+    if runtime is not None and runtime.is_out_of_memory(error):
+        return f"out of memory ({first_line(error)}); free some, or use another --device"
     return None
 
 

@@ -33,6 +33,7 @@ from irae.evaluation.results import (
 )
 from irae.imaging.metrics import rgb_to_y
 from irae.models.loaded import LoadedModel
+from irae.runtime import is_out_of_memory
 from irae.tasks import get_task
 from irae.tasks.base import Damaged, Degradation, Task
 from irae.tasks.matching import suits, task_of
@@ -180,7 +181,9 @@ def _evaluate_batch(
         )
     except ModelError as error:
         raise ModelError(f"{pictures.paths[batch[0]]}: {error}") from None
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise ModelError(
             f"{pictures.paths[batch[0]]}: {clean.shape[-1]}x{clean.shape[-2]} pixels do not fit the"
             f" memory of {model.device}, and evaluation is never tiled; use `device` cpu"

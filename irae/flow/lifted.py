@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from irae.errors import ModelError
 from irae.flow.reversible import TwoStreams, run_streams
+from irae.flow.squeeze import first_channels
 from irae.flow.subnets import CouplingNetwork
 
 GRID = 2.0**-20
@@ -187,8 +188,8 @@ class LiftedFlow(TwoStreams):
     ) -> tuple[Tensor, Tensor]:
         """Run one coupling, forward or (with ``sign`` -1) backward."""
         changed, source = (a, b) if number % 2 == 0 else (b, a)
-        changed = changed[:, :wanted]
-        shift = self.couplings[number](source[:, :filled], wanted)
+        changed = first_channels(changed, wanted)
+        shift = self.couplings[number](first_channels(source, filled), wanted)
         if exact:
             changed = changed + sign * to_grid(shift)
             check_range(changed, exact_range(changed.dtype), f"the state after coupling {number}")

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.flow.bijection import Bijection
+from irae.flow.squeeze import depth_to_space, space_to_depth
 from irae.flow.subnets import CouplingNetwork, convolve
 
 
@@ -70,9 +71,9 @@ class MaskedNetwork(CouplingNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``B 4 H W``, the mask and the filled picture centred at 0, to ``B 3 H W``."""
-        h = convolve(self.first, self._enter(F.pixel_unshuffle(x, 2)), 1)
+        h = convolve(self.first, self._enter(space_to_depth(x)), 1)
         h = convolve(self.last, F.relu(self.scale(h)), 1)
-        return F.pixel_shuffle(h.to(x.dtype), 2)
+        return depth_to_space(h.to(x.dtype))
 
 
 class MaskedCoupling(Bijection):

@@ -31,7 +31,10 @@ class Mixing(Bijection):
     def matrices(self) -> tuple[Tensor, Tensor]:
         """Return the matrix and its inverse, computed together."""
         matrix = self.matrix()
-        return matrix, torch.linalg.inv(matrix)
+        # `inv` would wait for the device, to raise an error if the matrix is singular. The result
+        # is not finite then, which a training step and a restored picture are checked for.
+        inverse: Tensor = torch.linalg.inv_ex(matrix).inverse
+        return matrix, inverse
 
     def log_abs_det(self) -> Tensor:
         """Return log abs det of the matrix, a scalar."""
@@ -132,14 +135,18 @@ class BoundedMixing(Mixing):
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.register_buffer("fixed", torch.randn(channels, channels) / 2)
 
-    def _orthogonal(self, free: Tensor) -> Tensor:
+    def _orthogonal(self, *free: Tensor) -> Tensor:
+        """Return the Cayley transform of each free matrix ``C C``, stacked."""
         # In float64, if the device has it, and rounded once when applied: the matrix and its
         # inverse then match several times better than if both were computed in float32.
-        free = free if free.device.type == "mps" else free.double()
-        skew = free - free.T
-        identity = torch.eye(free.shape[0], dtype=free.dtype, device=free.device)
-        rotation: Tensor = torch.linalg.solve(identity + skew, identity - skew)
-        return rotation
+        stacked = torch.stack(free)
+        stacked = stacked if stacked.device.type == "mps" else stacked.double()
+        skew = stacked - stacked.mT
+        identity = torch.eye(skew.shape[1], dtype=skew.dtype, device=skew.device)
+        # `solve` would wait for the device, to see whether the matrices are singular; identity plus
+        # skew-symmetric never is.
+        rotations: Tensor = torch.linalg.solve_ex(identity + skew, identity - skew).result
+        return rotations
 
     def _log_singular_values(self) -> Tensor:
         return self.bound * torch.tanh(self.pace * self.log_scale / self.bound)
@@ -155,8 +162,8 @@ class BoundedMixing(Mixing):
         return self._product(*rotations), self._inverse_product(*rotations)
 
     def _rotations(self) -> tuple[Tensor, Tensor, Tensor]:
-        left, right = self._orthogonal(self.left), self._orthogonal(self.right)
-        return left, right, self._orthogonal(self.fixed)
+        left, right, fixed = self._orthogonal(self.left, self.right, self.fixed)
+        return left, right, fixed
 
     def _product(self, left: Tensor, right: Tensor, fixed: Tensor) -> Tensor:
         return left @ (self._log_singular_values().exp()[:, None] * right) @ fixed

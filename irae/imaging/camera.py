@@ -14,6 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from irae.runtime import upload
+
+_TRIANGLE = ((1, 2, 1), (2, 4, 2), (1, 2, 1))
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -101,7 +105,7 @@ def demosaic(raw: Tensor, masks: Tensor) -> Tensor:
     Returns:
         ``B 3 H W``.
     """
-    kernel = raw.new_tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]])
+    kernel = upload(torch.tensor(_TRIANGLE, dtype=raw.dtype), raw.device)
     return _spread(raw * masks, masks, kernel)
 
 
@@ -127,7 +131,7 @@ def demosaic_by_edges(raw: Tensor, masks: Tensor) -> Tensor:
         (at(-1, 0) + at(1, 0)) / 2 + bend_down / 4,
     )
     green = torch.where(masks[:, 1:2] > 0, raw, guess)
-    kernel = raw.new_tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]])
+    kernel = upload(torch.tensor(_TRIANGLE, dtype=raw.dtype), raw.device)
     others = masks[:, ::2]
     red, blue = (green + _spread((raw - green) * others, others, kernel)).chunk(2, 1)
     return torch.cat([red, green, blue], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -15,11 +16,13 @@ _STEPS = 14
 _STEP_SIZE = 0.4  # the operator's eigenvalues reach 4.8; below 2 / 4.8 the iteration is stable
 _GRADIENT_SCALE, _TENSOR_SCALE = 0.5, 4.0  # standard deviations in pixels
 _SEEN = 16  # distance in pixels up to which a pixel affects the direction of diffusion
-_SHARPNESS = 5
 _FLAT = 0.01**2  # squared gradients far below this do not count as edges
 _ISOTROPIC = 0.1  # weight of the isotropic diffusion
 # Corners of a cell of 2x2 pixels, as signs along x and y.
 _CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
+_AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+_FEW = 0.04  # share of pixels in holes below which a CPU is faster with these alone
+_CHUNK = 2**17  # numbers that a CPU works on at once
 # All sums below add whole tensors term by term: convolutions and matrix products round differently
 # with the size of the batch, but a picture must be filled equally alone and in a batch.
 
@@ -44,7 +47,8 @@ def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Ten
     if value is not None:
         return torch.where(mask, torch.full_like(picture, value), picture)
     height, width = picture.shape[-2:]
-    if not bool(mask.any()):
+    # Without holes there is nothing to do; but to ask a GPU takes longer than to do it.
+    if picture.is_cpu and not bool(mask.any()):
         return picture
     if height == 1 and width == 1:
         return torch.where(mask, torch.full_like(picture, 0.5), picture)
@@ -54,49 +58,98 @@ def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Ten
     coarse = fill_holes(total / weight.clamp_min(1e-8), weight == 0)
     size = (height + padding[3], width + padding[1])
     finer = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
-    smooth = _relax(torch.where(mask, finer[..., :height, :width], picture), mask)
-    return smooth if min(height, width) < _LEAST else _continue_edges(smooth, mask)
+    filled = torch.where(mask, finer[..., :height, :width], picture)
+    mask = mask.expand(len(filled), -1, -1, -1)
+    # Small batches stay in a core's cache.
+    count = max(1, _CHUNK // filled[0].numel()) if filled.is_cpu else len(filled)
+    parts = zip(torch.split(filled, count), torch.split(mask, count), strict=True)
+    done = [_smooth(part, hole) for part, hole in parts]
+    result = done[0] if len(done) == 1 else torch.cat(done)
+    order = torch.channels_last if _is_channels_last(picture) else torch.contiguous_format
+    return result.contiguous(memory_format=order)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _smooth(filled: Tensor, mask: Tensor) -> Tensor:
+    smooth = _relax(filled, mask)
+    return smooth if min(filled.shape[-2:]) < _LEAST else _continue_edges(smooth, mask)
+
+
+def _inwards(x: Tensor) -> Tensor:
+    """Reorder ``B C H W`` to ``C H W B``: then shifted parts of all pictures are long runs."""
+    return x.permute(1, 2, 3, 0).contiguous()
+
+
+def _outwards(x: Tensor) -> Tensor:
+    return x.permute(3, 0, 1, 2).contiguous()
 
 
 def _relax(filled: Tensor, mask: Tensor, sweeps: int = 8) -> Tensor:
-    hole = mask.to(filled.dtype)
+    hole = _inwards(mask).to(filled.dtype)
+    state, curved = (_framed(_inwards(filled)) for _ in range(2))
+    inside = state[:, 1:-1, 1:-1]
+    share = hole / 4
     for _ in range(sweeps):
-        filled = filled + hole * _laplacian(filled) / 4
+        inside.addcmul_(share, _laplacian(state))
+    # The operator's eigenvalues reach 64; below 2 / 64 the iteration is stable.
+    share = hole * 0.0275
     for _ in range(sweeps):
-        # The operator's eigenvalues reach 64; below 2 / 64 the iteration is stable.
-        filled = filled - hole * _laplacian(_laplacian(filled)) * 0.0275
-    return filled
+        curved[:, 1:-1, 1:-1] = _laplacian(state)
+        inside.sub_(_laplacian(curved).mul_(share))
+    return _outwards(inside)
 
 
-def _laplacian(x: Tensor) -> Tensor:
-    y = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    around = y[..., :-2, 1:-1] + y[..., 2:, 1:-1] + y[..., 1:-1, :-2] + y[..., 1:-1, 2:]
-    return around - 4 * x
+def _framed(x: Tensor) -> Tensor:
+    """Pad ``C H W B`` by one pixel; what is there is for `_laplacian` to fill."""
+    return F.pad(x, (0, 0, 1, 1, 1, 1))
+
+
+def _laplacian(framed: Tensor) -> Tensor:
+    """Compute the Laplacian of ``C H+2 W+2 B``, whose frame is overwritten: ``C H W B``."""
+    for axis in (1, 2):
+        size = framed.shape[axis]
+        framed.select(axis, 0).copy_(framed.select(axis, 1))
+        framed.select(axis, size - 1).copy_(framed.select(axis, size - 2))
+    inside = framed[:, 1:-1, 1:-1]
+    around = framed[:, :-2, 1:-1] + framed[:, 2:, 1:-1]
+    around.add_(framed[:, 1:-1, :-2]).add_(framed[:, 1:-1, 2:])
+    return around.sub_(inside, alpha=4)
 
 
 def _continue_edges(filled: Tensor, mask: Tensor) -> Tensor:
     """Diffuse inside the holes along the edges of the filling and its surroundings."""
-    place = mask.expand(len(filled), -1, -1, -1).nonzero()
+    if not filled.is_cpu and not filled.requires_grad:
+        return _diffuse_all(filled, mask)
+    place = mask.nonzero()
+    if not len(place):
+        return filled
     first = (place[:, 2:].amin(0) - _SEEN).clamp_min(0).tolist()
     last = (place[:, 2:].amax(0) + _SEEN + 1).tolist()
-    part = filled[..., first[0] : last[0], first[1] : last[1]]
-    place[:, 2:] -= torch.tensor(first, device=place.device)
-    part.copy_(_diffuse(part, place))
+    rows, columns = (slice(start, stop) for start, stop in zip(first, last, strict=True))
+    part, hole = filled[..., rows, columns], mask[..., rows, columns]
+    if filled.requires_grad or len(place) < _FEW * hole.numel():
+        place[:, 2:] -= torch.tensor(first, device=place.device)
+        found = _diffuse_at(part, place)
+    else:
+        found = _diffuse_all(part, hole)
+    part.copy_(found)
     return filled
 
 
-def _diffuse(filled: Tensor, place: Tensor) -> Tensor:
+def _diffuse_at(filled: Tensor, place: Tensor) -> Tensor:
+    """Diffuse at these places, ``N 4``, alone: for few pixels in a large picture."""
     batch, channels, height, width = filled.shape
     # Padded by one pixel: pixels outside have no weight, but are looked up.
     wide = width + 2
     pixel = (place[:, 0] * (height + 2) + place[:, 2] + 1) * wide + place[:, 3] + 1
-    around = [dy * wide + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    around = [dy * wide + dx for dy, dx in _AROUND]
     state = F.pad(filled, (1, 1, 1, 1)).permute(0, 2, 3, 1).reshape(-1, channels)
-    weights = _stencils(_tensors(filled), place)
+    weights = _stencils_at(_tensors(_inwards(filled)), place)
     before = now = state[pixel]
-    for step in range(_STEPS):
-        # Over-relaxed: n steps go as far as n² plain ones (Hafner et al. 2016).
-        pace = (4 * step + 2) / (2 * step + 3)
+    for pace in _paces():
         change = torch.zeros_like(now)
         for weight, offset in zip(weights, around, strict=True):
             change.addcmul_(weight[:, None], state[pixel + offset])
@@ -106,54 +159,105 @@ def _diffuse(filled: Tensor, place: Tensor) -> Tensor:
     return filled.permute(0, 3, 1, 2).contiguous()
 
 
+def _diffuse_all(filled: Tensor, mask: Tensor) -> Tensor:
+    """Diffuse inside the holes, everywhere at once and without waiting for the device."""
+    now, hole = _inwards(filled), _inwards(mask).to(filled.dtype)
+    height, width = now.shape[1:3]
+    weights = _stencils(_tensors(now))
+    # Pixels outside have no weight.
+    state = _framed(now)
+    inside = state[:, 1:-1, 1:-1]
+    near = [state[:, 1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in _AROUND]
+    known, before, change = now * (1 - hole), now.clone(), torch.empty_like(now)
+    for pace in _paces():
+        torch.mul(weights[0], near[0], out=change)
+        for weight, neighbour in zip(weights[1:], near[1:], strict=True):
+            change.addcmul_(weight, neighbour)
+        change.mul_(_STEP_SIZE).add_(now).mul_(pace).add_(before.mul_(1 - pace))
+        # Known pixels stay: each sum has one term that is zero.
+        before, now = now, torch.addcmul(known, hole, change, out=before)
+        inside.copy_(now)
+    return _outwards(now)
+
+
+def _paces() -> list[float]:
+    # Over-relaxed: n steps go as far as n² plain ones (Hafner et al. 2016).
+    return [(4 * step + 2) / (2 * step + 3) for step in range(_STEPS)]
+
+
 def _tensors(picture: Tensor) -> Tensor:
-    """Compute diffusion tensors in the cells between the pixels of ``B C H W`` and around it.
+    """Compute diffusion tensors in the cells between the pixels of ``C H W B`` and around it.
 
     Returns:
-        ``4 B H+1 W+1``: the tensor's xx, yy and twice its xy component, and the isotropic weight.
+        ``4 H+1 W+1 B``: the tensor's xx, yy and twice its xy component, and the isotropic weight.
     """
     smoothed = _blur(picture, _GRADIENT_SCALE)
-    a, b = smoothed[..., :-1, :-1], smoothed[..., :-1, 1:]
-    c, d = smoothed[..., 1:, :-1], smoothed[..., 1:, 1:]
+    a, b = smoothed[:, :-1, :-1], smoothed[:, :-1, 1:]
+    c, d = smoothed[:, 1:, :-1], smoothed[:, 1:, 1:]
     x, y = (b - a + d - c) / 2, (c - a + d - b) / 2
-    products = torch.stack([(x * x).sum(1), (y * y).sum(1), (x * y).sum(1)], 1)
-    xx, yy, xy = _blur(products, _TENSOR_SCALE).unbind(1)
+    products = torch.stack([_sum(x * x), _sum(y * y), _sum(x * y)])
+    xx, yy, xy = _blur(products, _TENSOR_SCALE).unbind()
     difference = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
     # Where gradients agree, diffusion is along the edge alone; elsewhere in all directions.
     coherence = difference / (xx + yy + _FLAT)
-    across = (1 - coherence.clamp(0, 1)) ** _SHARPNESS
+    single = 1 - coherence.clamp(0, 1)
+    double = single * single
+    across = double * double * single  # Sharper; a general power takes as long as all the rest.
     mean, half = (1 + across) / 2, (1 - across) / 2 / difference.clamp_min(1e-12)
     along_x, along_y = mean - half * (xx - yy), mean + half * (xx - yy)
     everywhere = torch.full_like(mean, _ISOTROPIC)
     found = torch.stack([along_x, along_y, -2 * half * xy, everywhere])
-    return F.pad(found, (1, 1, 1, 1))
+    return _framed(found)
+
+
+def _sum(channels: Tensor) -> Tensor:
+    first, *others = channels.unbind()
+    for other in others:
+        first = first + other
+    return first
 
 
 def _blur(picture: Tensor, sigma: float) -> Tensor:
-    """Blur by a Gaussian along x and y; the border is replicated."""
+    """Blur ``C H W B`` by a Gaussian along H and W; the border is replicated."""
     radius = math.ceil(2.5 * sigma)
     weights = [math.exp(-(at**2) / (2 * sigma**2)) for at in range(-radius, radius + 1)]
-    for axis in (2, 3):
-        pads = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
-        padded = F.pad(picture, pads, mode="replicate")
+    for axis in (1, 2):
         size = picture.shape[axis]
+        ends = picture.narrow(axis, 0, 1), picture.narrow(axis, size - 1, 1)
+        before, after = (end.repeat_interleave(radius, axis) for end in ends)
+        padded = torch.cat([before, picture, after], axis)
         picture = torch.zeros_like(picture)
         for start, weight in enumerate(weights):
             picture.add_(padded.narrow(axis, start, size), alpha=weight / sum(weights))
     return picture
 
 
-def _stencils(tensors: Tensor, place: Tensor) -> list[Tensor]:
-    """Compute the 3×3 stencils at N places, 9 tensors ``N``, from tensors ``4 B H+1 W+1``."""
+def _stencils(tensors: Tensor) -> list[Tensor]:
+    """Compute the 3×3 stencil of every pixel, 9 tensors ``H W B``, from ``4 H+1 W+1 B``."""
+    _, height, width, _ = tensors.shape
+    return _added(
+        lambda kind, row, column: kind[row : height - 1 + row, column : width - 1 + column],
+        tensors,
+    )
+
+
+def _stencils_at(tensors: Tensor, place: Tensor) -> list[Tensor]:
+    """Compute the 3×3 stencils at N places, 9 tensors ``N``, from tensors ``4 H+1 W+1 B``."""
     sample, row, column = place[:, 0], place[:, 2], place[:, 3]
-    found = [torch.zeros(len(place), dtype=tensors.dtype, device=tensors.device) for _ in range(9)]
-    # The four cells around a pixel, in the order of the corner that the pixel is of the cell.
+    return _added(lambda kind, down, right: kind[row + down, column + right, sample], tensors)
+
+
+def _added(cell: Callable[[Tensor, int, int], Tensor], tensors: Tensor) -> list[Tensor]:
+    """Add what the four cells around a pixel give; ``cell`` takes them out of a component."""
+    like = cell(tensors[0], 0, 0)
+    found = [torch.zeros_like(like) for _ in range(9)]
+    # The cells in the order of the corner that the pixel is of the cell.
     for (x, y), couplings in zip(_CORNERS, _cell_couplings(), strict=True):
         for kind, weights in zip(tensors, couplings, strict=True):
-            cell = kind[sample, row + (y < 0), column + (x < 0)]
+            part = cell(kind, int(y < 0), int(x < 0))
             for total, weight in zip(found, weights, strict=True):
                 if weight:
-                    total.add_(cell, alpha=weight)
+                    total.add_(part, alpha=weight)
     return found
 
 

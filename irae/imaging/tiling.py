@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from irae.errors import IraeError, UsageError
+from irae.runtime import is_out_of_memory
 
 MINIMUM_TILE = 64
 """Least side of a tile in pixels; if even this does not fit in memory, smaller ones will not."""
@@ -148,17 +149,6 @@ def _restore_part(restore: RestoreFunction, part: Tensor, mask: Tensor | None) -
     """Restore one tile as a batch of one, and bring the result to the picture's device."""
     batch_mask = None if mask is None else mask[None]
     return restore(part[None], batch_mask)[0].to(device=part.device, dtype=part.dtype)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that an allocation failed, on an accelerator or on the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # The host allocator and MPS raise a plain RuntimeError, recognisable only by its text.
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "DefaultCPUAllocator" in text or "out of memory" in text or "bad_alloc" in text
-    )
 
 
 def restore_within_memory(

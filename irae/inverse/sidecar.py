@@ -15,7 +15,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from irae.errors import PictureError
-from irae.imaging.io.encode import PICTURE_SUFFIXES
+from irae.imaging.io.encode import PICTURE_SUFFIXES, SUFFIX_OF_FORMAT
+from irae.imaging.io.kinds import HEIF_SUFFIXES
 
 SUFFIX = ".irae"
 """Added to the whole name of the restored picture."""
@@ -39,9 +40,7 @@ def _bare(name: str) -> str:
     return name
 
 
-_SUFFIXES = PICTURE_SUFFIXES
-_SUFFIX_OF = {"JPEG": ".jpg", "TIFF": ".tif", "WEBP": ".webp", "BMP": ".bmp", "DIB": ".bmp"}
-_SUFFIX_OF |= {"PPM": ".ppm", "GIF": ".gif", "JPEG2000": ".jp2", "AVIF": ".avif", "PNG": ".png"}
+_SUFFIXES = PICTURE_SUFFIXES | HEIF_SUFFIXES
 _LONGEST_NAME = 255
 _Strict = ConfigDict(extra="forbid", strict=True, frozen=True)
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -90,9 +89,9 @@ def bare_name(name: str, kind: str) -> str:
         kind: Pillow's name of the file format.
     """
     try:
-        return _bare(name) if len(name) <= _LONGEST_NAME else f"original{_SUFFIX_OF[kind]}"
+        return _bare(name) if len(name) <= _LONGEST_NAME else f"original{SUFFIX_OF_FORMAT[kind]}"
     except ValueError:
-        return f"original{_SUFFIX_OF[kind]}"
+        return f"original{SUFFIX_OF_FORMAT[kind]}"
 
 
 def sidecar_path(restored: Path) -> Path:

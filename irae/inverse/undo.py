@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from irae._version import __version__
 from irae.errors import IraeError, PictureError
 from irae.imaging.io.encode import LOSSY_SUFFIXES
-from irae.imaging.io.files import read_picture
+from irae.imaging.io.files import Document, open_document, read_picture
 from irae.imaging.io.limits import MAX_PIXELS
 from irae.imaging.io.picture import Picture
 from irae.inverse import residual
@@ -59,25 +60,18 @@ def make_sidecar(source: Path, restored: Path) -> bytes:
         PictureError: either file cannot be read, or the original was changed meanwhile.
     """
     data = source.read_bytes()
+    document = open_document(source)
+    if document is not None:
+        return _make_document_sidecar(document, data, restored)
     original, result = read_picture(source), read_picture(restored)
     checksum = hashlib.sha256(data).hexdigest()
     if file_sha256(source) != checksum:
         raise PictureError(f"{source}: was changed while it was read; run it again")
+    name = bare_name(source.name, original.layout.format)
     about = Original(
-        name=bare_name(source.name, original.layout.format),
-        size=len(data),
-        sha256=checksum,
-        pixels_sha256=pixels_checksum(original),
+        name=name, size=len(data), sha256=checksum, pixels_sha256=pixels_checksum(original)
     )
-    bare = Header(
-        format=1,
-        irae=__version__,
-        method="file",
-        original=about,
-        restored_sha256=file_sha256(restored),
-        restored_pixels=pixels_checksum(result),
-        sections={},
-    )
+    bare = _header(about, restored, pixels_checksum(result))
     ways = [(bare, {"file": residual.pack(data)})]
     if _comparable(original, result) and restored.suffix.lower() not in LOSSY_SUFFIXES:
         ways += _ways_by_pixels(bare, data, original, result)
@@ -89,6 +83,45 @@ def make_sidecar(source: Path, restored: Path) -> bytes:
         if _gives_back(sidecar, data, original, result):
             return sidecar
     raise PictureError(f"{source}: its original cannot be recovered; restore it without `undoable`")
+
+
+def _header(about: Original, restored: Path, restored_pixels: str) -> Header:
+    return Header(
+        format=1,
+        irae=__version__,
+        method="file",
+        original=about,
+        restored_sha256=file_sha256(restored),
+        restored_pixels=restored_pixels,
+        sections={},
+    )
+
+
+def _make_document_sidecar(document: Document, data: bytes, restored: Path) -> bytes:
+    """Make a sidecar that holds a file of several pages itself."""
+    about = Original(
+        name=bare_name(document.path.name, "TIFF"),
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        pixels_sha256=_pages_checksum(document.read()),
+    )
+    sections = {"file": residual.pack(data)}
+    lengths = {name: len(part) for name, part in sections.items()}
+    header = _header(about, restored, _checksum_of_file(restored))
+    return join(header.model_copy(update={"sections": lengths}), sections)
+
+
+def _checksum_of_file(path: Path) -> str:
+    """Return the checksum of a file's pixels, whether it has one page or several."""
+    document = open_document(path)
+    return pixels_checksum(read_picture(path)) if document is None else (
+        _pages_checksum(document.read())
+    )  # fmt: skip
+
+
+def _pages_checksum(pages: Iterable[Picture]) -> str:
+    whole = " ".join(pixels_checksum(page) for page in pages)
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def check_sidecar_target(restored: Path, *, overwrite: bool) -> None:
@@ -132,16 +165,19 @@ def undo(restored: Path, *, sidecar: Path | None = None) -> Undone:
             f"{place}: no such sidecar; only what was restored with `undoable` can be undone"
         ) from None
     header, sections = split(data, str(place))
-    result = read_picture(restored)
     # Equal bytes or equal pixels suffice: JPEG decoders differ, and metadata may be added.
     same_file = file_sha256(restored) == header.restored_sha256
-    if not same_file and pixels_checksum(result) != header.restored_pixels:
+    if not same_file and _checksum_of_file(restored) != header.restored_pixels:
         raise PictureError(
             f"{restored}: its pixels are not those that {place} was written for;"
             " use the restored picture as it was"
         )
+    document = open_document(restored)
     try:
-        return _undo(header, sections, result)
+        if document is not None and header.method == "file":
+            pixels = sum(page.width * page.height for page in document.pages)
+            return _undo_file(header, sections, pixels)
+        return _undo(header, sections, read_picture(restored))
     except DamagedError as error:
         raise PictureError(f"{place}: cannot be undone ({error}); use another copy") from None
 
@@ -233,13 +269,9 @@ def _undo(header: Header, sections: dict[str, bytes], restored: Picture) -> Undo
         DamagedError: the original cannot be recovered exactly.
     """
     about, pixels = header.original, restored.height * restored.width
-    if about.size > _FILE_BYTES + 16 * min(pixels, MAX_PIXELS):
-        raise DamagedError("the stated size of the original is too large for its pixels")
     if header.method == "file":
-        data = residual.unpack(sections.get("file", b""), about.size)
-        if hashlib.sha256(data).hexdigest() != about.sha256:
-            raise DamagedError("the original does not come out as it was")
-        return Undone(data, about.name, True, "file")
+        return _undo_file(header, sections, pixels)
+    _check_size(about, pixels)
     depth = restored.layout.depth
     if depth not in (8, 16) or not {"pixels", "container"} <= set(sections):
         raise DamagedError("a part is missing")
@@ -267,6 +299,21 @@ def _undo(header: Header, sections: dict[str, bytes], restored: Picture) -> Undo
     if came_back != about.pixels_sha256:
         raise DamagedError("the original does not come out as it was")
     return undone
+
+
+def _undo_file(header: Header, sections: dict[str, bytes], pixels: int) -> Undone:
+    """Recover an original that is stored itself; ``pixels`` is the number of the restored ones."""
+    about = header.original
+    _check_size(about, pixels)
+    data = residual.unpack(sections.get("file", b""), about.size)
+    if hashlib.sha256(data).hexdigest() != about.sha256:
+        raise DamagedError("the original does not come out as it was")
+    return Undone(data, about.name, True, "file")
+
+
+def _check_size(about: Original, pixels: int) -> None:
+    if about.size > _FILE_BYTES + 16 * min(pixels, MAX_PIXELS):
+        raise DamagedError("the stated size of the original is too large for its pixels")
 
 
 def _read(undone: Undone) -> Picture:

@@ -28,7 +28,7 @@ from irae.models.inference.restoring_form import Form, restoring_form
 from irae.models.inference.self_ensemble import mean_over_orientations
 from irae.models.networks.lifted import LiftedIRAE
 from irae.models.networks.registry import NETWORKS
-from irae.runtime import network_dtype, resolve_precision
+from irae.runtime import network_dtype, resolve_precision, use_full_float32
 
 BFLOAT16_COST = 0.02
 """Largest loss in dB due to subnets in bfloat16 that ``auto`` accepts."""
@@ -129,6 +129,7 @@ class LoadedModel:
         Raises:
             UsageError: the precision is unknown, or the device does not support it.
         """
+        use_full_float32()
         self.device = torch.device(device)
         if precision == "auto":
             cost = self.spec.card.get("bfloat16_cost", math.inf)

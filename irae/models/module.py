@@ -15,6 +15,7 @@ from irae.models.call import (
     takes_sigma,
     to_network_channels,
 )
+from irae.runtime import use_full_float32
 
 
 class RestoringModule(nn.Module):
@@ -31,6 +32,7 @@ class RestoringModule(nn.Module):
 
     def __init__(self, network: nn.Module, form: nn.Module | None = None) -> None:
         super().__init__()
+        use_full_float32()  # The caller puts it on a device.
         self.form = network if form is None else form
         # In a list, so that its weights are not registered: only its attributes are used.
         self._network = [network]

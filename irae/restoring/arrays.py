@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import UsageError
+from irae.imaging.io.masks import mask_levels
+from irae.imaging.io.pillow import picture_from_pil
 
 _INTEGER_PEAK: dict[Any, int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
@@ -108,20 +110,22 @@ def unpack_tensor(image: Tensor) -> Unpacked:
 def unpack_mask(mask: object, batch: int, height: int, width: int) -> Tensor:
     """Convert a caller's mask to bool ``batch 1 H W``, True in the masked region.
 
-    The mask is a PIL picture, an array ``H W`` (or ``H W 1``) or a tensor ``H W``, ``1 H W`` or
-    ``B 1 H W``. Masked pixels are True, or white (above half of the range).
+    The mask is a PIL picture, which is read as a mask file is (`irae.imaging.io.masks`), an array
+    ``H W`` (or ``H W 1``) or a tensor ``H W``, ``1 H W`` or ``B 1 H W``. In arrays and tensors,
+    masked pixels are True, or above half of the largest value.
 
     Raises:
         UsageError: the mask is of another kind, or its size is not the image's.
     """
     if isinstance(mask, Image.Image):
-        values = torch.from_numpy(np.array(mask.convert("L"))) > 127
+        picture = picture_from_pil(mask, name="mask")
+        values = mask_levels(picture.pixels, picture.alpha)[0] > 0.5
     elif isinstance(mask, np.ndarray):
         plane = mask[:, :, 0] if mask.ndim == 3 and mask.shape[2] == 1 else mask
-        values = torch.from_numpy(plane > _half(plane.dtype.kind, plane.dtype.itemsize))
+        values = torch.from_numpy(plane > (plane.max() / 2 if plane.size else 0))
     elif isinstance(mask, Tensor):
-        half = 0.5 if mask.is_floating_point() or mask.dtype == torch.bool else 127
-        values = mask.detach().cpu() > half
+        plain = mask.detach().cpu()
+        values = plain > (plain.max() / 2 if plain.numel() else 0)
     else:
         raise UsageError(f"mask of {type(mask).__name__}: use a PIL image, an array or a tensor")
     if tuple(values.shape[-2:]) != (height, width):
@@ -134,10 +138,6 @@ def unpack_mask(mask: object, batch: int, height: int, width: int) -> Tensor:
     if values.ndim != 4 or values.shape[1] != 1 or values.shape[0] not in (1, batch):
         raise UsageError(f"mask of shape {tuple(values.shape)}: use H W, 1 H W or B 1 H W")
     return values.expand(batch, 1, height, width)
-
-
-def _half(kind: str, itemsize: int) -> float:
-    return 0.5 if kind in "bf" else float((1 << (8 * itemsize - (kind == "i"))) // 2 - 1)
 
 
 def _colours(channels: int) -> int:

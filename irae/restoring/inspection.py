@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import ImageCms
+from torch import Tensor
 
+from irae.imaging.analysis.impulses import find_impulses
 from irae.imaging.analysis.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
-from irae.imaging.analysis.noise_level import estimate_colour_noise, estimate_noise
-from irae.imaging.io.encode import PICTURE_SUFFIXES
+from irae.imaging.analysis.noise import Noise, measure_noise
+from irae.imaging.analysis.tone import find_tone
+from irae.imaging.degrade import jpeg_compress
+from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES
 from irae.imaging.io.files import MASK_MARK, read_picture
 from irae.imaging.io.picture import Picture
-from irae.tasks import DENOISE, JPEG
+from irae.restoring.gain import predict_gains
+from irae.restoring.trial import features, parts_of, restore_parts
+from irae.tasks import DENOISE, PHOTO
 
-NOISY = 3.0
-"""Least sigma at which a picture is denoised; texture alone reaches an estimate of 2.7."""
+LEAST_GAIN = 0.3
+"""Least predicted gain in dB for which a model changes a picture.
 
-LOW_QUALITY = 90
-"""Highest JPEG quality at which the damage is undone."""
+The prediction is what nine of ten pictures exceed (`irae.restoring.gain`)."""
 
-# JPEG compression changes the noise, and the denoiser was trained on white noise. Measured on
-# photographs with noise compressed at qualities 40 to 95: where the noise survives in the colours
-# (4:4:4), denoising is better by 1 to 2 dB; where chroma was subsampled or the noise is weak,
-# undoing the JPEG damage is better, up to an estimated sigma of about 30.
-_WHITE_NOISE_IN_JPEG = 8.0
-_ANY_NOISE_IN_JPEG = 30.0
+LOSSY_GAIN = 0.6
+"""The same for a file that is written with loss, which takes up to 0.3 dB of the gain."""
+
+HEAVY_JPEG, HEAVY_GAIN = 60, -0.5
+"""Below this JPEG quality this prediction suffices: models gain 1 dB there, and writing takes
+little."""
+
+# A JPEG of this quality or better, in which no noise is seen, is left; so is a picture that is
+# written with loss if a model changes it by less than this factor times what writing does.
+_GOOD_JPEG = 92
+_CHANGE_OVER_WRITING = 4.0
+
+_LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
+
+# White noise of this level in a lossless file is exactly what the denoiser was trained on.
+_WHITE = 3.0
+_WHITE_CORRELATION = 0.12
 
 
 @dataclass(frozen=True)
@@ -42,8 +59,12 @@ class Inspection:
         width: number of columns as stored.
         height: number of rows as stored.
         profile: name in the colour profile; ``unreadable`` if it is damaged; None if absent.
-        sigma: noise level in 8-bit units; None if the picture is too small or has two levels only.
-        colour_sigma: level of the noise that the channels do not share; None for gray.
+        noise: the measured noise; None if the picture is too small or has two levels only.
+        impulses: share of the values that are salt and pepper.
+        tint: for a toned black-and-white picture, the largest deviation from gray as a share of the
+            range; None for others.
+        gains: least gain in dB to expect of the model of each task; empty if none was tried.
+        changes: how far the model of each task changes the picture, over what writing a JPEG does.
         jpeg: quality of the present or an earlier JPEG compression; None if there is no trace.
         transparent: number of fully transparent pixels.
         mask: path of a file ``NAME.mask.SUFFIX`` beside the picture, if there is one.
@@ -56,18 +77,24 @@ class Inspection:
     width: int
     height: int
     profile: str | None = None
-    sigma: float | None = None
-    colour_sigma: float | None = None
+    noise: Noise | None = None
+    impulses: float = 0.0
+    tint: float | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, float] = field(default_factory=dict)
     jpeg: JpegQuality | None = None
     transparent: int = 0
     mask: Path | None = None
 
     def damage(self) -> dict[str, Any]:
-        """Return the damage as plain JSON: ``sigma``, ``colour_sigma``, ``jpeg`` and so on."""
+        """Return the damage as plain JSON: ``sigma``, ``noise``, ``jpeg`` and so on."""
         jpeg = None if self.jpeg is None else asdict(self.jpeg)
         return {
-            "sigma": _rounded(self.sigma),
-            "colour_sigma": _rounded(self.colour_sigma),
+            "sigma": None if self.noise is None else round(self.noise.sigma, 2),
+            "noise": None if self.noise is None else self.noise.as_json(),
+            "impulses": round(self.impulses, 4),
+            "tint": None if self.tint is None else round(self.tint, 3),
+            "gains": {task: round(gain, 2) for task, gain in self.gains.items()},
             "jpeg": None if jpeg is None else {**jpeg, "grid": list(jpeg["grid"])},
             "transparent": self.transparent,
             "mask": None if self.mask is None else str(self.mask),
@@ -88,11 +115,15 @@ class Inspection:
         """Describe the picture in lines for a person; the first begins with the path."""
         facts = [f"{self.width}x{self.height}", f"{self.format} {self.mode}", f"{self.depth} bits"]
         facts.append(f"profile {self.profile}" if self.profile else "no profile")
-        noise = "unknown" if self.sigma is None else f"sigma about {self.sigma:.1f}"
+        noise = "unknown" if self.noise is None else self.noise.describe()
+        if self.impulses:
+            noise += f"; salt and pepper in {self.impulses:.1%} of the values"
         jpeg = "no trace" if self.jpeg is None else _describe_quality(self.jpeg)
+        tone = [] if self.tint is None else [f"  tone: {_describe_tint(self.tint)}"]
         return [
             f"{self.path}: {', '.join(facts)}",
             f"  noise: {noise}",
+            *tone,
             f"  JPEG: {jpeg}",
             f"  holes: {_describe_holes(self) or 'none'}",
             f"  restore: {choose_task(self)[1]}",
@@ -114,9 +145,13 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
     visible = None if picture.alpha is None else picture.alpha > 0
     # Of CMYK only the three colours, which are restored as RGB.
     pixels = picture.pixels[:3]
+    jpeg = read_jpeg_quality(path) or _earlier_jpeg(picture)
     # In a picture of two levels the dots are the content, not noise.
-    sigma = None if layout.depth == 1 else estimate_noise(pixels, visible)
-    colour = sigma is not None and pixels.shape[0] == 3
+    two_levels = layout.depth == 1
+    impulses = None if two_levels else find_impulses(pixels)
+    noise = None if two_levels else measure_noise(pixels, visible)
+    tone = find_tone(pixels) if pixels.shape[0] == 3 else None
+    gains, changes = ({}, {}) if impulses is not None else _try_models(pixels, noise, jpeg)
     return Inspection(
         path=path,
         format=layout.format,
@@ -125,9 +160,12 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         width=picture.width,
         height=picture.height,
         profile=None if layout.icc is None else _profile_name(layout.icc),
-        sigma=sigma,
-        colour_sigma=estimate_colour_noise(pixels, visible) if colour else None,
-        jpeg=read_jpeg_quality(path) or _earlier_jpeg(picture),
+        noise=noise,
+        impulses=0.0 if impulses is None else float(impulses.float().mean()),
+        tint=None if tone is None else tone.tint,
+        gains=gains,
+        changes=changes,
+        jpeg=jpeg,
         transparent=0 if visible is None else int((~visible).sum()),
         mask=_mask_beside(path),
     )
@@ -153,28 +191,90 @@ def explain(inspection: Inspection) -> str:
 
 
 def _choose(inspection: Inspection) -> tuple[str | None, str]:
-    sigma, jpeg = inspection.sigma, inspection.jpeg
-    if sigma is None and (jpeg is None or jpeg.quality > LOW_QUALITY):
+    noise, jpeg = inspection.noise, inspection.jpeg
+    if inspection.impulses:
+        return PHOTO, f"salt and pepper in {inspection.impulses:.1%} of the values"
+    if noise is None and jpeg is None:
         if inspection.depth == 1:
             return None, "black and white only, left as it is; --task restores it all the same"
         return None, "too small to judge, left as it is; --task restores it all the same"
-    noise = f"noise sigma about {sigma or 0:.0f}"
-    if jpeg is None or jpeg.quality > LOW_QUALITY:
-        if (sigma or 0) >= NOISY:
-            return DENOISE, noise
+    found = _describe_damage(noise, jpeg)
+    if noise is not None and _is_white(noise) and jpeg is None:
+        return DENOISE, found
+    if not inspection.gains:
         return None, "looks clean; nothing to do"
-    damage = f"JPEG {_describe_quality(jpeg)}"
-    if (sigma or 0) < NOISY:
-        return JPEG, damage
-    if _noise_is_heavier(inspection):
-        return DENOISE, f"{noise}, heavier than {damage}"
-    return JPEG, f"{damage}, heavier than {noise}"
+    task, gain = max(inspection.gains.items(), key=lambda item: item[1])
+    lossy = inspection.format in _LOSSY
+    quiet = noise is None or noise.sigma < 1.5
+    if jpeg is not None and jpeg.quality >= _GOOD_JPEG and quiet:
+        return None, f"{found}, and no noise to be seen; left as it is"
+    if lossy and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
+        return None, f"{found}, too little to be worth saving it again; left as it is"
+    if gain > least_gain(None if jpeg is None else jpeg.quality, lossy=lossy):
+        return task, f"{found}, about {gain:.1f} dB to gain"
+    if gain > 0 and lossy:
+        return None, f"{found}, too little to be worth saving it again; left as it is"
+    return None, f"{found}, which no model is sure to improve; left as it is"
 
 
-def _noise_is_heavier(inspection: Inspection) -> bool:
-    sigma = inspection.sigma or 0.0
-    white = sigma if inspection.colour_sigma is None else min(sigma, inspection.colour_sigma)
-    return white >= _WHITE_NOISE_IN_JPEG or sigma >= _ANY_NOISE_IN_JPEG
+def least_gain(quality: int | None, *, lossy: bool) -> float:
+    """Return the predicted gain in dB above which a picture is changed.
+
+    Args:
+        quality: its JPEG quality, if there is a trace.
+        lossy: whether it is written with loss.
+    """
+    if quality is not None and quality < HEAVY_JPEG:
+        return HEAVY_GAIN
+    return LOSSY_GAIN if lossy else LEAST_GAIN
+
+
+def _is_white(noise: Noise) -> bool:
+    return noise.sure and noise.sigma >= _WHITE and noise.correlation < _WHITE_CORRELATION
+
+
+def _try_models(
+    pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Predict the gains by trying the models, and measure the changes; see `Inspection`.
+
+    Nothing is tried where nothing can be gained.
+    """
+    nothing = noise is None or noise.drawn or noise.most < 1.0
+    if jpeg is None and (nothing or (noise is not None and _is_white(noise))):
+        return {}, {}
+    parts = parts_of(pixels)
+    restored = restore_parts(parts)
+    quality = None if jpeg is None else jpeg.quality
+    changes = {task: _change_over_writing(parts, results) for task, results in restored.items()}
+    return predict_gains(features(parts, restored, noise, quality)), changes
+
+
+def _change_over_writing(parts: Sequence[Tensor], restored: Sequence[Tensor]) -> float:
+    """Compare the power of a model's change with that of the error of writing its result."""
+    change = writing = 0.0
+    for part, result in zip(parts, restored, strict=True):
+        written = jpeg_compress(result, JPEG_QUALITY, subsampling="4:4:4")
+        change += float((part - result).square().sum())
+        writing += float((written - result).square().sum())
+    return change / max(writing, 1e-9)
+
+
+def _describe_damage(noise: Noise | None, jpeg: JpegQuality | None) -> str:
+    found = []
+    if noise is not None and noise.sigma >= 1.5:
+        found.append(f"noise sigma about {noise.sigma:.0f}")
+    elif noise is not None and not noise.sure:
+        found.append("fine texture or noise")
+    if jpeg is not None:
+        found.append(f"JPEG {_describe_quality(jpeg)}")
+    return " and ".join(found) or "weak noise, if any"
+
+
+def _describe_tint(tint: float) -> str:
+    if tint < 0.005:
+        return "black and white, stored as colour"
+    return f"black and white with a tint of up to {tint:.0%}"
 
 
 def _describe_quality(jpeg: JpegQuality) -> str:
@@ -217,7 +317,3 @@ def _profile_name(icc: bytes) -> str:
     # The text comes from an untrusted file and is printed.
     printable = "".join(c for c in " ".join(name.split()) if c.isprintable())
     return printable[:80] or "without a name"
-
-
-def _rounded(sigma: float | None) -> float | None:
-    return None if sigma is None else round(sigma, 2)

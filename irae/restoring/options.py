@@ -31,6 +31,7 @@ class RestoreOptions:
             separately: slightly better, in eight times the time.
         undoable: write a sidecar beside each result that gives the original back.
         grow_mask: number of pixels by which masked regions grow in every direction.
+        invert_mask: fill what masks do not mark.
 
     Raises:
         UsageError: the strength or the overlap is out of range.
@@ -47,6 +48,7 @@ class RestoreOptions:
     ensemble: bool = False
     undoable: bool = False
     grow_mask: int = 0
+    invert_mask: bool = False
 
     def __post_init__(self) -> None:
         # Written so that NaN fails too.
@@ -93,4 +95,5 @@ class RestoreOptions:
             **({"undoable": True} if self.undoable else {}),
             **({"ensemble": True} if self.ensemble else {}),
             **({"grow_mask": self.grow_mask} if self.grow_mask else {}),
+            **({"invert_mask": True} if self.invert_mask else {}),
         }

@@ -14,6 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import UsageError
+from irae.imaging.analysis.impulses import find_impulses, remove_impulses
+from irae.imaging.analysis.tone import Tone, find_tone
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.pillow import picture_from_pil, picture_to_pil
 from irae.imaging.tiling import (
@@ -184,7 +186,18 @@ class Restorer:
     def _fits_at_once(self, pixels: Tensor) -> bool:
         """Whether a batch ``B C H W`` may pass through the network at once, without tiles."""
         batch, channels, height, width = pixels.shape
-        return channels in (1, 3) and self._choose_tile(batch * height * width) == 0
+        if channels not in (1, 3) or self._choose_tile(batch * height * width) != 0:
+            return False
+        # Pictures with a tone or impulses are prepared one by one.
+        return not any(self._tone_of(one) or self._has_impulses(one) for one in pixels)
+
+    def _has_impulses(self, pixels: Tensor) -> bool:
+        return self._task.fills_impulses and find_impulses(pixels) is not None
+
+    def _tone_of(self, pixels: Tensor) -> Tone | None:
+        """Return the tone that the result has to keep, if the picture is toned."""
+        wanted = self._task.keeps_tone and pixels.shape[0] == 3
+        return find_tone(pixels) if wanted else None
 
     def _restore_at_once(self, pixels: Tensor, holes: Tensor | None) -> Tensor:
         restored = self._restore(pixels, holes).to(pixels.device).clamp(0, 1)
@@ -197,7 +210,9 @@ class Restorer:
         """Restore float32 ``C H W`` in [0, 1]; C is 3 (RGB), 1 (gray) or 4 (CMYK as 1 − ink).
 
         A colour network gets gray as three equal channels, and the results are averaged. CMYK is
-        restored as an RGB (CMY) and a gray (K) picture.
+        restored as an RGB (CMY) and a gray (K) picture. The task ``photo`` restores toned
+        black-and-white pictures as gray ones and gives them their tone again, and fills salt and
+        pepper before.
 
         Args:
             pixels: the picture, on any device; the result is on the same device.
@@ -212,8 +227,15 @@ class Restorer:
         channels = pixels.shape[0]
         if self.options.strength == 0:
             return pixels.clone()
-        if channels in (1, 3):
-            restored = self._restore_tiles(pixels, mask, progress)
+        given = pixels
+        if self._task.fills_impulses and channels in (1, 3):
+            given = remove_impulses(pixels)
+        tone = self._tone_of(given)
+        if tone is not None:
+            gray = self._restore_tiles(tone.to_gray(given), mask, progress)
+            restored = tone.to_colour(gray)
+        elif channels in (1, 3):
+            restored = self._restore_tiles(given, mask, progress)
         elif channels == 4:
             tell = progress or (lambda _share: None)
             colours = self._restore_tiles(pixels[:3], mask, lambda share: tell(share / 2))

@@ -137,7 +137,10 @@ class Task(ABC):
         validation_section: schema of the config section ``data.validation``.
         gives: inputs it provides besides the picture: ``"sigma"``, ``"mask"``.
         needs_mask: whether the user must supply a mask.
-        in_host_memory: whether the damage is done on the CPU, whatever device trains.
+        keeps_tone: whether toned black-and-white pictures are restored along the line of their
+            colours (`irae.imaging.analysis.tone`).
+        fills_impulses: whether salt and pepper is filled before the network sees a picture
+            (`irae.imaging.analysis.impulses`).
         published_batch: number of pictures that the published code tests at a time.
         measures: scores besides PSNR and SSIM; for each a heading and the number of decimals.
     """
@@ -154,7 +157,8 @@ class Task(ABC):
     validation_section: ClassVar[type[ValidationSection]] = ValidationSection
     gives: ClassVar[frozenset[str]] = frozenset()
     needs_mask: ClassVar[bool] = False
-    in_host_memory: ClassVar[bool] = False
+    keeps_tone: ClassVar[bool] = False
+    fills_impulses: ClassVar[bool] = False
     published_batch: ClassVar[int] = 100
     measures: ClassVar[Mapping[str, tuple[str, int]]] = {}
 

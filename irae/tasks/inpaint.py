@@ -141,7 +141,7 @@ class MaskFolder(Degradation):
         import torch
 
         from irae.imaging.degrade import apply_mask
-        from irae.imaging.io.files import read_mask
+        from irae.imaging.io.masks import read_mask
         from irae.runtime import generator
 
         *seed, index = seeds
@@ -161,7 +161,7 @@ class MaskFolder(Degradation):
         import torch
 
         from irae.imaging.degrade import apply_mask
-        from irae.imaging.io.files import read_mask
+        from irae.imaging.io.masks import read_mask
         from irae.runtime import generator
 
         height, width = clean.shape[-2:]

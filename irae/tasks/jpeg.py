@@ -101,7 +101,6 @@ class JpegTask(Task):
     variants: ClassVar = {"subsampling": "4:2:0"}
     section = JpegSection
     validation_section = JpegValidation
-    in_host_memory = True
     measures: ClassVar = {"psnr_y": ("PSNR-Y", 2), "psnr_b": ("PSNR-B", 2)}
 
     def read_level(self, value: Level, variant: Mapping[str, Any]) -> Degradation:
@@ -118,7 +117,7 @@ class JpegTask(Task):
         self, section: JpegSection, *, seed: int, patch: int, workers: Executor, root: Path
     ) -> DamageBatch:
         """See `Task.batch_damage`."""
-        return partial(_compress, section, workers)
+        return partial(_compress, section)
 
     def validation_levels(
         self, section: JpegValidation, height: int, width: int
@@ -135,32 +134,21 @@ class JpegTask(Task):
         return {"psnr_y": psnr(pixels, clean).tolist(), "psnr_b": psnr_b(pixels, clean).tolist()}
 
 
-def _compress(
-    section: JpegSection, workers: Executor, clean: Tensor, gray: Tensor, random: BatchRandom
-) -> Batch:
-    from torch import empty_like
-    from torch.nn.functional import pad
+def _compress(section: JpegSection, clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
+    import torch
 
-    from irae.imaging.degrade import jpeg_compress
+    from irae.imaging.jpeg import compress_together, frame_pictures
 
+    del gray  # Their chroma is zero, and stays so.
     quality = _qualities(section, random)
     kinds = section.subsampling
     subsampling = random.integer(0, len(kinds) - 1)
     # Shifted samples imitate pictures cropped after compression, whose blocks start anywhere.
     moved = ~random.bernoulli(section.aligned)
     down, right = (random.integer(0, 15) * moved for _ in range(2))
-    out = empty_like(clean)
-
-    def compress(i: int) -> None:
-        patch = clean[i : i + 1, :1] if gray[i] else clean[i : i + 1]
-        top, left = int(down[i]), int(right[i])
-        padded = pad(patch, (left, 0, top, 0), mode="reflect")[0]
-        kind = kinds[int(subsampling[i])]
-        compressed = jpeg_compress(padded, int(quality[i]), subsampling=kind)
-        out[i] = compressed[:, top:, left:]
-
-    list(workers.map(compress, range(len(clean))))
-    return Batch(clean, out)
+    halved = torch.tensor([kind == "4:2:0" for kind in kinds])[subsampling]
+    framing = frame_pictures(clean.shape[2], clean.shape[3], down, right)
+    return Batch(clean, compress_together(clean, quality, halved, framing))
 
 
 def _qualities(section: JpegSection, random: BatchRandom) -> Tensor:

@@ -17,7 +17,8 @@ from irae.imaging.blur import blurred_noise, gaussian_blur
 from irae.imaging.camera import Sensor, photograph
 from irae.imaging.degrade import Subsampling, jpeg_compress
 from irae.imaging.drawing import draw_page
-from irae.runtime import generator
+from irae.imaging.jpeg import compress_together, frame_cropped, frame_pictures
+from irae.runtime import generator, upload
 from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom, RandomColumns
 from irae.tasks.pairs import PairPool
@@ -124,11 +125,12 @@ class Damage:
         ):
             index = rows.nonzero()[:, 0]
             if len(index):
-                out[index.to(clean.device)] = change(clean[index.to(clean.device)], index)
+                there = upload(index, clean.device)
+                out[there] = change(clean[there], index)
         return out
 
     def _enlarge(self, pictures: Tensor, index: Tensor) -> Tensor:
-        zoom = 1 / self.scale[index].to(pictures)
+        zoom = 1 / _there(self.scale[index], pictures)
         theta = torch.zeros(len(index), 2, 3, device=pictures.device)
         theta[:, 0, 0] = theta[:, 1, 1] = zoom
         grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
@@ -137,7 +139,7 @@ class Damage:
         ).clamp(0, 1)
 
     def _blur(self, pictures: Tensor, index: Tensor) -> Tensor:
-        sigma = self.softness[index].to(pictures)
+        sigma = _there(self.softness[index], pictures)
         return gaussian_blur(pictures, sigma, largest=_SOFTEST)
 
     def tone(self, clean: Tensor) -> Tensor:
@@ -145,10 +147,10 @@ class Damage:
         index = self._is("toned").nonzero()[:, 0]
         if not len(index):
             return clean
-        there = index.to(clean.device)
-        weights = clean.new_tensor(_LUMA)[:, None, None]
+        there = upload(index, clean.device)
+        weights = _there(torch.tensor(_LUMA), clean)[:, None, None]
         gray = (clean[there] * weights).sum(1, keepdim=True)
-        tint = (self.tint[index] * self.tinted[index, None]).to(clean)[:, :, None, None]
+        tint = _there(self.tint[index] * self.tinted[index, None], clean)[:, :, None, None]
         # Paper and ink keep their tone: the tint is strongest in the middle.
         toned = gray + tint * 4 * gray * (1 - gray)
         out = clean.clone()
@@ -171,70 +173,93 @@ class Damage:
         ):
             index = self._is(kind).nonzero()[:, 0]
             if len(index):
-                there = index.to(clean.device)
+                there = upload(index, clean.device)
                 out[there] = change(clean[there], noise[there], index)
         return out
 
     def _photograph(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
-        sensor = Sensor(*(v.to(clean.device) for v in vars(self.sensor.rows(index)).values()))
+        sensor = Sensor(*(upload(v, clean.device) for v in vars(self.sensor.rows(index)).values()))
         taken = photograph(clean, sensor, _inner(noise[:, :1]))
         added = taken - clean
         luma = added.mean(1, keepdim=True)
-        chroma = gaussian_blur(added - luma, self.chroma_blur[index].to(clean), largest=_COARSEST)
+        chroma = gaussian_blur(
+            added - luma, _there(self.chroma_blur[index], clean), largest=_COARSEST
+        )
         one = torch.ones(len(index), device=clean.device)
         # Sharpening amplifies the noise; the clean picture counts as sharpened already.
         fine = luma - gaussian_blur(luma, one, largest=1.0)
-        amount = self.sharpened[index].to(clean)[:, None, None, None]
+        amount = _there(self.sharpened[index], clean)[:, None, None, None]
         return (clean + luma + amount * fine + chroma).clamp(0, 1)
 
     def _colour(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
-        noise = blurred_noise(noise, self.grain[index].to(clean), largest=_COARSEST)
-        share = self.shared[index].to(clean)[:, None, None, None]
+        noise = blurred_noise(noise, _there(self.grain[index], clean), largest=_COARSEST)
+        share = _there(self.shared[index], clean)[:, None, None, None]
         noise = share.sqrt() * noise[:, 3:] + (1 - share).sqrt() * noise[:, :3]
         chroma = noise - noise.mean(1, keepdim=True)
-        only = self.chroma_only[index].to(clean.device)[:, None, None, None]
+        only = upload(self.chroma_only[index], clean.device)[:, None, None, None]
         return self._add(clean, torch.where(only, chroma, noise), index)
 
     def _whiten(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
-        sigma = self.sigma[index].to(clean)[:, None, None, None]
+        sigma = _there(self.sigma[index], clean)[:, None, None, None]
         return clean + sigma * _inner(noise[:, :3])
 
     def _grain(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
-        sigma = self.grain[index].to(clean)
+        sigma = _there(self.grain[index], clean)
         noise = blurred_noise(noise[:, 3:], sigma, largest=_COARSEST)
         return self._add(clean, noise.expand(-1, 3, -1, -1), index)
 
     def _add(self, clean: Tensor, noise: Tensor, index: Tensor) -> Tensor:
         """Add noise of the sample's sigma; in some samples it is stronger in the shadows."""
-        sigma = self.sigma[index].to(clean)[:, None, None, None]
-        shadows = self.shadows[index].to(clean)[:, None, None, None]
+        sigma = _there(self.sigma[index], clean)[:, None, None, None]
+        shadows = _there(self.shadows[index], clean)[:, None, None, None]
         weight = 1 + shadows * (0.5 - clean.mean(1, keepdim=True)) * 1.6
         return clean + sigma * weight * _inner(noise)
 
-    def save(self, pictures: Tensor, workers: Executor) -> Tensor:
+    def save(self, pictures: Tensor) -> Tensor:
         """Simulate saving: JPEG compression, rounding to 8 bits, or no loss at all."""
         rounded = ((pictures.clamp(0, 1) * 255).round() / 255).to(pictures)
-        keep = self.rounded.to(pictures.device)[:, None, None, None]
+        keep = upload(self.rounded, pictures.device)[:, None, None, None]
         out = torch.where(keep, rounded, pictures)
-        index = self.compressed.nonzero()[:, 0].tolist()
-        if index:
-            given = pictures[index].cpu()
-            done = list(workers.map(self._compress, index, given))
-            out[index] = torch.stack(done).to(pictures)
+        # Some were saved and cropped earlier, when their blocks lay elsewhere.
+        twice = self.twice & self.compressed
+        for rows, earlier in ((self.compressed & ~twice, False), (twice, True)):
+            index = rows.nonzero()[:, 0]
+            if len(index):
+                there = upload(index, pictures.device)
+                done = self._compress(pictures.index_select(0, there), index, earlier=earlier)
+                out.index_copy_(0, there, done)
         return out
 
-    def _compress(self, i: int, picture: Tensor) -> Tensor:
-        top, left = int(self.down[i]), int(self.right[i])
-        top, left = min(top, picture.shape[1] - 1), min(left, picture.shape[2] - 1)
-        kind: Subsampling = "4:2:0" if self.subsampled[i] else "4:4:4"
-        padded = F.pad(picture[None], (left, 0, top, 0), mode="reflect")[0]
-        if self.twice[i]:
-            # The picture was saved and cropped earlier, when its blocks lay elsewhere.
-            padded = jpeg_compress(padded, int(self.earlier[i]), subsampling=kind)
+    def _compress(self, pictures: Tensor, index: Tensor, *, earlier: bool) -> Tensor:
+        height, width = pictures.shape[2:]
+        if len(self.kind) == 1:
+            return self._compress_whole(pictures, earlier=earlier)
+        top, left = self.down[index].clamp(max=height - 1), self.right[index].clamp(max=width - 1)
+        halved, quality = self.subsampled[index], self.quality[index]
+        if earlier:
+            whole = frame_pictures(height, width, top, left, whole=True)
+            pictures = compress_together(pictures, self.earlier[index], halved, whole)
+            again = frame_cropped(height, width, (top, left), (top - top // 2, left - left // 2))
+            return compress_together(pictures, quality, halved, again)
+        framing = frame_pictures(height, width, top, left)
+        return compress_together(pictures, quality, halved, framing)
+
+    def _compress_whole(self, picture: Tensor, *, earlier: bool) -> Tensor:
+        """Compress one picture ``1 3 H W`` of any size by Pillow, which takes little memory."""
+        height, width = picture.shape[2:]
+        top, left = min(int(self.down), height - 1), min(int(self.right), width - 1)
+        kind: Subsampling = "4:2:0" if self.subsampled else "4:4:4"
+        padded = F.pad(picture, (left, 0, top, 0), mode="reflect")[0]
+        if earlier:
+            padded = jpeg_compress(padded, int(self.earlier), subsampling=kind)
             top, left = top - top // 2, left - left // 2
-            padded = padded[:, padded.shape[1] - picture.shape[1] - top :]
-            padded = padded[:, :, padded.shape[2] - picture.shape[2] - left :]
-        return jpeg_compress(padded, int(self.quality[i]), subsampling=kind)[:, top:, left:]
+            padded = padded[:, padded.shape[1] - height - top :, padded.shape[2] - width - left :]
+        return jpeg_compress(padded, int(self.quality), subsampling=kind)[None, :, top:, left:]
+
+
+def _there(x: Tensor, like: Tensor) -> Tensor:
+    """Copy a tensor from the host to the device of ``like``, floats in its type."""
+    return upload(x.to(like.dtype) if x.is_floating_point() else x, like.device)
 
 
 def _inner(noise: Tensor) -> Tensor:
@@ -270,9 +295,11 @@ class Mixture:
         clean = damage.tone(damage.soften(clean))
         if drawn:
             pages = list(self._workers.map(lambda i: draw_page(side, seeds[i]), drawn))
-            clean[drawn] = torch.stack(pages).to(clean)
+            clean.index_copy_(
+                0, _there(torch.tensor(drawn), clean), _there(torch.stack(pages), clean)
+            )
         noise = random.pixels(torch.randn, side + 2 * _MARGIN, _NOISE, clean.device, channels=4)
-        degraded = damage.save(damage.spoil(clean, noise), self._workers)
+        degraded = damage.save(damage.spoil(clean, noise))
         if self._pairs is not None:
             self._put_pairs(clean, degraded, random.columns(_PAIRS))
         return Batch(clean, degraded)
@@ -283,11 +310,18 @@ class Mixture:
         wanted = random.bernoulli(self._section.pair_share)
         number = random.choice(self._pairs.weights)
         down, right, symmetry = random.uniform(), random.uniform(), random.integer(0, 7)
-        for i in wanted.nonzero()[:, 0].tolist():
-            noisy, target = self._pairs.cut(
+        index = wanted.nonzero()[:, 0]
+        if not len(index):
+            return
+        cut = [
+            self._pairs.cut(
                 int(number[i]), float(down[i]), float(right[i]), int(symmetry[i]), self._patch
             )
-            degraded[i], clean[i] = noisy.to(degraded), target.to(clean)
+            for i in index.tolist()
+        ]
+        there = upload(index, clean.device)
+        for patches, found in zip((degraded, clean), zip(*cut, strict=True), strict=True):
+            patches.index_copy_(0, there, _there(torch.stack(found), patches))
 
 
 def pairs_folder(name: str, root: Path) -> Path:
@@ -306,8 +340,6 @@ def damage_picture(clean: Tensor, kind: str | None, seeds: tuple[int, ...]) -> T
     Raises:
         UsageError: the picture has another number of channels.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     from irae.errors import UsageError
 
     channels, height, width = clean.shape
@@ -318,6 +350,5 @@ def damage_picture(clean: Tensor, kind: str | None, seeds: tuple[int, ...]) -> T
     damage = Damage(section, RandomColumns(random, 1, slice(0, 1)), (kind,) if kind else KINDS)
     picture = clean.expand(3, -1, -1)[None]
     noise = torch.randn(1, 4, height + 2 * _MARGIN, width + 2 * _MARGIN, generator=random)
-    with ThreadPoolExecutor(1) as worker:
-        spoilt = damage.save(damage.spoil(picture, noise), worker)[0]
+    spoilt = damage.save(damage.spoil(picture, noise))[0]
     return spoilt if channels == 3 else spoilt.mean(0, keepdim=True)

@@ -135,6 +135,8 @@ class Photo(Task):
     done = "Photograph cleaned up"
     axis = "noise, sigma of 255, and JPEG quality"
     levels_help = "SIGMA or SIGMA/QUALITY (noise, then JPEG), or camera"
+    keeps_tone = True
+    fills_impulses = True
     default_levels = ("8/95", "15/90", "25/80")
     section = PhotoSection
     validation_section = PhotoValidation

@@ -31,8 +31,20 @@ JOIN_VARIABLE, JOIN_SECONDS = "IRAE_JOIN_SECONDS", 300
 """Environment variable, and its default: how long the processes of a run wait for each other."""
 
 
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""Longest time that the processes' steps may be apart."""
+
+CONTROL_TIMEOUT = timedelta(days=7)
+"""Longest time that one process may work alone while the others wait: validation on large pictures,
+the measurements of a benchmark. A process that ends is noticed at once all the same."""
+
+
 class PeerLostError(TrainingError):
     """Another process ended in the middle of a step; it has printed its own error."""
+
+
+class StepMemoryError(TrainingError):
+    """A step did not fit the memory; the other processes may be in the middle of it."""
 
 
 class Ranks:
@@ -41,10 +53,14 @@ class Ranks:
     Attributes:
         rank: number of this process, from 0; process 0 writes files and messages.
         count: number of processes.
+
+    Args:
+        control: the group for control messages, with a timeout of its own; the default group if
+            None.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
-        self.rank, self.count = rank, count
+    def __init__(self, rank: int = 0, count: int = 1, control: Any = None) -> None:
+        self.rank, self.count, self._control = rank, count, control
 
     @property
     def main(self) -> bool:
@@ -131,13 +147,13 @@ class Ranks:
             return [value]
         values: list[Any] = [None] * self.count
         with _lost_peers():
-            dist.all_gather_object(values, value)
+            dist.all_gather_object(values, value, group=self._control)
         return values
 
     def _lowest(self, number: int) -> int:
         lowest = torch.tensor(number)
         with _lost_peers():
-            dist.all_reduce(lowest, dist.ReduceOp.MIN)
+            dist.all_reduce(lowest, dist.ReduceOp.MIN, group=self._control)
         return int(lowest)
 
 
@@ -255,22 +271,24 @@ def processes() -> Iterator[Ranks]:
         yield ALONE
         return
     nccl = torch.cuda.is_available() and dist.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     store, rank, count = _meet()
     try:
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if nccl else "gloo", store=store, rank=rank, world_size=count
+            backend, timeout=COLLECTIVE_TIMEOUT, store=store, rank=rank, world_size=count
         )
+        control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
     except RuntimeError as error:
         raise _unreachable(rank, count, first_line(error)) from None
-    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    ranks = Ranks(rank, count, control)
     try:
         yield ranks
         dist.destroy_process_group()
-    except PeerLostError as error:
-        if ranks.main:
+    except (PeerLostError, StepMemoryError) as error:
+        if ranks.main or isinstance(error, StepMemoryError):
             sys.stderr.write(f"irae: error: {error}\n")
         sys.stderr.flush()
-        # NCCL kernels that wait for the lost process would block an orderly exit for ever.
+        # NCCL kernels that wait for another process would block an orderly exit for ever.
         os._exit(error.exit_code)
     except (IraeError, SystemExit):
         # All processes reach this point together. After any other error some may still wait for

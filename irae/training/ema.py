@@ -26,5 +26,6 @@ class EMA:
         shadow = [p.data for p in self.network.parameters()]
         torch._foreach_lerp_(shadow, [p.data for p in network.parameters()], weight)
         # Buffers are copied: running statistics are averages already.
-        for kept, current in zip(self.network.buffers(), network.buffers(), strict=True):
-            kept.copy_(current)
+        buffers = list(self.network.buffers())
+        if buffers:
+            torch._foreach_copy_(buffers, list(network.buffers()))

@@ -24,7 +24,7 @@ _RMS = 0.2
 class Muon(Optimizer):
     """Muon (Jordan et al. 2024) for the weights of convolutions, AdamW for all else.
 
-    A convolution's weight, ``out in kh kw``, is treated as a matrix ``out (in kh kw)``. Its update
+    A convolution's weight, ``out in kh kw``, is treated as a matrix ``out (kh kw in)``. Its update
     is the orthogonal matrix nearest to a running mean of its gradient, so all directions are
     learned at one pace, also those that are weak in the gradient. AdamW updates biases, invertible
     1×1 convolutions, and depthwise convolutions, whose filters are independent of each other.
@@ -91,28 +91,44 @@ class Muon(Optimizer):
             else:
                 self._adamw_step(parameters, group)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the state of a run; it may have been trained on another device."""
+        super().load_state_dict(state_dict)
+        # PyTorch leaves a step where it was read, but the fused AdamW needs it on the device.
+        for parameter, state in self.state.items():
+            if "step" in state:
+                state["step"] = state["step"].to(parameter.device, torch.float32)
+
     def _orthogonal_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        shapes: dict[tuple[int, int], list[Tensor]] = {}
+        shapes: dict[torch.Size, list[Tensor]] = {}
         for parameter in parameters:
-            shapes.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
+            shapes.setdefault(parameter.shape, []).append(parameter)
+        # Weights of one shape are updated together: a GPU would otherwise spend more time on
+        # starting thousands of small operations than on computing them.
+        for shape, same in shapes.items():
+            self._orthogonal_updates(shape, same, group)
+
+    def _orthogonal_updates(
+        self, shape: torch.Size, same: list[Tensor], group: dict[str, Any]
+    ) -> None:
         keep = 1.0 - self.found_inf
-        # Matrices of one shape are stacked: hundreds of small products would take longer.
-        for (rows, columns), same in shapes.items():
-            means = []
-            for parameter in same:
-                assert parameter.grad is not None
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                gradient = parameter.grad.nan_to_num(0.0, 0.0, 0.0)
-                mean = state["momentum"].lerp_(gradient, (1 - _MOMENTUM) * keep)
-                # Nesterov momentum.
-                means.append(gradient.lerp(mean, _MOMENTUM).reshape(rows, columns))
-            updates = orthogonalised(torch.stack(means))
-            updates *= -group["lr"] * _RMS * math.sqrt(max(rows, columns)) * keep
-            for parameter, update in zip(same, updates, strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"] * keep)
-                parameter.add_(update.view_as(parameter))
+        for parameter in same:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        momenta = [self.state[parameter]["momentum"] for parameter in same]
+        stacked = torch.stack([_inwards(p.grad) for p in same if p.grad is not None])
+        gradients = _outwards(stacked.nan_to_num_(0.0, 0.0, 0.0))
+        changes = torch._foreach_sub(gradients, momenta)
+        torch._foreach_mul_(changes, (1 - _MOMENTUM) * keep)
+        torch._foreach_add_(momenta, changes)
+        # Nesterov momentum.
+        means = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
+        matrices = torch.stack([_inwards(mean) for mean in means]).flatten(2)
+        updates = orthogonalised(matrices)
+        updates *= -group["lr"] * _RMS * math.sqrt(max(matrices.shape[1:])) * keep
+        if group["weight_decay"]:
+            torch._foreach_mul_(same, 1 - group["lr"] * group["weight_decay"] * keep)
+        torch._foreach_add_(same, _outwards(updates.view(stacked.shape)))
 
     def _adamw_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         for parameter in parameters:
@@ -140,6 +156,19 @@ class Muon(Optimizer):
             eps=group["eps"],
             maximize=False,
         )
+
+
+def _inwards(weight: Tensor) -> Tensor:
+    """View a convolution's weight, ``out in kh kw``, in the order of channels-last memory.
+
+    The order of a matrix's columns does not matter to `orthogonalised`.
+    """
+    return weight.movedim(1, -1)
+
+
+def _outwards(stacked: Tensor) -> list[Tensor]:
+    """View stacked weights, ``N out kh kw in``, as N weights ``out in kh kw``."""
+    return [weight.movedim(-1, 1) for weight in stacked.unbind()]
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

@@ -23,8 +23,9 @@ from irae.models.call import (
     to_network_channels,
 )
 from irae.models.density import Density
+from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
-from irae.training.distributed import Ranks
+from irae.training.distributed import Ranks, StepMemoryError
 from irae.training.muon import Muon
 
 _LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -91,6 +92,7 @@ class TrainStep:
         self.network, self._section, self._ranks = network, section, ranks
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
+        use_full_float32()
         options: dict[str, Any] = {
             "lr": section.learning_rate,
             "betas": section.betas,
@@ -127,7 +129,22 @@ class TrainStep:
         Returns:
             The loss and the mean squared error of the whole batch before the update, two scalars
             on the device.
+
+        Raises:
+            StepMemoryError: the step does not fit the device's memory.
         """
+        try:
+            return self._step(batch, number)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler, because its traceback holds the activations of the step.
+        raise StepMemoryError(
+            f"step {number} does not fit the memory of {self._device}; lower training.batch "
+            f"({self._section.batch}) or data.patch, or set training.reversible=true"
+        )
+
+    def _step(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(number - 1, self._section) * group.get("pace", 1.0)
         self.optimizer.zero_grad(set_to_none=True)

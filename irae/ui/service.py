@@ -21,10 +21,10 @@ from irae.imaging.io.files import (
     RESTORED_MARK,
     encode_picture,
     picture_size,
-    read_mask,
     read_picture,
     write_picture,
 )
+from irae.imaging.io.masks import read_mask
 from irae.imaging.io.picture import Picture, codes
 from irae.imaging.tiling import Progress
 from irae.restoring.inspection import choose_task, inspect_read

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from irae.imaging.io.picture import Picture
-from irae.restoring.inspection import LOW_QUALITY, NOISY, Inspection, choose_task
+from irae.restoring.inspection import Inspection, choose_task
 from irae.tasks import DENOISE, JPEG, PHOTO, get_task
 
 LEFT_AS_IT_IS = "Nothing was changed; the picture is left as it is."
+
+# Level of noise and JPEG quality that the page speaks of.
+_NOISY, _LOW_QUALITY = 3.0, 90
 
 _PLANS = {
     DENOISE: "its noise will be removed",
@@ -25,13 +28,13 @@ def describe_damage(found: Inspection) -> str:
 
 
 def _looks(found: Inspection) -> str:
-    noisy = found.sigma is not None and found.sigma >= NOISY
-    damaged = found.jpeg is not None and found.jpeg.quality <= LOW_QUALITY
+    noisy = bool(found.impulses) or (found.noise is not None and found.noise.sigma >= _NOISY)
+    damaged = found.jpeg is not None and found.jpeg.quality <= _LOW_QUALITY
     if noisy:
         return "Looks noisy and was saved as a JPEG" if damaged else "Looks noisy"
     if damaged:
         return "Was saved as a JPEG of low quality"
-    if found.sigma is None:
+    if found.noise is None:
         return "Is black and white only" if found.depth == 1 else "Is too small to judge"
     return "Looks clean"
 

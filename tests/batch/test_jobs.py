@@ -15,6 +15,7 @@ from irae.batch.jobs import (
     plan_outputs,
 )
 from irae.errors import PictureError, UsageError
+from irae.imaging.io import kinds
 
 
 def _draw(*paths: Path) -> None:
@@ -127,20 +128,75 @@ def test_exact_results_of_lossy_inputs_become_png(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("a.png", True), ("a.JPG", True), ("out", False), ("v1.2", False)]
+    ("name", "expected"),
+    [
+        ("a.png", True),
+        ("a.JPG", True),
+        ("out", False),
+        ("v1.2", False),
+        ("2024.05", False),
+        (".hidden", False),
+        ("a.png/", False),
+        ("a.xyz/", False),
+        ("in.old/a.png", True),
+        ("in.old/out", False),
+    ],
 )
 def test_a_suffix_tells_a_picture_from_a_folder(name: str, expected: bool) -> None:
-    assert is_picture_name(Path(name)) is expected
+    assert is_picture_name(name) is expected
 
 
-def test_a_format_that_cannot_be_written_is_refused() -> None:
-    with pytest.raises(UsageError, match="cannot write"):
-        is_picture_name(Path("out.mpg"))
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("out.mpg", "cannot write .mpg"),
+        ("out.heic", "cannot write .heic"),
+        ("out.xyz", "is no suffix of a picture; .* or add a slash"),
+        ("a.pngg", "is no suffix of a picture"),
+        ("-", "only irae restore writes to standard output"),
+    ],
+)
+def test_a_name_of_no_picture_is_refused(name: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        is_picture_name(name)
 
 
-def test_a_folder_may_be_called_like_a_picture(tmp_path: Path) -> None:
-    (tmp_path / "a.png").mkdir()
-    assert not is_picture_name(tmp_path / "a.png")
+def test_a_folder_may_be_called_like_anything(tmp_path: Path) -> None:
+    for name in ("a.png", "a.xyz"):
+        (tmp_path / name).mkdir()
+        assert not is_picture_name(tmp_path / name)
+
+
+def test_links_are_followed_once_and_said(tmp_path: Path) -> None:
+    scans, elsewhere = tmp_path / "scans", tmp_path / "elsewhere"
+    for path in (scans / "b.png", scans / "sub/d.png", elsewhere / "e.png", elsewhere / "f.png"):
+        _draw(path)
+    (scans / "a.png").symlink_to(scans / "b.png")
+    (scans / "c.png").symlink_to(elsewhere / "e.png")
+    (scans / "linked").symlink_to(elsewhere)
+    (scans / "sub/up").symlink_to(scans)
+    (scans / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (scans / "._b.png").write_bytes(b"\0\5\x16\7")
+    said: list[str] = []
+
+    def names(recursive: bool) -> list[str]:
+        said.clear()
+        found, failures = collect_pictures([str(scans)], recursive=recursive, note=said.append)
+        assert failures == []
+        return sorted(picture.relative for picture in found)
+
+    assert names(False) == ["b.png", "c.png"]
+    assert sorted(said) == [
+        f"{scans / 'a.png'}: is the same file as {scans / 'b.png'}, which is taken once",
+        f"{scans / 'gone.png'}: is a link to nothing; passed over",
+    ]
+    # Of a link and its file, the file is taken; a loop of folders ends.
+    assert names(True) == ["b.png", "linked/e.png", "linked/f.png", "sub/d.png"]
+    assert any(line.startswith(f"{scans / 'c.png'}: is the same file as") for line in said)
+    # The same name twice is no link.
+    said.clear()
+    collect_pictures([str(scans / "b.png"), str(scans / "b.png")], note=said.append)
+    assert said == []
 
 
 def test_masks_are_found_by_name(tmp_path: Path) -> None:
@@ -173,3 +229,22 @@ def test_a_suffix_that_cannot_be_written_is_told_before_the_work(tmp_path: Path)
     assert plan.jobs == []
     assert all("name a .png with -o" in failure.error for failure in plan.failures)
     assert plan_outputs(found[:1], tmp_path / "x.png").jobs
+
+
+def test_pictures_that_cannot_be_read_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "find_spec", lambda name: None)
+    _draw(tmp_path / "a.png")
+    for name in ("b.HEIC", "c.psd", "sub/d.cr2", "._e.psd", "f.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    said: list[str] = []
+    found, failures = collect_pictures([str(tmp_path)], recursive=True, note=said.append)
+    assert (len(found), failures) == (1, [])
+    assert said == [
+        f"{tmp_path}: 3 files passed over that cannot be read (.cr2 .heic .psd);"
+        " pip install 'irae[heif]' reads HEIC"
+    ]
+    collect_pictures([str(tmp_path / "a.png"), str(tmp_path / "*.png")], note=said.append)
+    assert len(said) == 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 import torch
 from torchvision.utils import save_image
 
+from irae.batch import pipeline as pipelines
 from irae.batch import read_ahead as module
 from irae.batch.jobs import Job
 from irae.batch.model_pool import ModelPool
@@ -16,6 +18,7 @@ from irae.batch.pipeline import Pipeline
 from irae.batch.progress import Outcome
 from irae.errors import IraeError, ModelError
 from irae.imaging.io.files import read_picture
+from irae.imaging.io.picture import Picture
 from irae.restoring.options import RestoreOptions
 
 
@@ -41,6 +44,50 @@ def run(pipeline: Pipeline, jobs: list[Job]) -> list[Outcome | Exception]:
         except (IraeError, OSError, RuntimeError) as error:
             outcomes.append(error)
     return outcomes
+
+
+def test_several_read_and_write_beside_a_gpu(
+    tmp_path: Path, model_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three pictures are read at one time, and three written; the outcomes stay in order."""
+    monkeypatch.setattr(pipelines, "_threads", lambda device: 3)
+    reading, writing = Barrier(3), Barrier(3)
+    read, write = pipelines.read_picture, pipelines.write_picture
+
+    def read_with_others(path: Path) -> Picture:
+        reading.wait(30)
+        return read(path)
+
+    def write_with_others(path: Path, picture: Picture, **options: Any) -> None:
+        writing.wait(30)
+        write(path, picture, **options)
+
+    monkeypatch.setattr(pipelines, "read_picture", read_with_others)
+    monkeypatch.setattr(pipelines, "write_picture", write_with_others)
+    jobs = make_jobs(tmp_path, [(24, 32)] * 6)
+    outcomes = run(Pipeline(using(model_files["denoise"]), jobs), jobs)
+    assert [getattr(each, "input", each) for each in outcomes] == [str(job.source) for job in jobs]
+    assert all(job.target.is_file() for job in jobs)
+
+
+def test_a_cpu_has_one_reader_and_a_gpu_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines, "host_threads", lambda: 16)
+    assert pipelines._threads(torch.device("cpu")) == 1
+    assert pipelines._threads(torch.device("cuda")) == pipelines.MOST_READERS
+    monkeypatch.setattr(pipelines, "host_threads", lambda: 2)
+    assert pipelines._threads(torch.device("cuda")) == 2
+
+
+def test_a_batch_is_restored_on_a_gpu(
+    tmp_path: Path, model_files: dict[str, Path], cuda: torch.device
+) -> None:
+    jobs = make_jobs(tmp_path, SIZES)
+    pool = ModelPool(RestoreOptions(model=str(model_files["denoise"]), device="cuda"))
+    assert all(isinstance(each, Outcome) for each in run(Pipeline(pool, jobs), jobs))
+    here = using(model_files["denoise"]).restorer_for("")
+    for job in jobs:
+        alone = here.restore_picture(read_picture(job.source)).pixels
+        assert (alone - read_picture(job.target).pixels).abs().max() * 255 <= 1.51
 
 
 SIZES = [(24, 32)] * 5 + [(16, 16), (24, 32), (40, 24), (40, 24)]

@@ -140,7 +140,9 @@ def test_a_mask_of_another_size_spares_the_rest(
 ) -> None:
     _draw(tmp_path / "in/a.png")
     _draw(tmp_path / "in/b.png", (21, 14))
-    Image.new("L", (20, 14), 255).save(tmp_path / "mask.png")
+    mask = Image.new("L", (20, 14))
+    mask.paste(255, (4, 4, 9, 9))
+    mask.save(tmp_path / "mask.png")
     start = ["restore", "--device", "cpu", "--model", model_files["inpaint"], tmp_path / "in"]
     said = irae(*start, "--mask", tmp_path / "mask.png", "-o", tmp_path / "out")
     _only_error(said, tmp_path / "mask.png", "20x14", "21x14", "--resize-mask")

@@ -81,7 +81,10 @@ def test_configs_on_pages_are_valid(tmp_path: Path) -> None:
 
 
 # Commands that other tests run, because they need a browser, a cluster, the network or minutes.
-ELSEWHERE = re.compile(r"irae (ui|speed|information|doctor|data download)\b|torchrun|--engine ray")
+# A shell passes what follows < and > itself; what this does has tests of its own.
+ELSEWHERE = re.compile(
+    r"irae (ui|speed|information|doctor|data download)\b|torchrun|--engine ray| < "
+)
 # Commands that need Debian's package dataset-fashion-mnist.
 NEEDS_FASHION = re.compile("--data fashion|density/fashion")
 HAS_FASHION = (IDX_SETS["fashion"].installed or Path("nowhere")).is_dir()
@@ -117,12 +120,18 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 noisy(part).save(tmp_path / pairs / f"{index}_noisy.jpg", quality=90)
     noisy(face).save(tmp_path / "scans/a.png")
     Image.fromarray(face).save(tmp_path / "scans/1974/b.jpg", quality=10)
+    # A phone's picture: a second one lies behind it, which makes it brighter.
+    gain = b'<x xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0"/>'
+    Image.fromarray(face).save(tmp_path / "IMG_2041.jpg", xmp=gain)
+    whole = (tmp_path / "IMG_2041.jpg").read_bytes()
+    (tmp_path / "IMG_2041.jpg").write_bytes(whole + whole)
     (tmp_path / "scans/broken.png").write_bytes((tmp_path / "photo.png").read_bytes()[:5000])
     holes = np.zeros(face.shape[:2], np.uint8)
     holes[40:60, 50:90] = 255
     for picture, mask in (("torn.png", "holes.png"), ("torn/a.png", "masks/a.png")):
         Image.fromarray(face * (holes == 0)[:, :, None]).save(tmp_path / picture)
         Image.fromarray(holes).save(tmp_path / mask)
+    Image.fromarray(holes).save(tmp_path / "hair.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from irae.errors import IraeError
-from irae.imaging.io.encode import PICTURE_SUFFIXES
-from irae.imaging.io.files import read_picture, write_picture
+from irae.imaging.io.encode import PICTURE_SUFFIXES, encode
+from irae.imaging.io.files import Document, open_document, read_picture, write_picture
+from irae.imaging.io.tiff_pages import join_pages
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 ADDRESS_SPACE = 4 << 30
@@ -33,9 +34,14 @@ def status(key: str) -> int:
 def process(path: Path, out: Path) -> tuple[str, str]:
     """Read, write back, read that: the outcome and the error's message."""
     try:
+        document = open_document(path)
+        if document is not None:
+            return process_pages(document, out)
         picture = read_picture(path)
     except IraeError as error:
         return "refused", str(error)
+    # As if it had been restored; its metadata is written with all that is hostile in it.
+    picture.layout.without_previews()
     suffix = path.suffix.lower() if path.suffix.lower() in PICTURE_SUFFIXES else ".png"
     target = out / f"written{suffix}"
     outcome, message = "written", ""
@@ -53,6 +59,16 @@ def process(path: Path, out: Path) -> tuple[str, str]:
     if tuple(picture.pixels.shape[1:]) not in shapes:
         raise AssertionError(f"{again.pixels.shape} read back, not {picture.pixels.shape}")
     return outcome, message
+
+
+def process_pages(document: Document, out: Path) -> tuple[str, str]:
+    """Read each page, write all back as one file, and read that."""
+    target = out / "written.tif"
+    target.write_bytes(join_pages([encode(page, ".tif", "page") for page in document.read()]))
+    again = open_document(target)
+    if again is None or len(list(again.read())) != len(document.pages):
+        raise AssertionError(f"{len(document.pages)} pages were written, and others read")
+    return "written", ""
 
 
 class _Keeper(logging.Handler):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +87,10 @@ def test_the_stencils_are_of_a_stable_diffusion() -> None:
     height, width = 12, 9
     picture = torch.rand(1, 3, height, width, dtype=torch.float64)
     everywhere = torch.ones(1, 1, height, width, dtype=torch.bool).nonzero()
-    weights = torch.stack(filling._stencils(filling._tensors(picture), everywhere), 1)
+    tensors = filling._tensors(filling._inwards(picture))
+    weights = torch.stack(filling._stencils_at(tensors, everywhere), 1)
+    all_at_once = torch.stack(filling._stencils(tensors))
+    assert torch.equal(all_at_once.flatten(1).T, weights)
     operator = torch.zeros(height * width, height + 2, width + 2, dtype=torch.float64)
     for index, (_, _, row, column) in enumerate(everywhere.tolist()):
         operator[index, row : row + 3, column : column + 3] = weights[index].view(3, 3)
@@ -112,6 +117,68 @@ def test_edges_are_followed_alike_in_a_part_of_the_picture(
     whole = filling._continue_edges(picture.clone(), mask)
     torch.testing.assert_close(whole, part, atol=1e-6, rtol=0)
     assert (part - picture).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (40, 37), (64, 64)])
+def test_edges_are_followed_alike_at_some_places_and_everywhere(height: int, width: int) -> None:
+    pictures = torch.rand(5, 3, height, width, generator=generator(1))
+    masks = torch.rand(5, 1, height, width, generator=generator(2)) < 0.3
+    everywhere = filling._diffuse_all(pictures, masks)
+    some = filling._diffuse_at(pictures, masks.nonzero())
+    torch.testing.assert_close(everywhere, some, atol=1e-6, rtol=0)
+    known = (~masks).expand_as(pictures)
+    assert torch.equal(everywhere[known], pictures[known])
+    assert (everywhere - pictures).abs().max() > 0.05
+
+
+def test_few_pixels_of_a_large_picture_are_not_paid_for_everywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(filling, "_diffuse_all", lambda *given: pytest.fail("everywhere"))
+    mask = torch.zeros(1, 1, 300, 300, dtype=torch.bool)
+    mask[..., 3:297:60, 150] = True
+    fill_holes(torch.rand(1, 3, 300, 300), mask)
+
+
+def test_gradients_pass_through_the_filling() -> None:
+    picture = torch.rand(1, 3, 20, 20, generator=generator(3)).requires_grad_()
+    mask = torch.rand(1, 1, 20, 20, generator=generator(4)) < 0.4
+    (gradient,) = torch.autograd.grad(fill_holes(picture, mask).square().sum(), picture)
+    assert torch.equal(fill_holes(picture.detach(), mask), fill_holes(picture, mask).detach())
+    assert gradient[(~mask).expand_as(gradient)].abs().min() > 0
+    assert (gradient[mask.expand_as(gradient)] == 0).all()
+
+
+@pytest.mark.parametrize("side", [64, 33])
+def test_filling_never_waits_for_the_device(
+    side: int, no_waits: Callable[[str], AbstractContextManager[object]]
+) -> None:
+    pictures = torch.empty(4, 3, side, side, device="meta")
+    masks = torch.empty(4, 1, side, side, dtype=torch.bool, device="meta")
+    with no_waits("meta"):
+        filled = fill_holes(pictures, masks)
+    assert filled.shape == pictures.shape
+
+
+def test_the_filling_stays_in_channels_last_order() -> None:
+    pictures = torch.rand(4, 3, 24, 24).contiguous(memory_format=torch.channels_last)
+    filled = fill_holes(pictures, torch.rand(4, 1, 24, 24) < 0.3)
+    assert filled.is_contiguous(memory_format=torch.channels_last)
+    assert fill_holes(pictures.contiguous(), torch.rand(4, 1, 24, 24) < 0.3).is_contiguous()
+
+
+def test_a_gpu_fills_alike_without_waiting(cuda: torch.device) -> None:
+    pictures = torch.rand(8, 3, 64, 64, generator=generator(1))
+    masks = torch.rand(8, 1, 64, 64, generator=generator(2)) < 0.3
+    there = pictures.to(cuda), masks.to(cuda)
+    torch.testing.assert_close(
+        fill_holes(*there).cpu(), fill_holes(pictures, masks), atol=1e-5, rtol=0
+    )
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        fill_holes(*there)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_picture_is_filled_alike_alone_and_in_a_batch() -> None:

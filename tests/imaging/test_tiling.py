@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,12 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from irae.errors import IraeError, UsageError
-from irae.imaging.tiling import (
-    is_out_of_memory,
-    restore_tiled,
-    restore_within_memory,
-    tile_spans,
-)
+from irae.imaging.tiling import restore_tiled, restore_within_memory, tile_spans
+from irae.runtime import is_out_of_memory
 
 
 @settings(deadline=None)
@@ -130,11 +129,16 @@ OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
     RuntimeError("MPS backend out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
+    RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
     MemoryError(),
 ]
 
 
-@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[-30:])
 def test_out_of_memory_halves_the_tile_and_goes_on(error: Exception) -> None:
     picture = torch.rand(3, 300, 400, generator=torch.Generator().manual_seed(4))
     notes: list[str] = []
@@ -147,6 +151,51 @@ def test_out_of_memory_halves_the_tile_and_goes_on(error: Exception) -> None:
         "out of memory; going on in tiles of 100 pixels",
     ]
     torch.testing.assert_close(restored, picture + 0.25, atol=1e-6, rtol=0)
+
+
+def test_nothing_of_a_failed_tile_is_held_while_the_next_is_tried() -> None:
+    held: list[weakref.ref[Tensor]] = []
+
+    def restore(part: Tensor, mask: Tensor | None) -> Tensor:
+        alive = [one for one in held if one() is not None]
+        assert not alive, "a tensor of the attempt before is still there"
+        activations = part * 2
+        held.append(weakref.ref(activations))
+        if part.shape[-1] > 100:
+            raise RuntimeError("CUDA out of memory")
+        del activations
+        return part + 0.25
+
+    gc.disable()  # A GPU's memory is wanted at once, not after the next collection.
+    try:
+        restore_within_memory(restore, torch.rand(3, 90, 190), tile=0, notify=lambda line: None)
+    finally:
+        gc.enable()
+    assert len(held) > 1
+
+
+def test_a_network_that_does_not_fit_a_gpu_is_tiled(cuda: torch.device) -> None:
+    """The allocator's own error, under a limit of memory, and the same picture as without."""
+    layer = nn.Conv2d(3, 64, 3, padding=1).to(cuda).requires_grad_(False)
+
+    def restore(part: Tensor, mask: Tensor | None) -> Tensor:
+        return layer(part.to(cuda)).relu().mean(1, keepdim=True).expand(-1, 3, -1, -1)
+
+    picture = torch.rand(3, 1500, 2000)
+    whole, tile = restore_within_memory(restore, picture, tile=0, notify=lambda line: None)
+    assert tile == 0
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(cuda).total_memory
+    torch.cuda.set_per_process_memory_fraction(
+        (torch.cuda.memory_reserved(cuda) + 4e8) / total, cuda
+    )
+    notes: list[str] = []
+    try:
+        tiled, tile = restore_within_memory(restore, picture, tile=0, notify=notes.append)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, cuda)
+    assert tile > 0 and notes
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
 
 
 def test_out_of_memory_below_the_smallest_tile_is_one_line() -> None:

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from irae.errors import IraeError, ModelError, UsageError
 from irae.imaging.io.pillow import picture_from_pil
+from irae.imaging.metrics import psnr
 from irae.models.loaded import LoadedModel
 from irae.restoring.restorer import Restorer
+from irae.runtime import generator
 
 
 def _array(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -166,6 +168,13 @@ MASKS: list[Any] = [
     MASK.astype(np.uint8) * 255,
     MASK.astype(np.uint16) * 65535,
     MASK.astype(np.float32),
+    MASK.astype(np.uint8),
+    MASK.astype(np.int64),
+    MASK * 255.0,
+    torch.from_numpy(MASK).long(),
+    Image.fromarray(MASK.astype(np.uint8)),
+    Image.merge("LA", [Image.new("L", (5, 6)), Image.fromarray(MASK.astype(np.uint8) * 255)]),
+    Image.fromarray(MASK[:, :, None] * np.array([255, 0, 0], np.uint8)),
     Image.fromarray(MASK),
     Image.fromarray(MASK.astype(np.uint8) * 255),
     torch.from_numpy(MASK),
@@ -380,6 +389,40 @@ def test_strength_is_checked(denoiser: LoadedModel, inpainter: LoadedModel) -> N
         Restorer(inpainter, strength=0.5)
     with pytest.raises(UsageError, match="takes no mask"):
         Restorer(denoiser, strength=0).restore(np.zeros((6, 5, 3), np.uint8), MASK)
+
+
+def _toned_and_noisy() -> tuple[torch.Tensor, torch.Tensor]:
+    """A sepia ramp with waves, and the same with grain that all channels share."""
+    waves = 0.5 + 0.3 * torch.sin(torch.linspace(0, 9, 96))[:, None] * torch.linspace(0, 1, 96)
+    clean = waves * torch.tensor([1.0, 0.85, 0.6])[:, None, None] + 0.05
+    grain = torch.randn(1, 96, 96, generator=generator(0)) * (14 / 255)
+    return clean, ((clean + grain).clamp(0, 1) * 255).round() / 255
+
+
+def test_a_toned_picture_keeps_its_tint() -> None:
+    clean, noisy = _toned_and_noisy()
+    restored = Restorer("photo", device="cpu").restore_pixels(noisy)
+    error = (restored - clean).square().mean()
+    assert float(error) < 0.3 * float((noisy - clean).square().mean())
+    # Red and blue still follow from the brightness.
+    tint = 255 * (restored[0] - restored[2])
+    assert float((tint - 255 * (clean[0] - clean[2])).abs().mean()) < 4
+    assert float((tint - tint.mean()).abs().mean()) > 5
+    # In a batch with others, too.
+    pair = Restorer("photo", device="cpu").restore(torch.stack([noisy, noisy.flip(0)]))
+    torch.testing.assert_close(pair[0], restored, atol=1e-5, rtol=0)
+
+
+def test_salt_and_pepper_is_filled_before_the_network() -> None:
+    clean, _ = _toned_and_noisy()
+    hit = torch.rand(3, 96, 96, generator=generator(1)) < 0.05
+    salt = (torch.rand(3, 96, 96, generator=generator(2)) < 0.5).float()
+    noisy = torch.where(hit, salt, clean)
+    restorer = Restorer("photo", device="cpu")
+    restored = restorer.restore_pixels(noisy)
+    assert psnr(restored[None], clean[None]).item() > 29
+    half = Restorer("photo", device="cpu", strength=0.5).restore_pixels(noisy)
+    torch.testing.assert_close(half, (restored + noisy) / 2, atol=1e-5, rtol=0)
 
 
 def test_progress_is_told_over_both_passes_of_cmyk(denoiser: LoadedModel) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import torch
 
 from irae.config import load_config
 from irae.errors import UsageError
+from irae.training import distributed
 from irae.training.checkpoint import load_state
 from irae.training.distributed import ALONE, Ranks, local_device, processes
 from irae.training.loop import train
@@ -90,7 +92,7 @@ class Pair:
         return Ended(codes, self.said.read_text())
 
 
-def start_pair(folder: Path, *arguments: object) -> Pair:
+def start_pair(folder: Path, *arguments: object, program: str = PROGRAM) -> Pair:
     said = folder / "said.txt"
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     processes = []
@@ -100,7 +102,7 @@ def start_pair(folder: Path, *arguments: object) -> Pair:
             "said": str(said),
             "arguments": ["irae", "train", *map(str, arguments)],
         }
-        processes.append(SERVER.Process(target=exec, args=(PROGRAM, values)))
+        processes.append(SERVER.Process(target=exec, args=(program, values)))
         processes[-1].start()
     return Pair(said, processes)
 
@@ -158,6 +160,44 @@ def test_two_processes_train_as_one_and_either_goes_on_for_the_other(
     expected = load_state(tmp_path / "alone")["network"]
     for key, value in load_state(tmp_path / "two")["network"].items():
         assert torch.allclose(value, expected[key], atol=1e-4), key
+
+
+# One process works alone for longer than a collective of a step may take.
+WORKS_ALONE = """
+import os, sys, time
+from datetime import timedelta
+os.environ.update(environment)
+for stream in (1, 2):
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+import torch
+from irae.training import distributed
+distributed.COLLECTIVE_TIMEOUT = timedelta(seconds=2)
+distributed.CONTROL_TIMEOUT = timedelta(seconds=int(arguments[2]))
+with distributed.processes() as ranks:
+    ranks.together(lambda: None)
+    found = ranks.on_main(lambda: time.sleep(4) or "worked")
+    total = torch.ones(1)
+    ranks.sum([total])
+    print(found, int(total), flush=True)
+"""
+
+
+@pytest.mark.distributed
+def test_one_process_may_work_alone_for_as_long_as_the_control_group_waits(
+    tmp_path: Path,
+) -> None:
+    ended = start_pair(tmp_path, 60, program=WORKS_ALONE).wait(60)
+    assert ended.codes == [0, 0], ended.said
+    assert ended.said.count("worked 2") == 2
+    # The same work under a short timeout: the other process takes the first for lost.
+    (tmp_path / "said.txt").unlink()
+    ended = start_pair(tmp_path, 2, program=WORKS_ALONE).wait(60)
+    assert 0 not in ended.codes, ended.said
+    assert "another process of this run is gone" in ended.said
+
+
+def test_the_control_group_waits_for_days() -> None:
+    assert distributed.CONTROL_TIMEOUT >= timedelta(days=2) > distributed.COLLECTIVE_TIMEOUT
 
 
 @pytest.mark.distributed

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from irae import runtime
+from irae.cli.app import one_line
 from irae.config import RunConfig, TrainingSection, load_config
 from irae.errors import TrainingError
 from irae.models.networks.registry import build_network, resolve_options
@@ -19,7 +20,7 @@ from irae.tasks.base import Batch
 from irae.training import activation_memory as memory
 from irae.training import run as runs
 from irae.training.activation_memory import activation_bytes
-from irae.training.distributed import ALONE
+from irae.training.distributed import ALONE, StepMemoryError
 from irae.training.find_nonfinite import diagnose
 from irae.training.step import TrainStep
 
@@ -58,6 +59,29 @@ def losses(settings: RunConfig) -> list[float]:
 
 def weights(trained: TrainStep) -> list[Tensor]:
     return [p.detach().clone() for p in trained.network.parameters()]
+
+
+class Full(nn.Module):
+    """A network whose activations do not fit: as many bytes as no machine has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        return (self.weight * x).sum() * torch.empty(1 << 50)
+
+
+def test_a_step_that_does_not_fit_is_one_line(pictures: Path) -> None:
+    settings = config(pictures)
+    with pytest.raises(StepMemoryError, match=r"step 3 does not fit the memory of cpu; lower") as e:
+        TrainStep(Full(), settings.training, ALONE).step(noisy_batch(), 3)
+    line = one_line(e.value)
+    assert line is not None and "\n" not in line and "training.batch (2)" in line
+    # Nothing holds what the step had allocated.
+    assert e.value.__context__ is None and e.value.__cause__ is None
+    plain = one_line(RuntimeError("DefaultCPUAllocator: can't allocate memory\nand a trace"))
+    assert plain is not None and plain.startswith("out of memory") and "\n" not in plain
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def degrade(
     inputs: Inputs,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A picture name, or a folder.", show_default=False)
+        str, typer.Option("--out", "-o", help="A picture name, or a folder.", show_default=False)
     ],
     sigma: Annotated[
         float | None, typer.Option(help="Add Gaussian noise of this standard deviation, 0 to 255.")
@@ -71,12 +71,14 @@ def degrade(
     from irae.batch.jobs import collect_pictures, is_picture_name, plan_outputs
     from irae.batch.progress import run_jobs
 
+    single = is_picture_name(out)
     found, failures = collect_pictures(
-        inputs, recursive=recursive, skip_folder=None if is_picture_name(out) else out
+        inputs, recursive=recursive, skip_folder=None if single else Path(out), skip_file=mask
     )
     plan = plan_outputs(
         found,
-        out,
+        Path(out),
+        single=single,
         overwrite=overwrite,
         exact=degradation is None or degradation.jpeg_options is None,
         masks=mask,

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def restore(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Pictures, globs or folders, here or at URLs.", show_default=False),
+        typer.Argument(
+            help="Pictures, globs or folders, here or at URLs; - reads one picture from standard"
+            " input.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         str | None,
@@ -28,7 +32,16 @@ def restore(
             "-o",
             help="A picture name, or a folder (or its URL), which gets a manifest,"
             " irae-manifest.jsonl: another run only does what is missing or has changed."
-            " Default: NAME.restored.SUFFIX beside each input.",
+            " - writes one picture to standard output. Default: NAME.restored.SUFFIX beside each"
+            " input; standard output if the input is -.",
+        ),
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="SUFFIX",
+            help="Format of the results, such as png or tif. Default: that of each input.",
         ),
     ] = None,
     task: Annotated[
@@ -42,8 +55,8 @@ def restore(
     mask: Annotated[
         Path | None,
         typer.Option(
-            help="A mask, white where holes are to be filled, or a folder with a mask of each"
-            " input's name."
+            help="A mask for all inputs, white or painted where holes are to be filled, or a folder"
+            " with a mask of each input's name."
         ),
     ] = None,
     model: Annotated[
@@ -85,6 +98,9 @@ def restore(
             " edges, of which only pixels above half of white count.",
         ),
     ] = 0,
+    invert_mask: Annotated[
+        bool, typer.Option("--invert-mask", help="Fill what the mask does not mark.")
+    ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Also search subfolders.")] = False,
     overwrite: Annotated[
         bool,
@@ -143,19 +159,24 @@ def restore(
     """
     import json
 
+    from irae.batch.jobs import STREAM
     from irae.batch.model_pool import ModelPool
     from irae.batch.progress import Console
     from irae.batch.restore_files import Request, parse_part, restore_files
+    from irae.cli.pictures.streams import check_streams, parse_format, restore_stream
     from irae.restoring.options import RestoreOptions
 
     if uncertainty is not None:
+        if STREAM in (*inputs, out):
+            raise UsageError("--uncertainty draws the map of a file; give its name and -o FILE")
         _check_map(uncertainty, inputs, overwrite, engine)
     if mask is not None and not mask.exists():
         raise UsageError(f"{mask}: no such mask file or folder")
     if address is not None and engine != "ray":
         raise UsageError("--address is for a Ray cluster; add --engine ray")
-    if grow_mask and mask is None:
-        raise UsageError("--grow-mask is for holes; add --mask")
+    if (grow_mask or invert_mask) and mask is None:
+        option = "--grow-mask" if grow_mask else "--invert-mask"
+        raise UsageError(f"{option} is for holes; add --mask")
     options = RestoreOptions(
         task=task,
         model=model,
@@ -167,6 +188,7 @@ def restore(
         undoable=undoable,
         ensemble=ensemble,
         grow_mask=grow_mask,
+        invert_mask=invert_mask,
     )
     pool = ModelPool(options, Console.note)
     # Checked first: an option that does not suit the model is an error of the whole command.
@@ -182,11 +204,23 @@ def restore(
         elif outcome.status == "done":
             typer.echo(outcome.output)
 
-    part = None if shard is None else parse_part(shard)
     request = Request(
-        tuple(inputs), out, mask, recursive, overwrite, resize_mask, part, engine, address
+        tuple(inputs),
+        out,
+        mask,
+        recursive=recursive,
+        overwrite=overwrite,
+        resize_mask=resize_mask,
+        part=None if shard is None else parse_part(shard),
+        suffix=parse_format(format_, out),
+        engine=engine,
+        address=address,
     )
-    summary = restore_files(request, pool, tell)
+    if STREAM in (*inputs, out):
+        check_streams(request, undoable=undoable, as_json=as_json)
+        summary = restore_stream(request, pool)
+    else:
+        summary = restore_files(request, pool, tell)
     if uncertainty is not None and not summary.failed:
         _draw_map(uncertainty, outcomes[0], pool, mask, resize_mask)
     if as_json:
@@ -214,7 +248,8 @@ def _draw_map(
     """Write the spread of the results of one picture."""
     from PIL import Image
 
-    from irae.imaging.io.files import read_mask, read_picture
+    from irae.imaging.io.files import read_picture
+    from irae.imaging.io.masks import read_mask
     from irae.imaging.io.picture import to_upright
     from irae.restoring.uncertainty import orientation_spread, to_map
     from irae.writing import write_atomically

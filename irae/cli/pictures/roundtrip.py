@@ -58,13 +58,13 @@ def roundtrip(
     import torch
 
     from irae.imaging.degrade import irregular_mask
-    from irae.imaging.io.files import find_pictures, read_mask, read_picture, write_picture
+    from irae.imaging.io.files import find_pictures, read_picture, write_picture
+    from irae.imaging.io.masks import read_mask
     from irae.imaging.io.pillow import picture_from_pil
-    from irae.imaging.tiling import is_out_of_memory
     from irae.inverse.error_map import draw_error_map
     from irae.inverse.round_trip import measure_reversibility
     from irae.models.checkpoints.model_file import load_model
-    from irae.runtime import generator, select_device
+    from irae.runtime import generator, is_out_of_memory, select_device
     from irae.tasks.matching import task_of
 
     loaded = load_model(model).to(select_device(device), "fp32")

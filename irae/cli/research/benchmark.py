@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,6 +43,13 @@ def benchmark(
             metavar="I/N", help="Only the I-th of N parts, beside other machines with theirs."
         ),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="ray: a Ray cluster whose machines share this folder and the data."),
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Address of the Ray cluster. Default: one on this machine.")
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after this time; run again to continue.")
     ] = None,
@@ -63,6 +70,10 @@ def benchmark(
     """
     if config is None and not (report_only and output is not None):
         raise UsageError("give --config FILE|NAME (with --report-only, -o FOLDER is enough)")
+    if address is not None and engine != "ray":
+        raise UsageError("--address is for a Ray cluster; add --engine ray")
+    if shard is not None and engine == "ray":
+        raise UsageError("--shard is for machines without Ray, which deals the cells itself")
     chosen_part = None if shard is None else _parse_shard(shard)
     folder = output or Path("benchmarks") / Path(str(config)).stem
     if report_only:
@@ -79,15 +90,17 @@ def benchmark(
     if list_:
         _list(own, folder)
         return
-    import torch
-
-    from irae.runtime import select_device
+    if engine == "ray":
+        outcome = _on_ray(planned, folder, device, address, minutes, overwrite)
+        _conclude(outcome, len(own), folder)
+        _exit(outcome)
+        return
+    from irae.runtime import select_device, use_device
     from irae.training.distributed import local_device, processes
 
     with processes() as ranks:
         chosen = ranks.together(lambda: select_device(local_device(device)))
-        if chosen.type == "cuda":
-            torch.cuda.set_device(chosen)
+        use_device(chosen)
         outcome = run_benchmark(
             planned,
             folder,
@@ -99,10 +112,37 @@ def benchmark(
         )
         # The other processes wait, since torchrun ends all when one exits with an error.
         ranks.on_main(lambda: _conclude(outcome, len(own), folder))
+    _exit(outcome)
+
+
+def _exit(outcome: Outcome) -> None:
     if outcome.by_signal:
         raise typer.Exit(STOPPED)
     if outcome.failures:
         raise typer.Exit(1)
+
+
+def _on_ray(
+    planned: list[Cell],
+    folder: Path,
+    device: str,
+    address: str | None,
+    minutes: float | None,
+    overwrite: bool,
+) -> Outcome:
+    from irae.batch.ray_engine import connected
+    from irae.evaluation.benchmark.on_ray import run_on_ray
+
+    with connected(address) as ray:
+        return run_on_ray(
+            ray,
+            planned,
+            folder,
+            device,
+            minutes=minutes,
+            overwrite=overwrite,
+            say=lambda line: typer.echo(line, err=True),
+        )
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

@@ -45,7 +45,7 @@ from irae.locks import Lock, lock_file, lock_folder
 from irae.models.checkpoints.model_file import load_model
 from irae.runtime import versions
 from irae.training.checkpoint import LAST_MODEL, STATE_FILE
-from irae.training.distributed import ALONE, PeerLostError, Ranks
+from irae.training.distributed import ALONE, PeerLostError, Ranks, StepMemoryError
 from irae.training.time_budget import Stopped
 
 
@@ -209,12 +209,12 @@ def _attempt(
         _compute(cell, folder, device, ranks, deadline, cost)
     except PeerLostError:
         raise
-    except IraeError as error:
-        failure = str(error)
-    except torch.OutOfMemoryError:
+    except StepMemoryError as error:
         if ranks.count > 1:
             raise  # The other processes are still in the middle of the step.
-        failure = f"training does not fit the memory of {device}; lower training.batch"
+        failure = str(error)
+    except IraeError as error:
+        failure = str(error)
     except SystemExit:
         # It failed in another process, which reports the reason.
         pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -16,19 +15,8 @@ from torch import Tensor
 from irae.imaging.analysis.dct import BLOCK, dct_matrix
 from irae.imaging.io.decode import DECODER_FAULTS
 from irae.imaging.io.sixteen_bit import unlimited_pixels
+from irae.imaging.jpeg_tables import CHROMA, LUMA, scaled_tables
 from irae.imaging.metrics import rgb_to_y
-
-# ITU-T T.81 (JPEG), annex K.1: the tables that the quality of the IJG library scales.
-_LUMA = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
-    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
-_CHROMA = (
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
-    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, *[99] * 38,
-)  # fmt: skip
 
 # The coefficients used: those of the lower frequencies, where not all are zero.
 _FREQUENCIES = (1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40)
@@ -64,14 +52,6 @@ class JpegQuality:
     grid: tuple[int, int] = (0, 0)
 
 
-@cache
-def _scaled(base: tuple[int, ...]) -> Tensor:
-    """Scale a table to every quality: int64 ``100 64``, quality 1 first (jcparam.c of the IJG)."""
-    quality = torch.arange(1, 101)[:, None]
-    scale = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return ((torch.tensor(base)[None] * scale + 50) // 100).clamp(1, 255)
-
-
 def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> JpegQuality:
     """Find the quality for the quantisation tables of a file.
 
@@ -80,8 +60,8 @@ def quality_of_tables(tables: Mapping[int, Sequence[int]]) -> JpegQuality:
             ``quantization``. Number 0 counts as luma and 1 as chroma.
     """
     known = [
-        (_scaled(base), torch.tensor(list(tables[number])))
-        for number, base in ((0, _LUMA), (1, _CHROMA))
+        (scaled_tables(base), torch.tensor(list(tables[number])))
+        for number, base in ((0, LUMA), (1, CHROMA))
         if len(tables.get(number, ())) == BLOCK * BLOCK
     ]
     exact = torch.ones(100, dtype=torch.bool)
@@ -167,7 +147,7 @@ def _blocks(plane: Tensor, row: int, column: int, most: int) -> Tensor:
 
 
 def _likeliest(coefficients: Tensor, grid: tuple[int, int]) -> JpegQuality | None:
-    tables = _scaled(_LUMA)[:, list(_FREQUENCIES)]
+    tables = scaled_tables(LUMA)[:, list(_FREQUENCIES)]
     standard = torch.zeros(100)
     free, count = 0.0, 0
     steps: dict[int, int] = {}
@@ -196,7 +176,7 @@ def _nearest(steps: Mapping[int, int]) -> int:
     Only lower frequencies are compared: they cause the visible damage, and the tables of other
     programs differ most in the higher ones.
     """
-    tables = _scaled(_LUMA)[:, list(_FREQUENCIES)][:, list(steps)]
+    tables = scaled_tables(LUMA)[:, list(_FREQUENCIES)][:, list(steps)]
     given = torch.tensor(list(steps.values())).clamp(min=1)
     return int((tables.log() - given.log()).abs().sum(dim=1).argmin()) + 1
 

@@ -53,24 +53,6 @@ def estimate_noise(pixels: Tensor, visible: Tensor | None = None) -> float | Non
     return _mean_noise((_patches(channel) for channel in pixels), visible)
 
 
-def estimate_colour_noise(pixels: Tensor, visible: Tensor | None = None) -> float | None:
-    """Estimate the level of the noise that red and blue do not share with green.
-
-    This is all of the noise if it is independent in each channel, and none if the channels are
-    equal or the chroma was subsampled. Otherwise see `estimate_noise`.
-
-    Args:
-        pixels: float32 ``3 H W`` in [0, 1].
-        visible: as in `estimate_noise`.
-    """
-    green = _patches(pixels[1])
-    # Halved and shifted so that a difference lies in [0, 1]; its standard deviation is sqrt(2) / 2
-    # times that of one channel.
-    differences = ((_patches(pixels[channel]) - green + 1) / 2 for channel in (0, 2))
-    sigma = _mean_noise(differences, visible)
-    return None if sigma is None else sigma * math.sqrt(2)
-
-
 def _mean_noise(channels: Iterable[Tensor], visible: Tensor | None) -> float | None:
     keep = None if visible is None else _patches(visible[0]).all(dim=1)
     found = [_patch_noise(patches if keep is None else patches[keep]) for patches in channels]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import struct
 import zlib
 from dataclasses import replace
@@ -17,8 +18,12 @@ from irae.imaging.io import tiff as deep_tiff
 from irae.imaging.io.limits import check_scans, check_size
 from irae.imaging.io.picture import Layout, Picture, as_stored
 from irae.imaging.io.pillow import exif_orientation, normal_exif, picture_from_pil
+from irae.imaging.metadata.jpeg import read_segments
+from irae.imaging.metadata.photoshop import PNG_KEYWORD, from_profile, raw_profile
 
 _PNG_COLOUR_CHUNKS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_XMP, _PNG_COMMENT, _PNG_PROFILE = b"XML:com.adobe.xmp", b"Comment", b"Raw profile type "
 
 # Errors that Pillow's parsers raise on damaged files.
 DECODER_FAULTS = (
@@ -46,7 +51,8 @@ def decode(image: Image.Image, data: bytes, name: str) -> Picture:
         return _decode_tiff(image, data, name)
     samples = deep.decode_pnm(data, name) if kind == "PPM" else None
     if samples is not None:
-        return _from_samples(samples, samples.shape[2], picture_from_pil(_stub(image)).layout)
+        layout = replace(picture_from_pil(_stub(image)).layout, comments=deep.pnm_comments(data))
+        return _from_samples(samples, samples.shape[2], layout)
     bits = _declared_bits(data, kind)
     if bits > 8 and not image.mode.startswith("I;16"):
         raise PictureError(
@@ -57,15 +63,29 @@ def decode(image: Image.Image, data: bytes, name: str) -> Picture:
     exif = _exif_block(image)
     image.load()
     picture = picture_from_pil(image, name=name)
-    kind = "JPEG" if kind == "MPO" else kind
-    return replace(picture, layout=_with_exif(replace(picture.layout, format=kind), exif))
+    layout = _with_exif(picture.layout, exif)
+    if kind in ("JPEG", "MPO"):
+        rest = read_segments(data)
+        layout = replace(
+            layout,
+            format="JPEG",
+            photoshop=rest.photoshop,
+            comments=rest.comments,
+            dropped=rest.dropped,
+        )
+    elif kind == "PPM":
+        layout = replace(layout, comments=deep.pnm_comments(data))
+    else:
+        comment = image.info.get("comment")
+        comment = comment.encode() if isinstance(comment, str) else comment
+        layout = replace(layout, comments=(comment,) if comment else ())
+    return replace(picture, layout=layout)
 
 
 def _decode_png(image: Image.Image, data: bytes, name: str) -> Picture:
     chunks = list(deep.png_chunks(data))
     first = dict(reversed(chunks))
     depth = first[b"IHDR"][8]
-    colour = tuple((c, content) for c, content in chunks if c in _PNG_COLOUR_CHUNKS)
     key = first.get(b"tRNS", b"")
     if depth == 16:
         samples = deep.decode_png(data, name)
@@ -85,23 +105,44 @@ def _decode_png(image: Image.Image, data: bytes, name: str) -> Picture:
             image.info["transparency"] = level * 255 // ((1 << depth) - 1)
         exif = _exif_block(image)
         picture = picture_from_pil(image, name=name)
-    return replace(picture, layout=replace(_with_exif(picture.layout, exif), chunks=colour))
+    return replace(picture, layout=_with_chunks(_with_exif(picture.layout, exif), chunks))
+
+
+def _with_chunks(layout: Layout, chunks: list[tuple[bytes, bytes]]) -> Layout:
+    """Add the colour chunks and the texts of a PNG to its layout."""
+    kept = [(name, content) for name, content in chunks if name in _PNG_COLOUR_CHUNKS]
+    photoshop, comments = None, []
+    for name, content in chunks:
+        if name not in _PNG_TEXTS:
+            continue
+        keyword = content.partition(b"\0")[0]
+        if keyword == PNG_KEYWORD or keyword == _PNG_PROFILE + b"8bim":
+            profile = raw_profile(name, content)
+            photoshop = photoshop if profile is None else from_profile(profile)
+        elif keyword == _PNG_COMMENT and name == b"tEXt":
+            comments.append(content.partition(b"\0")[2])
+        # The packet is in the layout already, and other raw profiles are EXIF, XMP and ICC again.
+        elif keyword != _PNG_XMP and not keyword.startswith(_PNG_PROFILE):
+            kept.append((name, content))
+    return replace(layout, chunks=tuple(kept), photoshop=photoshop, comments=tuple(comments))
 
 
 def _decode_tiff(image: Image.Image, data: bytes, name: str) -> Picture:
     tags = getattr(image, "tag_v2", {})
+    deep_tiff.check_samples(tags, name)
     bits = tags.get(258, (1,))
     bits = bits if isinstance(bits, tuple) else (bits,)
-    exif = _tiff_exif(image)
+    exif, photoshop = _tiff_metadata(image, data)
     if 8 < max(bits) <= 32:
         if max(bits) not in (16, 32):
             raise PictureError(f"{name}: {max(bits)}-bit samples; convert it to 8 or 16 bits first")
         samples, colours = deep_tiff.decode_tiff(data, name)
-        layout = picture_from_pil(_stub(image)).layout
+        layout = replace(picture_from_pil(_stub(image)).layout, photoshop=photoshop)
         return _from_samples(samples, colours, _with_exif(layout, exif), name)
     image.load()
     picture = picture_from_pil(image, name=name)
-    picture = replace(picture, layout=_with_exif(picture.layout, exif))
+    layout = replace(_with_exif(picture.layout, exif), photoshop=photoshop)
+    picture = replace(picture, layout=layout)
     # Pillow turns a TIFF upright as it decodes; the tag is kept, so the pixels go back.
     return as_stored(picture) if picture.orientation != 1 else picture
 
@@ -117,7 +158,14 @@ def decode_unknown_tiff(data: bytes, name: str) -> Picture | None:
     tags, described = Image.Exif(), Image.Exif()
     # An EXIF block has the form of a TIFF, so the whole file can be parsed as one.
     tags.load(b"Exif\0\0" + data)
+    deep_tiff.check_samples(tags, name)
     bits = tags.get(258, 1)
+    channels = tags.get(277, 1)
+    if isinstance(channels, int) and channels > 4:
+        raise PictureError(
+            f"{name}: has {channels} channels, which cannot be handled; "
+            "save it as RGB, gray or CMYK"
+        )
     if max(bits if isinstance(bits, tuple) else (bits,)) not in (16, 32):
         return None
     check_size(int(tags.get(256, 0)), int(tags.get(257, 0)), name)
@@ -132,7 +180,9 @@ def decode_unknown_tiff(data: bytes, name: str) -> Picture | None:
         xmp=tags.get(700),
         dpi=(float(dots[0]) * scale, float(dots[1]) * scale) if dots[0] and dots[1] else None,
     )
+    photoshop = deep_tiff.take_photoshop(described, data)
     exif = normal_exif(described.tobytes()) if len(described) else None
+    layout = replace(layout, photoshop=photoshop)
     return _from_samples(samples, colours, _with_exif(layout, exif), name)
 
 
@@ -147,6 +197,10 @@ def _from_samples(
         planes[channel] = torch.from_numpy(plane).to(torch.float32)
     if samples.dtype == np.float32:
         low, high = float(planes.min()), float(planes.max())
+        if not math.isfinite(float(planes.sum())):
+            raise PictureError(
+                f"{name}: has float samples that are no numbers (NaN or infinity); replace them"
+            )
         if not (low >= 0.0 and high <= 1.0):
             raise PictureError(
                 f"{name}: float samples from {low:g} to {high:g} lie outside 0 to 1; "
@@ -186,13 +240,14 @@ def _exif_block(image: Image.Image) -> bytes | None:
     return block
 
 
-def _tiff_exif(image: Image.Image) -> bytes | None:
-    """Return the descriptive tags of a TIFF as an EXIF block."""
-    described = Image.Exif()
+def _tiff_metadata(image: Image.Image, data: bytes) -> tuple[bytes | None, bytes | None]:
+    """Return the descriptive tags of a TIFF as an EXIF block, and its Photoshop resources."""
+    described, photoshop = Image.Exif(), None
     with contextlib.suppress(*DECODER_FAULTS):
         deep_tiff.copy_tags(image.getexif(), described)
-        return normal_exif(described.tobytes()) if len(described) else None
-    return None
+        photoshop = deep_tiff.take_photoshop(described, data)
+        return normal_exif(described.tobytes()) if len(described) else None, photoshop
+    return None, photoshop
 
 
 def _declared_bits(data: bytes, kind: str) -> int:

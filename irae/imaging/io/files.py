@@ -7,26 +7,30 @@ import errno
 import glob
 import io
 import logging
+import mmap
 import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from irae.errors import IraeError, PictureError, PictureFileError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS, decode, decode_unknown_tiff
-from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES, encode
-from irae.imaging.io.limits import check_bytes, check_size
-from irae.imaging.io.picture import (
-    Picture,
-    to_stored,
-    to_upright,
+from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES, SUFFIX_OF_FORMAT, encode
+from irae.imaging.io.kinds import (
+    HEIF_SUFFIXES,
+    can_read_heif,
+    decode_heif,
+    foreign_kind,
+    is_heif,
 )
+from irae.imaging.io.limits import check_bytes, check_size, check_total
+from irae.imaging.io.picture import Picture
 from irae.imaging.io.sixteen_bit import unlimited_pixels
+from irae.imaging.io.tiff_pages import TiffPage, find_pages, with_first_page
 from irae.writing import write_atomically
 
 RESTORED_MARK = ".restored"
@@ -38,6 +42,9 @@ MASK_MARK = ".mask"
 # Without a handler, Pillow's log of a damaged file would be printed beside the error.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+# Number of bytes by which the kind of a file is recognised.
+_HEAD = 512
+
 _READABLE = ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "JPEG2000", "AVIF"]
 
 
@@ -48,13 +55,99 @@ def read_picture(path: str | Path) -> Picture:
 
     Raises:
         PictureError: the file is missing, a folder, unreadable, empty, truncated, animated,
-            larger than `max_pixels`, or not a picture.
+            a TIFF of several pages, larger than `max_pixels`, or not a picture.
     """
     path = Path(path)
     data = _read_bytes(path)
+    kind = foreign_kind(data[:_HEAD])
+    if kind is not None:
+        raise PictureError(f"{path}: is {kind}")
+    pages = find_pages(data, str(path))
+    pictures = [page for page in pages if not page.extra]
+    if len(pictures) > 1:
+        raise PictureError(
+            f"{path}: has {len(pictures)} pages; only irae restore takes them all, so split it"
+        )
+    if pictures and len(pages) > 1:
+        picture = _read_page(data, path, pictures[0])
+        layout = replace(picture.layout, dropped=("thumbnail page",))
+        return replace(picture, layout=layout)
+    return _decode(data, path)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A TIFF of several pages, which are read one by one.
+
+    Attributes:
+        path: path of the file.
+        pages: the pages, without thumbnails and masks.
+    """
+
+    path: Path
+    pages: tuple[TiffPage, ...]
+
+    def read(self) -> Iterator[Picture]:
+        """Read the pages, in order.
+
+        Raises:
+            PictureError: as for `read_picture`.
+        """
+        data = _read_bytes(self.path)
+        for page in self.pages:
+            yield _read_page(data, self.path, page)
+
+
+def open_document(path: str | Path) -> Document | None:
+    """Find the pages of a TIFF that has several; None for every other file.
+
+    Raises:
+        PictureError: the pages together are larger than `max_pixels`.
+    """
+    path = Path(path)
+    pages = tuple(page for page in _pages_of(path) if not page.extra)
+    if len(pages) < 2:
+        return None
+    check_total(sum(page.width * page.height for page in pages), len(pages), str(path))
+    return Document(path, pages)
+
+
+def _pages_of(path: Path) -> list[TiffPage]:
+    """Find the pages of a TIFF without reading it; empty for all other files."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return []
+        with path.open("rb") as file:
+            if file.read(4)[:3] not in (b"II*", b"II+", b"MM\0"):
+                return []
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return find_pages(data, str(path))
+    except (OSError, ValueError):
+        return []  # Reading the picture reports the error.
+
+
+def suffix_of_content(data: bytes) -> str:
+    """Return the suffix that a file of this content would have; ``.png`` if it is no picture."""
+    if is_heif(data[:_HEAD]):
+        return SUFFIX_OF_FORMAT["HEIF"]
+    try:
+        with unlimited_pixels(), Image.open(io.BytesIO(data), formats=_READABLE) as image:
+            return SUFFIX_OF_FORMAT.get(image.format or "", ".png")
+    except DECODER_FAULTS:
+        # Such as a TIFF that only `read_picture` can open, or nothing that it can.
+        return ".tif" if data[:4] in (b"II*\0", b"MM\0*") else ".png"
+
+
+def _read_page(data: bytes, path: Path, page: TiffPage) -> Picture:
+    return _decode(with_first_page(data, page), path)
+
+
+def _decode(data: bytes, path: Path) -> Picture:
     try:
         # Pillow's warnings about odd metadata do not help somebody who restores a folder.
         with warnings.catch_warnings(action="ignore"):
+            if is_heif(data[:_HEAD]):
+                return decode_heif(data, str(path))
             try:
                 with _open(data, path) as image:
                     return decode(image, data, str(path))
@@ -79,13 +172,17 @@ def read_picture(path: str | Path) -> Picture:
 def picture_size(path: str | Path) -> tuple[int, int]:
     """Read width and height from a file's header without decoding it; (0, 0) if it has none.
 
-    It never raises an error for a damaged file; `read_picture` does.
+    The height of a TIFF of several pages is that of a picture with the pixels of all. A damaged
+    file never raises an error here; `read_picture` does that.
     """
     try:
         with unlimited_pixels(), Image.open(path, formats=_READABLE) as image:
-            return image.size
-    except DECODER_FAULTS:
+            width, height = image.size
+            pages = _pages_of(Path(path)) if image.format == "TIFF" else []
+    except (*DECODER_FAULTS, PictureError):
         return 0, 0
+    total = sum(page.width * page.height for page in pages)
+    return (width, -(-total // width)) if len(pages) > 1 and width else (width, height)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -119,10 +216,13 @@ def _open(data: bytes, path: Path) -> Iterator[Image.Image]:
         image = Image.open(io.BytesIO(data), formats=_READABLE)
     with image:
         check_size(image.width, image.height, str(path))
-        frames = getattr(image, "n_frames", 1)
-        # The other frames of an MPO are the camera's previews and depth maps of the same photo.
-        if frames > 1 and image.format != "MPO":
-            raise PictureError(f"{path}: has {frames} frames; split it and restore them one by one")
+        # The other frames of an MPO are previews, gain maps or second views of the same photo. The
+        # pages of a TIFF were counted before.
+        frames = 1 if image.format in ("MPO", "TIFF") else getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise PictureError(
+                f"{path}: is an animation of {frames} frames; split it and restore them one by one"
+            )
         yield image
 
 
@@ -179,96 +279,12 @@ def _disk_reason(error: OSError) -> str:
     return f"cannot be written ({error.strerror or error}); choose another place"
 
 
-def orient_mask(mask: Tensor, orientation: int) -> Tensor:
-    """Rotate a mask that was painted on the upright picture to the picture's stored orientation.
-
-    Args:
-        mask: upright mask ``... H W``, as seen in a viewer.
-        orientation: the picture's EXIF orientation, ``picture.orientation``.
-    """
-    return to_stored(mask, orientation)
-
-
-def read_mask(
-    path: str | Path,
-    *,
-    height: int | None = None,
-    width: int | None = None,
-    resize: bool = False,
-    orientation: int = 1,
-    grow: int = 0,
-) -> Tensor:
-    """Read a mask, in which white (above 50 %) marks the masked region.
-
-    Colours count by their mean; transparent pixels are not masked. The mask's own EXIF orientation
-    is applied. A mask of the stored picture's size that would not fit once rotated is assumed to
-    be made for the stored pixels.
-
-    Args:
-        path: path of any picture file.
-        height: number of rows of the picture, as stored.
-        width: number of columns of the picture, as stored.
-        resize: scale a mask of another size (nearest) instead of refusing it.
-        orientation: EXIF orientation of the picture.
-        grow: number of pixels by which the masked region grows in every direction, for masks
-            with soft edges.
-
-    Returns:
-        bool ``1 H W``, True in the masked region, in the picture's stored orientation.
-
-    Raises:
-        PictureError: the file is not a picture, or has another size and ``resize`` is not set.
-    """
-    level, stored = _mask_levels(path)
-    seen = to_upright(level > 0.5, stored)
-    mask = orient_mask(seen, orientation)
-    mask = _fitted(mask, seen, (height or mask.shape[1], width or mask.shape[2]), resize, path)
-    if not grow:
-        return mask
-    pool, side = torch.nn.functional.max_pool2d, 2 * grow + 1
-    rows = pool(mask.float(), (1, side), 1, (0, grow))
-    return pool(rows, (side, 1), 1, (grow, 0)) > 0.5
-
-
-def has_soft_edges(path: str | Path) -> bool:
-    """Whether over a twentieth of a mask's marked pixels are neither white nor black.
-
-    Raises:
-        PictureError: the file is not a picture.
-    """
-    level, _ = _mask_levels(path)
-    between = (level > 0.1) & (level < 0.9)
-    return 20 * int(between.sum()) > int((level >= 0.1).sum())
-
-
-def _mask_levels(path: str | Path) -> tuple[Tensor, int]:
-    """Read a mask's level of white as stored, ``1 H W`` in [0, 1], and its EXIF orientation."""
-    picture = read_picture(path)
-    level = picture.pixels.mean(dim=0, keepdim=True)
-    return level if picture.alpha is None else level * picture.alpha, picture.orientation
-
-
-def _fitted(
-    mask: Tensor, seen: Tensor, wanted: tuple[int, int], resize: bool, path: str | Path
-) -> Tensor:
-    if mask.shape[1:] == wanted:
-        return mask
-    if seen.shape[1:] == wanted:
-        return seen
-    if not resize:
-        raise PictureError(
-            f"{path}: the mask is {mask.shape[2]}x{mask.shape[1]}, the picture "
-            f"{wanted[1]}x{wanted[0]}; use a mask of the picture's size or `resize_mask`"
-        )
-    scaled = torch.nn.functional.interpolate(mask[None].float(), size=wanted, mode="nearest-exact")
-    return scaled[0] > 0.5
-
-
 def find_pictures(
     inputs: Sequence[str | Path],
     *,
     recursive: bool = False,
     on_error: Callable[[str | Path, PictureError], None] | None = None,
+    on_broken_link: Callable[[Path], None] | None = None,
 ) -> list[Path]:
     """Find the picture files in files, folders and glob patterns, each once.
 
@@ -280,6 +296,7 @@ def find_pictures(
         recursive: also search subfolders.
         on_error: called with each failed input and its error, after which the search continues;
             by default the first error is raised.
+        on_broken_link: called with each link in a folder or pattern that leads nowhere.
 
     Raises:
         PictureError: an input is missing, or has no pictures.
@@ -287,7 +304,7 @@ def find_pictures(
     found: dict[Path, None] = {}
     for entry in inputs:
         try:
-            found.update(dict.fromkeys(_expand(entry, recursive)))
+            found.update(dict.fromkeys(_expand(entry, recursive, on_broken_link)))
         except PictureError as error:
             if on_error is None:
                 raise
@@ -295,18 +312,24 @@ def find_pictures(
     return list(found)
 
 
-def _expand(entry: str | Path, recursive: bool) -> list[Path]:
+def _expand(
+    entry: str | Path, recursive: bool, on_broken_link: Callable[[Path], None] | None
+) -> list[Path]:
     path = Path(entry)
     try:
         if path.is_file():
             return [path]
         is_folder = path.is_dir()
         if is_folder:
-            named = walk_pictures(path, recursive=recursive)
+            named = walk_pictures(path, recursive=recursive, follow_links=True)
         else:
             matches = glob.iglob(str(entry), recursive=True)
             named = filter(has_picture_suffix, map(Path, matches))
-        pictures = sorted(each for each in named if each.is_file())
+        listed = sorted(named)
+        pictures = [each for each in listed if each.is_file()]
+        for each in listed:
+            if on_broken_link is not None and each.is_symlink() and not each.exists():
+                on_broken_link(each)
     except (OSError, ValueError) as error:
         raise PictureError(f"{entry}: cannot be searched ({error}); check the name") from None
     if pictures:
@@ -325,7 +348,7 @@ def walk_pictures(
     recursive: bool = False,
     hidden: bool = True,
     follow_links: bool = False,
-    suffixes: frozenset[str] = PICTURE_SUFFIXES,
+    suffixes: frozenset[str] | None = None,
 ) -> Iterator[Path]:
     """Yield the files in a folder that have a picture suffix, in no particular order.
 
@@ -334,7 +357,8 @@ def walk_pictures(
         recursive: also search subfolders; those that cannot be read are skipped.
         hidden: include files and folders that begin with a dot, except ``._NAME``.
         follow_links: also search linked folders, each once.
-        suffixes: the suffixes of pictures, in lower case with their dot.
+        suffixes: the suffixes of pictures, in lower case with their dot; None stands for all that
+            can be read here.
 
     Raises:
         OSError: ``folder`` cannot be read, and ``recursive`` is not set.
@@ -355,7 +379,10 @@ def walk_pictures(
         # Sorted, so that always the same one of two links to a folder is followed.
         folders[:] = sorted(filter(shown, folders)) if recursive else []
         paths = (Path(where, name) for name in files if shown(name))
-        yield from (path for path in paths if path.suffix.lower() in suffixes)
+        if suffixes is None:
+            yield from filter(has_picture_suffix, paths)
+        else:
+            yield from (path for path in paths if path.suffix.lower() in suffixes)
 
 
 def _raise(error: OSError) -> None:
@@ -363,5 +390,15 @@ def _raise(error: OSError) -> None:
 
 
 def has_picture_suffix(path: PurePath) -> bool:
-    """Whether a name has the suffix of a picture; see `PICTURE_SUFFIXES`."""
-    return path.suffix.lower() in PICTURE_SUFFIXES
+    """Whether a name has the suffix of a picture that can be read here."""
+    suffix = path.suffix.lower()
+    return suffix in PICTURE_SUFFIXES or (suffix in HEIF_SUFFIXES and can_read_heif())
+
+
+def describe_foreign(path: Path) -> str | None:
+    """Say what a file that irae does not read is, with the remedy; None if it may be a picture."""
+    try:
+        with path.open("rb") as file:
+            return foreign_kind(file.read(_HEAD))
+    except (OSError, ValueError):
+        return None

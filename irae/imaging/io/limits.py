@@ -40,20 +40,41 @@ def check_size(width: int, height: int, name: str) -> None:
     Raises:
         PictureError: there are more pixels than allowed, or none.
     """
-    limit = max_pixels()
-    if width * height > limit:
-        allowed = f"{limit // 1_000_000} million" if limit >= 1_000_000 else str(limit)
+    if width * height > max_pixels():
         raise PictureError(
-            f"{name}: claims {width}x{height} pixels, more than the {allowed} allowed; "
+            f"{name}: claims {width}x{height} pixels, more than the {_allowed()} allowed; "
             f"cut it into parts, or raise {LIMIT_VARIABLE}"
         )
     if width < 1 or height < 1:
         raise PictureError(f"{name}: has no pixels; fetch the file again")
 
 
+def check_total(pixels: int, pages: int, name: str) -> None:
+    """Check the pixels of all pages of a file together.
+
+    Raises:
+        PictureError: there are more than allowed.
+    """
+    if pixels > max_pixels():
+        raise PictureError(
+            f"{name}: its {pages} pages claim {pixels} pixels, more than the {_allowed()} allowed; "
+            f"split it, or raise {LIMIT_VARIABLE}"
+        )
+
+
+def _allowed() -> str:
+    limit = max_pixels()
+    return f"{limit // 1_000_000} million" if limit >= 1_000_000 else str(limit)
+
+
+def max_bytes() -> int:
+    """Return the largest number of bytes that a file of a picture may have."""
+    return _BYTES_PER_PIXEL * max_pixels() + _SPARE_BYTES
+
+
 def check_bytes(count: int, name: str) -> None:
     """Refuse a file that is too long for the largest picture, before it is read."""
-    limit = _BYTES_PER_PIXEL * max_pixels() + _SPARE_BYTES
+    limit = max_bytes()
     if count > limit:
         raise PictureError(
             f"{name}: is a file of {count >> 20} MiB, more than the {limit >> 20} MiB that the "

@@ -12,8 +12,9 @@ Bytes = npt.NDArray[np.uint8]
 def reduce_colours(colours: Bytes, alpha: Bytes | None) -> tuple[Bytes, bytes, bytes]:
     """Choose at most 256 colours for a picture by median cut, without dithering.
 
-    Each level of alpha gets palette entries of its own, in proportion to its pixels, so alpha
-    is never changed. Fully transparent pixels share one entry.
+    A picture of at most 256 colours, alpha included, keeps all of them. Otherwise each level of
+    alpha gets palette entries of its own, in proportion to its pixels, so alpha is never changed,
+    and fully transparent pixels share one entry.
 
     Args:
         colours: uint8 ``H W 3``.
@@ -24,6 +25,10 @@ def reduce_colours(colours: Bytes, alpha: Bytes | None) -> tuple[Bytes, bytes, b
     """
     height, width, _ = colours.shape
     flat = colours.reshape(-1, 3)
+    exact = None if alpha is None else _all_colours(flat, alpha.reshape(-1))
+    if exact is not None:
+        indices, palette, alphas = exact
+        return indices.reshape(height, width), palette, alphas
     if alpha is None:
         indices, palette = _median_cut(flat, 256)
         return indices.reshape(height, width), palette, b""
@@ -39,6 +44,18 @@ def reduce_colours(colours: Bytes, alpha: Bytes | None) -> tuple[Bytes, bytes, b
         palette += entries
         alphas += bytes([level]) * (len(entries) // 3)
     return result.reshape(height, width), palette, alphas
+
+
+def _all_colours(colours: Bytes, alpha: Bytes) -> tuple[Bytes, bytes, bytes] | None:
+    """Return indices, palette and alphas of ``N 3`` colours with alpha; None if over 256."""
+    wide = np.column_stack([alpha, colours]).astype(np.uint32)
+    packed = (wide[:, 0] << 24) | (wide[:, 1] << 16) | (wide[:, 2] << 8) | wide[:, 3]
+    distinct, inverse = np.unique(packed, return_inverse=True)
+    if distinct.size > 256:
+        return None
+    bands = [((distinct >> shift) & 255).astype(np.uint8) for shift in (16, 8, 0, 24)]
+    palette = np.stack(bands[:3], axis=1).tobytes()
+    return inverse.reshape(-1).astype(np.uint8), palette, bands[3].tobytes()
 
 
 def _share_entries(counts: npt.NDArray[np.int64]) -> list[int]:

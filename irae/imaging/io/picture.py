@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from irae.imaging.metadata.photoshop import without_thumbnails
+from irae.imaging.metadata.previews import exif_without_previews, xmp_without_previews
+
 # How a stored raster is turned upright, by EXIF orientation (TIFF 6.0, tag 274): whether rows and
 # columns are swapped first, and the axes to flip afterwards.
 TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
@@ -69,7 +72,12 @@ class Layout:
         orientation: the EXIF orientation, 1 to 8; pixels stay as stored.
         palette: the colour table of modes ``P`` and ``PA``.
         compression: the compression of a TIFF.
-        chunks: names and contents of a PNG's colour chunks (gAMA, cHRM, sRGB, cICP).
+        chunks: names and contents of a PNG's chunks for colours (gAMA, cHRM, sRGB, cICP) and
+            texts.
+        photoshop: Photoshop's image resources, the IPTC record among them.
+        comments: the comments of the file, each as stored.
+        dropped: what the file holds besides that cannot be written again, such as the gain map of
+            a phone; in words that follow "its".
     """
 
     mode: str
@@ -83,6 +91,18 @@ class Layout:
     palette: Palette | None = field(default=None, repr=False, compare=False)
     compression: str | None = None
     chunks: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    photoshop: bytes | None = field(default=None, repr=False)
+    comments: tuple[bytes, ...] = field(default=(), repr=False)
+    dropped: tuple[str, ...] = ()
+
+    def without_previews(self) -> Layout:
+        """Drop all thumbnails and previews in the metadata, which show the pixels as they were."""
+        return replace(
+            self,
+            exif=None if self.exif is None else exif_without_previews(self.exif),
+            xmp=None if self.xmp is None else xmp_without_previews(self.xmp),
+            photoshop=None if self.photoshop is None else without_thumbnails(self.photoshop),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +138,8 @@ class Picture:
     def with_pixels(self, pixels: Tensor) -> Picture:
         """Replace the pixels by others of the same shape, on any device and of any float type.
 
+        If they differ, the previews in the metadata are dropped; see `Layout.without_previews`.
+
         Raises:
             ValueError: the shape differs.
         """
@@ -125,7 +147,25 @@ class Picture:
             raise ValueError(
                 f"pixels are {tuple(pixels.shape)}, the picture's are {tuple(self.pixels.shape)}"
             )
-        return replace(self, pixels=pixels.detach().to("cpu", torch.float32))
+        pixels = pixels.detach().to("cpu", torch.float32)
+        if torch.equal(pixels, self.pixels):
+            return replace(self, pixels=pixels)
+        return replace(self, pixels=pixels, layout=self.layout.without_previews())
+
+
+def same_levels(picture: Picture, other: Picture) -> bool:
+    """Whether the pixels of two pictures of one shape are equal once they are written in files."""
+    depth = picture.layout.depth
+    if depth > 16:
+        return torch.equal(picture.pixels, other.pixels)
+    rows = max(1, (1 << 18) // picture.width)
+    return all(
+        torch.equal(
+            codes(picture.pixels[:, top : top + rows], depth),
+            codes(other.pixels[:, top : top + rows], depth),
+        )
+        for top in range(0, picture.height, rows)
+    )
 
 
 def quantise(pixels: Tensor, depth: int = 8) -> Tensor:

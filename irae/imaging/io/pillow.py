@@ -49,8 +49,11 @@ def picture_from_pil(image: Image.Image, *, name: str = "picture") -> Picture:
             raster[0, top : top + len(strip)] = torch.from_numpy(strip[..., 0].astype(np.int32))
         return Picture(raster.div_(65535.0), None, _layout(image, "I;16", 16))
     if image.mode not in _KNOWN:
-        kind = "32-bit integer samples" if image.mode == "I" else f"mode {image.mode}"
-        raise PictureError(f"{name}: {kind} cannot be handled; convert it to 8 or 16 bits first")
+        if image.mode == "I":
+            kind, remedy = "integers of 32 bits", "convert it to 8 or 16 bits first"
+        else:
+            kind, remedy = f"{image.mode} colours", "convert it to RGB first"
+        raise PictureError(f"{name}: has {kind}, which cannot be handled; {remedy}")
     if image.mode == "PA":
         return _from_palette_with_alpha(image)
     return _from_bands(image, name)
@@ -59,12 +62,15 @@ def picture_from_pil(image: Image.Image, *, name: str = "picture") -> Picture:
 def picture_to_pil(picture: Picture) -> Image.Image:
     """Convert a picture to a Pillow image of its own mode, with metadata in ``info``.
 
+    A picture with a palette becomes ``RGB`` or ``RGBA`` if its colours are too many for one.
     Pillow has no 16-bit or float colour, so such pictures become 8-bit ``LA``, ``RGB``, ``RGBA``
     or ``CMYK``. Write them with ``write_picture`` to keep their depth.
     """
     mode = picture.layout.mode
     if mode in ("LA;16", "RGB;16", "RGBA;16", "CMYK;16", "RGB;F"):
         mode = mode.split(";")[0]
+    if mode in ("P", "PA") and not palette_holds(picture, mode):
+        mode = "RGB" if picture.alpha is None else "RGBA"
     image = image_of(picture, mode)
     layout = picture.layout
     for key, value in (("icc_profile", layout.icc), ("exif", layout.exif), ("dpi", layout.dpi)):
@@ -114,6 +120,31 @@ def _bands_of(picture: Picture, mode: str, top: int, bottom: int) -> npt.NDArray
         cover = torch.ones(1, *part.shape[1:]) if alpha is None else alpha[:, top:bottom]
         bands = torch.cat([bands, codes(cover, 8)])
     return bands.permute(1, 2, 0).contiguous().numpy()
+
+
+def palette_holds(picture: Picture, mode: str) -> bool:
+    """Whether a palette has room for all colours of a picture.
+
+    Args:
+        picture: a picture of 8 bits.
+        mode: ``P``, with the alpha of each colour in the palette, or ``PA``, with alpha beside it.
+    """
+    if picture.layout.mode == mode and _palette_unchanged(picture):
+        return True
+    alpha = picture.alpha if mode == "P" else None
+    seen: set[int] = set()
+    rows = max(1, (1 << 16) // picture.width)
+    for top in range(0, picture.height, rows):
+        bands = codes(picture.pixels[:, top : top + rows], 8)
+        if alpha is not None:
+            bands = torch.cat([bands, codes(alpha[:, top : top + rows], 8)])
+        packed = torch.zeros(bands.shape[1:], dtype=torch.int64)
+        for band in bands:
+            packed = packed * 256 + band
+        seen.update(np.unique(packed.numpy()).tolist())
+        if len(seen) > 256:
+            return False
+    return True
 
 
 def _palette_unchanged(picture: Picture) -> bool:

@@ -196,6 +196,21 @@ def decode_pnm(data: bytes, name: str) -> npt.NDArray[np.uint16] | None:
     return np.floor(raw.astype(np.float64) * (65535 / top) + 0.5).clip(0, 65535).astype(np.uint16)
 
 
+def pnm_comments(data: bytes) -> tuple[bytes, ...]:
+    """Return the comments in the header of a PNM file, one for each line."""
+    head = re.match(rb"P\d(?:\s+|#[^\n]*\n|\d+)*", data[:65536])
+    if head is None:
+        return ()
+    return tuple(line.removeprefix(b" ") for line in re.findall(rb"#([^\n]*)\n", head.group()))
+
+
+def with_pnm_comments(data: bytes, comments: tuple[bytes, ...]) -> bytes:
+    """Insert comments in an encoded PNM file, after the first line."""
+    lines = [line for comment in comments for line in comment.replace(b"\r", b"").split(b"\n")]
+    first, rest = data[:3], data[3:]
+    return b"".join((first, *(b"# " + line + b"\n" for line in lines), rest))
+
+
 def encode_pnm(picture: Picture) -> bytes:
     """Encode a 16-bit PGM or PPM."""
     kind = 6 if picture.pixels.shape[0] == 3 else 5

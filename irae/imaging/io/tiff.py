@@ -9,6 +9,7 @@ import lzma
 import math
 import struct
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ from irae.errors import PictureError, first_line
 from irae.imaging.io.limits import check_size
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.sixteen_bit import Samples, sample_strips, unlimited_pixels
+from irae.imaging.io.tiff_pages import raw_tag
+from irae.imaging.metadata.photoshop import iptc_of, with_iptc
+
+PHOTOSHOP, IPTC = 34377, 33723
+"""Tags of Photoshop's image resources and of the IPTC record."""
 
 _LONG = 4
 _LARGE_TILE = 1 << 22
@@ -31,12 +37,13 @@ _MOST_LZMA = 1 << 28
 # Without a handler, tifffile's log of a damaged file would be printed beside the error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-# Tags that describe the raster itself, which the encoder writes and which are never copied.
+# Tags that describe the raster itself, or hold XMP or the profile, which the encoder writes and
+# which are never copied.
 STRUCTURE_TAGS = frozenset(
     (254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281)
     + (284, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332)
     + (333, 334, 336, 337, 338, 339, 340, 341, 342, 347, 512, 513, 514, 529, 530, 531, 532)
-    + (34675, 37724, 40965)
+    + (700, 34675, 37724, 40965)
 )
 
 
@@ -98,6 +105,40 @@ def decode_tiff(data: bytes, name: str) -> tuple[Samples, int]:
     if associated and channels > colours:
         raster = _unpremultiply(raster)
     return np.ascontiguousarray(raster), colours
+
+
+def check_samples(tags: Mapping[int, Any], name: str) -> None:
+    """Refuse samples that cannot be handled, by their own name.
+
+    Args:
+        tags: tags of the page, by number.
+        name: name of the file for error messages.
+
+    Raises:
+        PictureError: they are of such a kind.
+    """
+    photometric, formats, bits = (_largest(tags.get(tag, 1)) for tag in (262, 339, 258))
+    camera = 50706 in tags or (330 in tags and _largest(tags.get(254, 0)) & 1)
+    kind = remedy = ""
+    if camera or photometric in (32803, 34892):
+        kind, remedy = "is a raw file of a camera", "develop it to TIFF or PNG first"
+    elif photometric in (8, 9, 10):
+        kind, remedy = "has LAB colours", "convert it to RGB first"
+    elif formats == 3 and bits != 32:
+        kind = f"has floats of {bits} bits"
+        remedy = "convert it to floats of 32 bits in 0 to 1, or to integers of 16 bits"
+    elif formats in (2, 5, 6):
+        kind = "has complex numbers" if formats > 2 else f"has signed integers of {bits} bits"
+        remedy = "convert it to unsigned integers of 8 or 16 bits"
+    elif formats != 3 and bits > 16:
+        kind, remedy = f"has integers of {bits} bits", "convert it to 16 bits first"
+    if kind:
+        raise PictureError(f"{name}: {kind}, which cannot be handled; {remedy}")
+
+
+def _largest(value: Any) -> int:
+    values = value if isinstance(value, tuple) else (value,)
+    return max((each for each in values if isinstance(each, int)), default=0)
 
 
 def _check_raster(page: Any, name: str) -> None:
@@ -189,12 +230,11 @@ def _decode_as_gray(data: bytes, tiff: Any) -> npt.NDArray[np.uint16]:
     return raster
 
 
-def encode_tiff(picture: Picture, tags: Image.Exif | None, compressed: bool) -> bytes:
+def encode_tiff(picture: Picture, compressed: bool) -> bytes:
     """Encode a TIFF of 16-bit integers, or of floats if the picture's depth is 32.
 
     Args:
         picture: a picture with 1, 3 or 4 channels, with or without alpha.
-        tags: EXIF tags to write, except those that describe the raster.
         compressed: compress by deflate.
     """
     layout = picture.layout
@@ -208,7 +248,6 @@ def encode_tiff(picture: Picture, tags: Image.Exif | None, compressed: bool) -> 
     if packer:
         body.write(packer.flush())
     directory = ImageFileDirectory_v2(prefix=b"II")
-    copy_tags(tags, directory)
     directory[256], directory[257] = picture.width, picture.height
     directory[258] = (32 if layout.depth == 32 else 16,) * channels
     directory[259] = 8 if compressed else 1
@@ -230,7 +269,7 @@ def encode_tiff(picture: Picture, tags: Image.Exif | None, compressed: bool) -> 
     return out.getvalue()
 
 
-def copy_tags(tags: Image.Exif | None, directory: ImageFileDirectory_v2 | Image.Exif) -> None:
+def copy_tags(tags: Image.Exif | None, directory: Image.Exif) -> None:
     """Copy EXIF tags with their sub-directories, except those that describe the raster."""
     for tag in tags or ():
         assert tags is not None
@@ -238,3 +277,22 @@ def copy_tags(tags: Image.Exif | None, directory: ImageFileDirectory_v2 | Image.
             continue
         sub = tags.get_ifd(tag) if tag in (34665, 34853) else None
         directory[tag] = sub if sub is not None else tags[tag]
+
+
+def take_photoshop(tags: Image.Exif, data: bytes) -> bytes | None:
+    """Remove Photoshop's image resources and the IPTC record from a TIFF's tags.
+
+    Args:
+        tags: the descriptive tags, which are changed.
+        data: content of the file, from which the values are read: Pillow returns only the first
+            number of a record that is stored as numbers of 32 bits, as Photoshop does.
+
+    Returns:
+        The resources, with the IPTC record in them; None if the TIFF has neither.
+    """
+    for tag in (PHOTOSHOP, IPTC):
+        tags.pop(tag, None)
+    resources, record = raw_tag(data, PHOTOSHOP), raw_tag(data, IPTC)
+    if record is None or record == iptc_of(resources):
+        return resources
+    return with_iptc(resources, record)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from irae.flow.squeeze import depth_to_space, space_to_depth
 from irae.models.networks.base import Baseline, ConvStack
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -70,10 +70,11 @@ class FFDNet(Baseline):
         """
         if condition is None:
             raise ValueError("FFDNet needs the noise level as its condition")
-        half = F.pixel_unshuffle(x, 2)
+        half = space_to_depth(x)
         level = condition.to(x)
         if level.shape[2:] == x.shape[2:]:
             level = level[..., ::2, ::2]
         level = level.expand(half.shape[0], 1, *half.shape[2:])
-        clean: Tensor = self.body(torch.cat((half, level), 1))
-        return F.pixel_shuffle(clean, 2)
+        given = torch.cat((half, level), 1).contiguous(memory_format=torch.channels_last)
+        clean: Tensor = self.body(given)
+        return depth_to_space(clean)

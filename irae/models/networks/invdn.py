@@ -144,6 +144,9 @@ class InvDN(Baseline):
         )
         self.calls: Tensor
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        # The same number on the host: reading it from the device would wait for the device.
+        self._calls: int | None = 0
+        self.register_load_state_dict_post_hook(_forget_calls)  # type: ignore[no-untyped-call]
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Split ``B 3 H W`` into a small picture ``B 3 h w`` and the latent ``B … h w``.
@@ -169,8 +172,10 @@ class InvDN(Baseline):
     def draw_latent(self, like: Tensor) -> Tensor:
         """Draw a latent from N(0, I) with the shape, dtype and device of ``like``; see `InvDN`."""
         if self.training:
-            random = generator(_LATENT_SEED, int(self.calls), device=like.device)
-            self.calls += 1
+            made = int(self.calls) if self._calls is None else self._calls
+            random = generator(_LATENT_SEED, made, device=like.device)
+            self._calls = made + 1
+            self.calls.fill_(self._calls)
             return torch.randn(like.shape, generator=random, device=like.device, dtype=like.dtype)
         return _normal_by_place(_LATENT_SEED, like).to(like).expand_as(like)
 
@@ -186,3 +191,9 @@ class InvDN(Baseline):
         small, latent = self.encode(x)
         shrunk = F.interpolate(clean, size=small.shape[2:], mode="bicubic", antialias=True)
         return self.decode(small, self.draw_latent(latent)), F.mse_loss(small.float(), shrunk)
+
+
+def _forget_calls(network: InvDN, keys: object) -> None:
+    """Have the number of calls read anew once weights have been loaded."""
+    del keys
+    network._calls = None

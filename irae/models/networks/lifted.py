@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from irae.errors import ModelError
 from irae.flow.lifted import LiftedFlow, check_range, exact_range, to_grid
+from irae.flow.squeeze import depth_to_space, first_channels, space_to_depth
 
 PICTURE_CHANNELS = 12
 """Channels of a picture squeezed 2×2."""
@@ -103,12 +104,12 @@ class LiftedIRAE(nn.Module):
 
     def content(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return the non-zero channels of `lift`, ``B filled H/2 W/2``."""
-        u = F.pixel_unshuffle(x - 0.5, 2)
+        u = space_to_depth(x - 0.5)
         if self.filled > PICTURE_CHANNELS:
             if condition is None:
                 raise ModelError("needs its condition, the mask or the noise level")
             spread = condition.to(u).expand(len(u), -1, *x.shape[2:])
-            u = torch.cat([u, F.pixel_unshuffle(spread, 2)], 1)
+            u = torch.cat([u, space_to_depth(spread)], 1)
         return u
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -198,7 +199,7 @@ class LiftedIRAE(nn.Module):
             raise ModelError("the remainder is of a network of another width")
         whole = torch.cat([torch.cat([restored, remainder.bottom], 2), remainder.right], 3)
         # In float64 neither the sum nor the halves are rounded.
-        total = 2 * F.pixel_unshuffle(whole.double() - 0.5, 2)
+        total = 2 * space_to_depth(whole.double() - 0.5)
         difference = remainder.latent[:, :PICTURE_CHANNELS].double()
         rest = remainder.latent[:, PICTURE_CHANNELS:].chunk(2, 1)
         a, b = (
@@ -210,7 +211,7 @@ class LiftedIRAE(nn.Module):
             )
         )
         a, b = self.flow.inverse(a, b, exact=remainder.exact)
-        degraded = F.pixel_shuffle(a[:, :PICTURE_CHANNELS], 2) + 0.5
+        degraded = depth_to_space(a[:, :PICTURE_CHANNELS]) + 0.5
         if remainder.exact:
             lifted = self.lift(degraded, _evened_condition(condition, restored), exact=True)
             if not (torch.equal(a, lifted) and torch.equal(b, lifted)):
@@ -235,5 +236,5 @@ def _evened_condition(condition: Tensor | None, x: Tensor) -> Tensor | None:
 
 def picture_of(a: Tensor, b: Tensor) -> Tensor:
     """Return the picture ``B 3 H W`` of two streams ``B width H/2 W/2``, not clipped."""
-    mean = (a[:, :PICTURE_CHANNELS] + b[:, :PICTURE_CHANNELS]) / 2
-    return F.pixel_shuffle(mean, 2) + 0.5
+    mean = (first_channels(a, PICTURE_CHANNELS) + first_channels(b, PICTURE_CHANNELS)) / 2
+    return depth_to_space(mean) + 0.5

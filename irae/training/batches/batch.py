@@ -7,7 +7,7 @@ one, and several processes together the same batch as a single one, without any 
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -22,12 +22,14 @@ from irae.data.registry import data_root
 from irae.imaging.crops import Crops
 from irae.imaging.hole_filling import fill_holes
 from irae.models.networks.registry import resolve_options
-from irae.runtime import upload, use_device
+from irae.runtime import host_threads, upload, use_device
 from irae.tasks import get_task
 from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom
 from irae.training.batches.collection import Collection, open_collection
-from irae.training.batches.picture_cache import PictureCache
+from irae.training.batches.picture_cache import PictureCache, overflow
+
+_log = logging.getLogger(__name__)
 
 # Key of a random stream of a step; `irae.tasks.batch_random` has the keys 0 and 1.
 _LEVELS = 2
@@ -38,7 +40,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class BatchMaker:
     """Makes the batch of any step of a run.
 
-    Patches are cut and damaged on ``device``, except for tasks that damage in host memory.
+    Patches are cut and damaged on ``device``.
 
     Args:
         config: config of the run.
@@ -65,11 +67,12 @@ class BatchMaker:
         self._rows = rows or slice(0, self._size)
         self._lock = Lock()  # Making a batch fills the cache, and one is prefetched in a thread.
         task = get_task(config.task)
-        # Patches that are damaged on the CPU are also cut there.
-        self._cutting = torch.device("cpu") if task.in_host_memory else self._device
-        self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures")
+        self._workers = ThreadPoolExecutor(host_threads(), thread_name_prefix="pictures")
         collection = collection or open_collection(config.data)
-        self._cache = PictureCache(collection.train, config.data, self._cutting, self._workers)
+        warning = overflow(collection.pixels, config.data.cache_gb)
+        if warning is not None and self._rows.start == 0:  # Of several processes the first warns.
+            _log.warning("irae: warning: %s", warning)
+        self._cache = PictureCache(collection.train, config.data, self._device, self._workers)
         self.left_out = self._cache.left_out
         self._weights = collection.weights
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
@@ -100,10 +103,9 @@ class BatchMaker:
         random = BatchRandom(seed, step, self._size, rows, self._device)
         clean, gray = self._clean(random)
         batch = self._damage(clean, gray, random)
-        degraded = upload(batch.degraded, self._device)
-        if batch.mask is not None:
-            degraded = fill_holes(degraded, batch.mask, self._hole_fill)
-        return replace(batch, clean=upload(batch.clean, self._device), degraded=degraded)
+        if batch.mask is None:
+            return batch
+        return replace(batch, degraded=fill_holes(batch.degraded, batch.mask, self._hole_fill))
 
     def _clean(self, random: BatchRandom) -> tuple[Tensor, Tensor]:
         """Cut clean patches ``B 3 patch patch``; a bool ``B`` on the host marks the gray ones."""
@@ -128,7 +130,7 @@ class BatchMaker:
         return clean, gray
 
     def _patches(self, random: BatchRandom, crops: Crops, shrunk: Tensor) -> Tensor:
-        patch, device = self._config.data.patch, self._cutting
+        patch, device = self._config.data.patch, self._device
         count = len(shrunk)
         out = torch.empty(count, patch, patch, 3, device=device).permute(0, 3, 1, 2)
         for side, selected in ((patch, ~shrunk), (2 * patch, shrunk)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from irae.config import DataSection
 from irae.data.folder import PictureSet
 from irae.errors import DataError
 from irae.imaging.crops import Crops, PixelBuffer, pixel_index
-from irae.runtime import upload
+from irae.runtime import free_host_memory, upload
 
 # Share of a GPU's free memory for the pictures: the network's activations need the rest.
 DEVICE_SHARE = 0.25
@@ -21,13 +22,41 @@ DEVICE_SHARE = 0.25
 MOST_UNREADABLE = 100
 """Number of pictures in succession that may be unreadable; of more, their disk is gone."""
 
+HOST_SHARE = 0.5
+"""Share of the free host memory that ``data.cache_gb: auto`` takes."""
+
+
+def cache_room(cache_gb: float | Literal["auto"]) -> int:
+    """Return the bytes for decoded pictures that ``data.cache_gb`` allows."""
+    if cache_gb == "auto":
+        return int(HOST_SHARE * free_host_memory())
+    return int(cache_gb * 2**30)
+
+
+def overflow(pixels: int, cache_gb: float | Literal["auto"]) -> str | None:
+    """Return a warning, in one line, if pictures do not fit the cache; None if they do.
+
+    Args:
+        pixels: number of pixels of all pictures.
+        cache_gb: ``data.cache_gb`` of the run's config.
+    """
+    needed, room = 3 * pixels, cache_room(cache_gb)
+    if needed <= room:
+        return None
+    return (
+        f"the pictures take {needed / 2**30:.1f} GiB when decoded, and data.cache_gb "
+        f"({cache_gb}) keeps {room / 2**30:.1f} of them; the rest is decoded again for every "
+        "patch, which may be slow: scale the pictures down, or give more memory"
+    )
+
 
 class PictureCache:
     """All training pictures of a run, decoded when first used and kept while they fit.
 
     They are kept as uint8 on the device that cuts the patches, within ``data.cache_gb`` and, on
     CUDA, a share of the free memory. Pictures beyond that are kept in host memory up to
-    ``data.cache_gb``; the rest is decoded every time.
+    ``data.cache_gb``; the rest is decoded every time. By default ``data.cache_gb`` is half of the
+    free host memory.
 
     Args:
         sets: the sets of pictures.
@@ -52,7 +81,7 @@ class PictureCache:
         self._first = counts.cumsum(0) - counts
         self._least = config.patch
         self._device, self._workers = device, workers
-        room = int(config.cache_gb * 2**30)
+        room = cache_room(config.cache_gb)
         share = room
         if device.type == "cuda":
             share = min(room, int(DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]))

@@ -57,12 +57,13 @@ def test_a_person_reads_what_is_wrong(irae: Run, tmp_path: Path) -> None:
     assert lines[2] == "  JPEG: no trace"
     assert lines[4].endswith("-> denoise")
     assert lines[7] == "  JPEG: quality 20 by its tables"
-    assert lines[9] == "  restore: JPEG quality 20 by its tables -> jpeg"
+    assert lines[9].startswith("  restore: JPEG quality 20 by its tables, about ")
+    assert lines[9].endswith(" dB to gain -> jpeg")
 
 
 def test_a_program_reads_a_line_for_each(irae: Run, tmp_path: Path) -> None:
     _noisy(tmp_path / "a.png")
-    _save(tmp_path / "below/b.jpg", _photo(), quality=35)
+    _save(tmp_path / "below/b.jpg", _photo(), quality=20)
     (tmp_path / "c.png").write_bytes(b"no picture")
     result = irae("inspect", tmp_path, tmp_path / "missing.png", "--recursive", "--json")
     assert result.returncode == 3
@@ -70,7 +71,7 @@ def test_a_program_reads_a_line_for_each(irae: Run, tmp_path: Path) -> None:
     assert rows["a.png"]["task"] == "denoise"
     assert rows["a.png"]["sigma"] == pytest.approx(25, abs=4)
     assert rows["b.jpg"]["jpeg"] == {
-        "quality": 35, "standard": True, "source": "tables", "grid": [0, 0]
+        "quality": 20, "standard": True, "source": "tables", "grid": [0, 0]
     }  # fmt: skip
     assert rows["b.jpg"]["task"] == "jpeg"
     assert set(rows["missing.png"]) == set(rows["c.png"]) == {"input", "error"}

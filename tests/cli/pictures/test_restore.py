@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 from scipy.ndimage import maximum_filter
+
+from irae.restoring.restorer import Restorer
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -363,3 +367,41 @@ def test_an_inpainting_model_asks_for_the_mask(
     result = irae(*inpaint, _draw(tmp_path / "x.png"))
     assert result.returncode == 2
     assert "--mask" in result.stderr
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_ctrl_c_says_how_many_are_done_and_the_same_command_goes_on(
+    irae: Run,
+    tmp_path: Path,
+    denoise: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: bool,
+) -> None:
+    for number in range(5):
+        # Of different sizes, so that each is restored by a call of its own.
+        _draw(tmp_path / f"in/{number}.png", (20 + number, 15))
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    restore, calls = Restorer.restore_pictures, itertools.count()
+
+    def interrupted(self: Restorer, *arguments: Any) -> Any:
+        if next(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return restore(self, *arguments)
+
+    where = ["-o", tmp_path / "out"] if folder else []
+    with monkeypatch.context() as patch:
+        patch.setattr(Restorer, "restore_pictures", interrupted)
+        stopped = irae(*denoise, tmp_path / "in", *where)
+    assert stopped.returncode == 130
+    done = len(stopped.stdout.splitlines())
+    assert 1 <= done <= 3
+    line = f"irae: note: interrupted; {done} of 6 inputs are done"
+    rest = ", and the same command goes on with the rest" if folder else ""
+    assert stopped.stderr.splitlines()[-1] == line + rest
+    if folder:
+        again = irae(*denoise, tmp_path / "in", *where, "--json")
+        rows = [json.loads(row) for row in again.stdout.splitlines()[:-1]]
+        statuses = [row["status"] for row in rows]
+        assert (statuses.count("failed"), len(statuses)) == (1, 6)
+        assert statuses.count("skipped") >= done
+        assert len(list((tmp_path / "out").glob("*.png"))) == 5

@@ -10,6 +10,10 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import torch
+
+from irae.cli.research.benchmark import benchmark
+from irae.evaluation.benchmark.runner import Outcome
 
 Program = Callable[..., CompletedProcess[str]]
 
@@ -97,6 +101,8 @@ def test_failures_are_listed_last_and_told_by_the_exit_code(
         (["--config", "first", "--set", "budget.minutes=-1"], "budget.minutes"),
         (["--config", "first", "--set", "models.irae.presets=x"], "presets: unknown key"),
         (["--config", "first", "--device", "cuda:9"], "cuda:9"),
+        (["--config", "first", "--address", "auto"], "add --engine ray"),
+        (["--config", "first", "--engine", "ray", "--shard", "1/2"], "--shard is for machines"),
         (["--config", "first", "--shard", "3/2"], "--shard 3/2: write I/N"),
         (["--config", "first", "--shard", "0/2"], "--shard 0/2: write I/N"),
         (["--config", "first", "--shard", "half"], "--shard half: write I/N"),
@@ -154,3 +160,35 @@ def test_two_processes_train_each_cell_together(
     assert rows["small/denoise-25/irae"]["trained"]["steps"] == 2
     assert done.stderr.count("irae: failed: corrupt/denoise-25/irae: ") == 1
     assert "0.png: cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_gpu_is_made_the_current_one_if_it_has_a_number(
+    name: str, tmp_path: Path, pictures: Path, model_files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """`torch.cuda.set_device` refuses a device without a number."""
+    chosen: list[object] = []
+    ran: list[object] = []
+    monkeypatch.setattr("irae.runtime.select_device", torch.device)
+    monkeypatch.setattr("irae.training.distributed.local_device", lambda device: device)
+    monkeypatch.setattr("torch._C._cuda_setDevice", chosen.append, raising=False)
+
+    def run(planned: object, folder: Path, device: object, **options: object) -> Outcome:
+        ran.append(device)
+        return Outcome(stopped=True)
+
+    monkeypatch.setattr("irae.evaluation.benchmark.runner.run_benchmark", run)
+    config = write(tmp_path / "b.yaml", pictures, model_files)
+    benchmark(str(config), output=tmp_path / "out", device=name)
+    assert ran == [torch.device(name)]
+    assert chosen == ([1] if name == "cuda:1" else [])
+
+
+def test_a_benchmark_runs_on_a_gpu(
+    cuda: torch.device, tmp_path: Path, pictures: Path, model_files: dict[str, Path]
+) -> None:
+    config = write(tmp_path / "b.yaml", pictures, model_files)
+    benchmark(str(config), output=tmp_path / "out", device="cuda")
+    rows = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert [json.loads(row)["machine"]["device"] for row in rows] == ["cuda", "cuda"]

@@ -158,7 +158,7 @@ def test_csv_holds_every_picture_and_is_not_overwritten(run: Run, tmp_path: Path
         ("jpeg", ["--quality", "0"], "0 is not from 1 to 100"),
         ("jpeg", ["--quality", "10.5"], "10.5 is no whole number"),
         ("jpeg", ["--subsampling", "4:1:1"], "use 4:2:0 or 4:4:4"),
-        ("inpaint", [], "needs holes: center:N or box:N (N pixels), or a folder of masks"),
+        ("inpaint", [], "needs holes: center:N or box:N (N pixels), thin"),
         ("inpaint", ["--hole", "box"], "write center:N or box:N"),
         ("inpaint", ["--hole", "round:3"], "write center:N or box:N"),
         ("inpaint", ["--hole", "box:0"], "write center:N or box:N"),

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from irae.imaging.analysis.noise_level import estimate_colour_noise, estimate_noise
+from irae.imaging.analysis.noise_level import estimate_noise
 from irae.imaging.degrade import add_noise, jpeg_compress
 from irae.imaging.io.files import read_picture
 from irae.imaging.io.pillow import picture_from_pil
@@ -98,14 +98,3 @@ def test_invisible_pixels_do_not_count() -> None:
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 500), (14, 14), (8, 8)])
 def test_too_small_to_tell(height: int, width: int) -> None:
     assert estimate_noise(torch.rand(3, height, width, generator=generator(0))) is None
-
-
-def test_noise_in_the_colours() -> None:
-    gray = torch.full((3, 120, 120), 0.5)
-    free = _noisy(gray, 15)
-    assert estimate_colour_noise(free) == pytest.approx(15, abs=1.5)
-    shared_by_all = _noisy(gray[:1], 15).expand(3, -1, -1)
-    assert estimate_noise(shared_by_all) == pytest.approx(15, abs=1.5)
-    assert estimate_colour_noise(shared_by_all) == 0
-    assert (estimate_colour_noise(jpeg_compress(free, 90)) or 0) < 3
-    assert (estimate_colour_noise(jpeg_compress(free, 90, subsampling="4:4:4")) or 0) > 8

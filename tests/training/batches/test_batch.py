@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from irae.tasks.batch_random import RandomColumns
 from irae.tasks.jpeg import _qualities
 from irae.training.batches.batch import BatchMaker
 from irae.training.batches.collection import open_collection
-from irae.training.batches.picture_cache import PictureCache
+from irae.training.batches.picture_cache import PictureCache, cache_room, overflow
 
 
 def config(task: str, root: Path, *overrides: str) -> RunConfig:
@@ -47,6 +49,50 @@ def test_a_batch_is_a_function_of_its_step(task: str, pictures: Path) -> None:
     assert not torch.equal(a.degraded, other.degraded)
     assert a.clean.shape == a.degraded.shape == (4, 3, 16, 16)
     assert not torch.equal(a.clean, a.degraded)
+
+
+@pytest.mark.usefixtures("few_masks")
+@pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint", "photo"])
+@pytest.mark.parametrize("protocol", ["standard", "authors"])
+def test_making_a_batch_never_waits_for_the_device(
+    task: str,
+    protocol: str,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_waits: Callable[[str], AbstractContextManager[object]],
+) -> None:
+    def on_the_host(*keys: int, device: object = None) -> torch.Generator | None:
+        return None if str(device) == "meta" else generator(*keys)
+
+    # The device has no generators of its own.
+    monkeypatch.setattr("irae.tasks.batch_random.generator", on_the_host)
+    more = ["training.batch=16", f"data.protocol={protocol}", "data.augment.shrink=0.3"]
+    if task == "photo":
+        more += ["degradation.drawn=0.4", "data.validation.levels=['25/80']"]
+    maker = BatchMaker(config(task, pictures, *more), torch.device("meta"))
+    maker.batch(0)  # Pictures are decoded.
+    with no_waits("meta"):
+        batch = maker.batch(1)
+    assert batch.clean.device == batch.degraded.device == torch.device("meta")
+
+
+@pytest.mark.usefixtures("few_masks")
+@pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint"])
+def test_a_gpu_makes_the_batches_of_a_cpu_without_waiting(
+    task: str, pictures: Path, cuda: torch.device
+) -> None:
+    settings = config(task, pictures, "training.batch=16")
+    here, maker = BatchMaker(settings), BatchMaker(settings, cuda)
+    maker.batch(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        there = maker.batch(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(there.clean.cpu(), here.batch(1).clean, atol=1e-6, rtol=0)
+    if task != "denoise":  # Its noise is drawn by the device's own generator.
+        expected = here.batch(1).degraded
+        torch.testing.assert_close(there.degraded.cpu(), expected, atol=1e-5, rtol=0)
 
 
 def test_prefetched_batches_are_those_of_their_steps(pictures: Path) -> None:
@@ -164,6 +210,29 @@ def test_pictures_are_kept_on_the_host_when_the_device_is_full(pictures: Path) -
         assert torch.equal(roomy.sizes(numbers), full.sizes(numbers))
         assert len(full._host) == 1
         assert torch.equal(roomy.cut(crops, 16), full.cut(crops, 16))
+
+
+def test_the_cache_is_as_large_as_free_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = "irae.training.batches.picture_cache.free_host_memory"
+    monkeypatch.setattr(free, lambda: 10 * 2**30)
+    assert cache_room("auto") == 5 * 2**30
+    assert cache_room(2.5) == 5 * 2**29
+    assert load_config("denoise.yaml").data.cache_gb == "auto"
+    assert overflow(5 * 2**30 // 3, "auto") is None
+    line = overflow(2**31, "auto")
+    assert line is not None and "\n" not in line
+    assert "take 6.0 GiB" in line and "keeps 5.0 of them" in line
+
+
+@pytest.mark.parametrize(("rows", "warnings"), [(slice(0, 2), 1), (slice(2, 4), 0)])
+def test_a_cache_that_overflows_is_said_once_by_one_process(
+    rows: slice, warnings: int, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    BatchMaker(config("denoise", pictures), rows=rows)
+    assert not caplog.records
+    BatchMaker(config("denoise", pictures, "data.cache_gb=1e-5"), rows=rows).batch(0)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * warnings
+    assert all("data.cache_gb (1e-05)" in record.getMessage() for record in caplog.records)
 
 
 def one_picture(folder: Path, picture: Tensor) -> list[str]:

@@ -1,0 +1,1 @@
+"""What a picture file holds beside pixels: EXIF, XMP, IPTC, comments, previews."""

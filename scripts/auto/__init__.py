@@ -1,0 +1,1 @@
+"""What ``scripts/measure_auto.py`` and ``scripts/never_worse.py`` share."""

@@ -1,0 +1,112 @@
+"""Small versions of the tables that say what auto does, by the scripts that make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from irae.restoring import gain
+from irae.restoring.trial import FEATURES, TRIED
+
+Script = Callable[[str], Any]
+
+
+@pytest.mark.slow
+def test_good_jpegs_do_not_become_worse(shared: Path, script: Script) -> None:
+    never_worse = script("never_worse")
+    if not (shared / "data" / "testsets" / "CBSD68").is_dir():
+        pytest.skip("data/testsets/CBSD68 is not there")
+    cells = never_worse.measure(shared / "data", 1, (75, 90))
+    assert len(cells) == 5 * 2 * 2
+    assert never_worse.worse(cells) == []
+    columns, rows = never_worse.table(cells)
+    assert len(columns) == 2 + 2 + 2
+    assert len(rows) == 5 * 2
+
+
+def test_a_loss_is_reported(script: Script) -> None:
+    never_worse = script("never_worse")
+    result = never_worse.Result
+    small, large = result(-0.04, None, 1.0), result(-0.31, "photo", 1.5)
+    good = result(2.0, "photo", 1.5)
+    cells = {("a", "4:2:0", 75): [small, small], ("b", "4:2:0", 75): [good, large]}
+    assert [line[:5] for line in never_worse.worse(cells)] == ["('b',"]
+    cells["a", "4:2:0", 75] = [result(-0.06, "photo", 1.0)]
+    assert len(never_worse.worse(cells)) == 2
+
+
+@pytest.mark.slow
+def test_what_is_clean_is_left_and_noise_is_not(shared: Path, script: Script) -> None:
+    cases, measure = script("auto.cases"), script("measure_auto")
+    if not (shared / "data" / "photos_val").is_dir():
+        pytest.skip("data/photos_val is not there")
+    originals = [next(iter(cases.photographs(shared / "data", every=7)))]
+    originals += [one for kind in cases.DRAWN for one in cases.drawings(kind, 1)]
+    for original in originals:
+        for damage, wanted in (("none", False), ("blurred 0.8", True), ("white 25", True)):
+            if wanted and original.kind == "gradient":
+                continue
+            record = measure.measure(cases.damaged(original, damage, 3))
+            gains = gain.predict_gains(record.features)
+            chosen = max(gains.values()) > 0.3
+            assert chosen == wanted or (wanted and float(record.gains.max()) < 3), (
+                original.name,
+                damage,
+                gains,
+            )
+
+
+def test_the_fit_finds_the_quantile(script: Script, tmp_path: Path) -> None:
+    measure = script("measure_auto")
+    random = torch.Generator().manual_seed(0)
+    records = []
+    for index in range(900):
+        features = torch.randn(FEATURES, generator=random)
+        noise = torch.randn(len(TRIED), generator=random)
+        gains = 2 * torch.tanh(features[:2]) + 0.5 * noise
+        records.append(measure.Record(f"p{index}", "photograph", "white 5", features, gains))
+    network, mean, scale = measure.fit(records[:600])
+    given = torch.stack([record.features for record in records])
+    gains = torch.stack([record.gains for record in records])
+    with torch.inference_mode():
+        predicted = network(gain.normalised(given, mean, scale))
+    # Of pictures that it was not fitted to, some more than a tenth gain less than predicted.
+    below = (gains < predicted)[600:].float().mean(0)
+    assert ((below > 0.05) & (below < 0.35)).all()
+    assert float((gains - predicted)[600:].std()) < 0.8 * float(gains.std())
+    # Written and read again, it predicts the same.
+    path = tmp_path / "gain.json"
+    gain.save_numbers(network, mean, scale, path)
+    loaded = gain.read_numbers(path)
+    with torch.inference_mode():
+        again = loaded[0](gain.normalised(given, loaded[1], loaded[2]))
+    torch.testing.assert_close(again, predicted, atol=5e-3, rtol=0)
+    _, rows = measure.confusion(records, predicted)
+    assert rows[0][:2] == ["white 5", "900"]
+    assert sum(map(int, rows[0][2:5])) == 900
+
+
+def test_cases_have_their_size_and_their_damage(script: Script) -> None:
+    cases = script("auto.cases")
+    for kind in cases.DRAWN:
+        original = next(cases.drawings(kind, 1, 96))
+        assert original.pixels.shape == (3, 96, 96)
+    for name in cases.DAMAGES:
+        case = cases.damaged(original, name, 1)
+        assert case.pixels.shape == case.original.pixels.shape
+        assert torch.equal(case.pixels, cases.eight_bits(case.pixels))
+        assert torch.equal(case.pixels, case.original.pixels) == (name == "none")
+
+
+def test_kinds_of_noise_are_of_one_size(script: Script) -> None:
+    compare, cases = script("compare_noise"), script("auto.cases")
+    clean = torch.full((3, 96, 96), 0.5)
+    for name, (noisy, target) in compare.kinds(clean).items():
+        if "JPEG" in name or "enlarged" in name:
+            continue
+        deviation = 255 * float((noisy - target).std())
+        assert deviation == pytest.approx(cases.SIGMA_KIND, rel=0.12), name
