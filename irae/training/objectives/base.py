@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from irae.config import RunConfig
 from irae.models.loaded import ModelSpec
 from irae.tasks.base import Batch
 from irae.training.dead_units import Firing
-from irae.training.distributed import Ranks
 
 
 class Batches(Protocol):
@@ -125,8 +124,3 @@ class Objective(ABC):
     @abstractmethod
     def command(self, folder: str) -> str:
         """Return a command that uses the model of a run."""
-
-
-def share_of_mean(values: Tensor, ranks: Ranks) -> Tensor:
-    """Return this process's share of the mean of values over the whole batch."""
-    return values.mean() / ranks.count
