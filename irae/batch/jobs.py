@@ -171,6 +171,12 @@ class _Inside(NamedTuple):
     failures: Sequence[Outcome] = ()
 
 
+def _note_broken(link: Path, named: Path, note: Callable[[str], None]) -> None:
+    # A link that was named itself fails like any other file that is not there.
+    if link != named:
+        note(f"{link}: is a link to nothing; passed over")
+
+
 def _expand(
     name: str, recursive: bool, files: Files | None, note: Callable[[str], None]
 ) -> _Inside:
@@ -180,7 +186,7 @@ def _expand(
         paths = find_pictures(
             [path],
             recursive=recursive,
-            on_broken_link=lambda link: note(f"{link}: is a link to nothing; passed over"),
+            on_broken_link=lambda link: _note_broken(link, path, note),
         )
         return _Inside(paths, path if path.is_dir() else None, path.is_file())
     assert files is not None

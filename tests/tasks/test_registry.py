@@ -17,7 +17,7 @@ from irae.tasks.matching import missing_input, tasks_for
 PACKAGE = Path(__file__).resolve().parent.parent.parent / "irae"
 
 # Names that mean a packaged model, a preset, what a stranger's file was trained for, the task that
-# an option of the command line belongs to, or a key of JSON.
+# an option of the command line belongs to, a key of JSON, or the format of a file.
 ELSEWHERE = {
     "cli/research/eval.py": {"denoise", "jpeg", "inpaint"},
     "cli/pictures/roundtrip.py": {"denoise"},
@@ -27,6 +27,7 @@ ELSEWHERE = {
     "doctor.py": {"denoise"},
     "restoring/inspection.py": {"jpeg"},
     "restoring/restorer.py": {"denoise"},
+    "ui/api.py": {"jpeg"},
 }
 
 
