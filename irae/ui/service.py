@@ -31,7 +31,6 @@ from irae.restoring.inspection import choose_task, inspect_read
 from irae.restoring.options import RestoreOptions
 from irae.tasks import get_task
 from irae.ui.errors import RefusedError
-from irae.ui.heic import convert_heic, heic_size, is_heic
 from irae.ui.pictures import PictureStore, Result, StoredPicture
 from irae.ui.previews import Preview, upright_size
 from irae.ui.words import describe_damage, describe_result, kept
@@ -88,17 +87,18 @@ class RestoreService:
             upload.unlink(missing_ok=True)
 
     def _take(self, upload: Path, name: str, folder: Path) -> StoredPicture:
-        heic = is_heic(upload)
         source = folder / "source" / safe_name(name)
         source.parent.mkdir()
         upload.rename(source)
-        self._admit(source, heic_size(source) if heic else picture_size(source))
-        if heic:
-            original, source = source, source.with_suffix(".png")
-            original = original.rename(original.with_name("original"))
-            convert_heic(original, source)
-            original.unlink()
+        self._admit(source, picture_size(source))
         picture = read_picture(source)
+        heic = picture.layout.format == "HEIF"
+        if heic:
+            # Nothing writes HEIC, so from here on the picture is a PNG.
+            source.unlink()
+            source = source.with_suffix(".png")
+            write_picture(source, picture)
+            picture = read_picture(source)
         # A header may claim fewer pixels than the decoder finds, in a TIFF for example.
         self._admit(source, (picture.width, picture.height))
         if source.suffix.lower() not in PICTURE_SUFFIXES:
