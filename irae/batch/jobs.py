@@ -16,13 +16,8 @@ from irae.batch.remote import Files, find_urls, local_path
 from irae.errors import IraeError, PictureError, UsageError, for_command_line
 from irae.imaging.io.changes import lossless_suffix
 from irae.imaging.io.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES
-from irae.imaging.io.files import (
-    MASK_MARK,
-    RESTORED_MARK,
-    describe_foreign,
-    find_pictures,
-    walk_pictures,
-)
+from irae.imaging.io.files import MASK_MARK, RESTORED_MARK
+from irae.imaging.io.find import describe_foreign, find_pictures, walk_pictures
 from irae.imaging.io.kinds import HEIF_SUFFIXES, can_read_heif, foreign_suffixes
 
 STREAM = "-"

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from irae.errors import PictureError, UsageError
-from irae.imaging.io.files import has_picture_suffix
+from irae.imaging.io.find import has_picture_suffix
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from irae.errors import DataError, PictureError, first_line
 from irae.imaging.io.decode import DECODER_FAULTS
 from irae.imaging.io.encode import PICTURE_SUFFIXES
-from irae.imaging.io.files import read_picture, walk_pictures
+from irae.imaging.io.files import read_picture
+from irae.imaging.io.find import walk_pictures
 from irae.imaging.io.picture import to_upright
 
 Split = Literal["train", "val", "test"]

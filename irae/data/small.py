@@ -15,11 +15,10 @@ from irae.data.folder import PictureSet, Split, WorkingSize
 from irae.data.idx import IDX_SETS, is_idx_folder, open_idx
 from irae.data.registry import open_data
 from irae.errors import DataError
+from irae.imaging.metrics import rgb_to_y
 
 HELD_OUT_SHARE, HELD_OUT_LEAST, HELD_OUT_MOST = 0.05, 4, 1000
 """Share, least and largest number of a folder's pictures that are the split ``val``."""
-
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def open_small(
@@ -106,5 +105,4 @@ def to_channels(pictures: Tensor, channels: int) -> Tensor:
         return pictures
     if channels == 3:
         return pictures.expand(-1, 3, -1, -1).contiguous()
-    weights = torch.tensor(_LUMA)[:, None, None]
-    return (pictures * weights).sum(1, keepdim=True).round().to(torch.uint8)
+    return rgb_to_y(pictures.float()).round().to(torch.uint8)

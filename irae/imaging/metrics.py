@@ -19,8 +19,8 @@ SSIM_WINDOW = 11
 AUTHORS_SSIM_WINDOW = 3
 BLOCK = 8
 
-# ITU-R BT.601, the weights of JFIF (ITU-T T.871), of Pillow's "YCbCr" and of OpenCV's YCrCb.
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in ITU-R BT.601, in JFIF, Pillow's "YCbCr" and OpenCV's YCrCb."""
 
 
 def rgb_to_y(x: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def rgb_to_y(x: Tensor) -> Tensor:
     if x.dim() < 3 or x.shape[-3] != 3:
         raise UsageError(f"luma needs a picture of 3 channels, got the shape {tuple(x.shape)}")
     red, green, blue = x.unbind(-3)
-    return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue).unsqueeze(-3)
+    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(-3)
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from irae.errors import DataError
 from irae.imaging.crops import Crops, PixelBuffer, pixel_index
 from irae.imaging.degrade import irregular_mask
-from irae.imaging.io.files import find_pictures
+from irae.imaging.io.find import find_pictures
 from irae.imaging.io.masks import read_mask
 from irae.imaging.thin_masks import thin_mask
 from irae.runtime import generator

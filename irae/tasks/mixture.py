@@ -18,6 +18,7 @@ from irae.imaging.camera import Sensor, photograph
 from irae.imaging.degrade import Subsampling, jpeg_compress
 from irae.imaging.drawing import draw_page
 from irae.imaging.jpeg import compress_together, frame_cropped, frame_pictures
+from irae.imaging.metrics import LUMA
 from irae.runtime import generator, upload
 from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom, RandomColumns
@@ -36,9 +37,6 @@ _SOFTEST, _COARSEST = 1.4, 2.0
 # Probability that a clean picture is softened before the damage, 1/7 for the other kinds. These
 # gave the best results on real pairs.
 _SOFT = {"camera": 3 / 4, "coloured": 1 / 3, "white": 1 / 3, "toned": 1 / 3}
-
-# Luma weights of ITU-R BT.601.
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class Damage:
@@ -148,7 +146,7 @@ class Damage:
         if not len(index):
             return clean
         there = upload(index, clean.device)
-        weights = _there(torch.tensor(_LUMA), clean)[:, None, None]
+        weights = _there(torch.tensor(LUMA), clean)[:, None, None]
         gray = (clean[there] * weights).sum(1, keepdim=True)
         tint = _there(self.tint[index] * self.tinted[index, None], clean)[:, :, None, None]
         # Paper and ink keep their tone: the tint is strongest in the middle.

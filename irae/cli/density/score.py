@@ -50,7 +50,7 @@ def score(
     from irae.errors import IraeError, PictureError, for_command_line
     from irae.evaluation.density.pictures import check_target, read_for
     from irae.evaluation.density.scores import check_background, score_pictures
-    from irae.imaging.io.files import find_pictures
+    from irae.imaging.io.find import find_pictures
     from irae.models.checkpoints.model_file import load_density
     from irae.runtime import select_device
 

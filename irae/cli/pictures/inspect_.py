@@ -27,7 +27,7 @@ def inspect_(
 
     from irae.batch.progress import Console
     from irae.errors import IraeError, for_command_line
-    from irae.imaging.io.files import find_pictures
+    from irae.imaging.io.find import find_pictures
     from irae.restoring.inspection import inspect_picture
 
     failed = False

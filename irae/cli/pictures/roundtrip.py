@@ -58,7 +58,8 @@ def roundtrip(
     import torch
 
     from irae.imaging.degrade import irregular_mask
-    from irae.imaging.io.files import find_pictures, read_picture, write_picture
+    from irae.imaging.io.files import read_picture, write_picture
+    from irae.imaging.io.find import find_pictures
     from irae.imaging.io.masks import read_mask
     from irae.imaging.io.pillow import picture_from_pil
     from irae.inverse.error_map import draw_error_map

@@ -38,7 +38,7 @@ def ui(
 
     Example: irae ui scan.tif
     """
-    from irae.imaging.io.files import find_pictures
+    from irae.imaging.io.find import find_pictures
     from irae.ui.server import Options, serve
 
     options = Options(

@@ -14,6 +14,9 @@ from irae.imaging.io.picture import Layout, Picture
 from irae.imaging.io.pillow import exif_orientation, normal_exif, picture_from_pil
 from irae.imaging.io.sixteen_bit import Samples
 
+HEAD = 512
+"""Number of bytes by which the kind of a file is recognised."""
+
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 """Suffixes of HEIF files with HEVC pictures, which are read where pillow-heif is installed."""
 

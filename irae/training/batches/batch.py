@@ -21,6 +21,7 @@ from irae.config import RunConfig
 from irae.data.registry import data_root
 from irae.imaging.crops import Crops
 from irae.imaging.hole_filling import fill_holes
+from irae.imaging.metrics import rgb_to_y
 from irae.models.networks.registry import resolve_options
 from irae.runtime import host_threads, upload, use_device
 from irae.tasks import get_task
@@ -33,8 +34,6 @@ _log = logging.getLogger(__name__)
 
 # Key of a random stream of a step; `irae.tasks.batch_random` has the keys 0 and 1.
 _LEVELS = 2
-
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class BatchMaker:
@@ -174,9 +173,7 @@ def _where(wanted: Tensor, device: torch.device) -> Tensor:
 def _to_gray(clean: Tensor, wanted: Tensor) -> None:
     """Convert the samples that ``wanted`` (on the host) marks to gray, in place."""
     rows = _where(wanted, clean.device)
-    red, green, blue = clean[rows].chunk(3, 1)
-    luma = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
-    clean.index_copy_(0, rows, luma.expand(-1, 3, -1, -1))
+    clean.index_copy_(0, rows, rgb_to_y(clean[rows]).expand(-1, 3, -1, -1))
 
 
 def _recolour(clean: Tensor, wanted: Tensor, order: Tensor, saturation: Tensor) -> None:

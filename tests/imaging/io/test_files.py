@@ -23,12 +23,8 @@ from skimage import data
 
 from irae.errors import PictureError
 from irae.imaging.io.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES
-from irae.imaging.io.files import (
-    encode_picture,
-    find_pictures,
-    read_picture,
-    write_picture,
-)
+from irae.imaging.io.files import encode_picture, read_picture, write_picture
+from irae.imaging.io.find import find_pictures
 from irae.imaging.io.palettes import reduce_colours
 from irae.imaging.io.picture import Layout, Picture, quantise, upright
 from irae.imaging.io.pillow import picture_from_pil, picture_to_pil

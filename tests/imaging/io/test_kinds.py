@@ -16,7 +16,8 @@ from skimage import data
 from irae.errors import PictureError
 from irae.imaging.io import kinds
 from irae.imaging.io.encode import check_writable
-from irae.imaging.io.files import find_pictures, read_picture, suffix_of_content
+from irae.imaging.io.files import read_picture, suffix_of_content
+from irae.imaging.io.find import find_pictures
 from irae.imaging.io.picture import Layout, Picture
 
 RNG = np.random.default_rng(0)

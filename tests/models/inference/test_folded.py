@@ -117,7 +117,8 @@ def test_the_weights_are_copied() -> None:
 
 @pytest.mark.parametrize("name", sorted(packaged_models()))
 def test_packaged_models_give_the_same_numbers(name: str, shared: Path) -> None:
-    from irae.imaging.io.files import find_pictures, read_picture
+    from irae.imaging.io.files import read_picture
+    from irae.imaging.io.find import find_pictures
 
     model = load_model(name)
     path = sorted(find_pictures([str(shared / "data/testsets/CBSD68")]))[0]
