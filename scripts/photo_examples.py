@@ -28,7 +28,8 @@ from irae.imaging.metrics import psnr
 
 WIDTH, HEIGHT = 340, 230
 PHONE = ["--photo", "--seed", "8"]
-GRAIN = 15.0
+GRAIN = 15.0  # Of the film, in 8-bit units; a print has less.
+PRINT_GRAIN = 8.0
 
 
 def irae(*arguments: str | Path) -> str:
@@ -72,7 +73,7 @@ def make(data: Path, folder: Path) -> list[tuple[str, Path, Path, Path]]:
     # The grain of film is a blotch of a pixel or more, much the same in all channels.
     film = coloured(pictures["film"], 0.8 * GRAIN, 0.8, "equal", 1)
     save(coloured(film, 0.5 * GRAIN, 0.8, "free", 2), folder / "film.png")
-    save(coloured(pictures["print"], GRAIN, 0.7, "equal", 3), folder / "print.png")
+    save(coloured(pictures["print"], PRINT_GRAIN, 0.7, "equal", 3), folder / "print.png")
     captions = {"phone.jpg": "phone, JPEG", "film.png": "film scan", "print.png": "toned print"}
     return [
         (

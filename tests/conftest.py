@@ -6,8 +6,10 @@ import gc
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -32,6 +34,14 @@ SHARED = Path(os.environ.get("IRAE_SHARED", REPOSITORY.parent / "shared"))
 torch.set_num_threads(1)
 # Of the processes that tests start, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What starts the tests in the background may ignore these signals, and every process inherits that.
+if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 # What a fixture starts marks every test that asks for it, directly or through another.
 MARKER_OF_FIXTURE = {

@@ -45,6 +45,8 @@ _LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
 # White noise of this level in a lossless file is exactly what the denoiser was trained on.
 _WHITE = 3.0
 _WHITE_CORRELATION = 0.12
+# The channels' own noise is at least this share of it; the rest of it they have in common.
+_LEAST_OWN = 0.5
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,10 @@ def least_gain(quality: int | None, *, lossy: bool) -> float:
 
 
 def _is_white(noise: Noise) -> bool:
-    return noise.sure and noise.sigma >= _WHITE and noise.correlation < _WHITE_CORRELATION
+    """Whether neighbouring pixels and, in a colour picture, the channels have independent noise."""
+    shared = 0 < noise.colour < _LEAST_OWN * noise.sigma
+    white = noise.sigma >= _WHITE and noise.correlation < _WHITE_CORRELATION
+    return noise.sure and white and not shared
 
 
 def _try_models(
