@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from portable_config import without_folders
+
 from irae.config import check_config
 from irae.data.registry import data_root
 from irae.data.small import open_small
@@ -59,6 +61,7 @@ def card_of(model: LoadedDensity, data: str, root: Path, max_images: int | None)
     card = dict(model.spec.card)
     card["held_out"] = held_out_scores(bits, pictures, model.network)
     card["validation_bits_per_dim"] = round(float(bits.double().mean()), 4)
+    card["config"] = without_folders(card["config"])
     card["data"] = f"{data}, {len(held_out.train):,} pictures of {size}x{size}"
     card["test"] = found.to_dict() | {"model": ""}
     card["command"] = f"irae eval --model MODEL --data {data}"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from portable_config import without_folders
 from regression_scores import regression_scores
 
 from irae.config import check_config
@@ -184,7 +185,7 @@ def package(
         note: said after the data in the card.
     """
     best = load_model(run_folder)
-    config = best.spec.card["config"]
+    config = without_folders(best.spec.card["config"])
     test_set, degradations = levels(best.task, data)
     pictures = open_data(test_set, root=data, split="test")
 
@@ -202,7 +203,7 @@ def package(
     sources = ", ".join(f"{s['source']} ({s['weight']:g})" for s in config["data"]["train"])
     run = json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
     trained, score = best.spec.card, validated(best)
-    start = config["model"]["init"]
+    start = best.spec.card["config"]["model"]["init"]
     card = {
         "data": sources
         + (f"; starts from the weights of {Path(start).stem}" if start else "")
@@ -224,7 +225,6 @@ def package(
         "config": config,
         "versions": trained["versions"],
     }
-    config["data"].pop("root", None)
     config["model"]["init"] = start and Path(start).stem
     config["degradation"].pop("masks", None)
     spec = replace(best.spec, card=card)

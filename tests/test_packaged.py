@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from irae import Restorer, load_model
 from irae.imaging.degrade import add_noise, jpeg_compress
 from irae.imaging.io.files import read_picture
 from irae.imaging.metrics import psnr
-from irae.models.checkpoints.model_file import packaged_models
+from irae.models.checkpoints.model_file import load_density, packaged_densities, packaged_models
 from irae.runtime import generator
 from irae.tasks.base import Degradation
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+from portable_config import without_folders  # noqa: E402
 from regression_scores import LEVELS, regression_pictures, regression_scores  # noqa: E402
 
 # The least gain in dB that the weights must bring at each level of `LEVELS` on this photograph.
@@ -130,3 +132,33 @@ def test_every_packaged_model_has_its_card() -> None:
         assert all(row in page for row in card["measured"])
         assert "config" in card
         assert str(Path.cwd()) not in page
+
+
+def strings(value: object) -> Iterator[str]:
+    """All strings in nested lists and dicts."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from strings(each)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_no_card_names_a_folder_of_the_machine_that_trained() -> None:
+    cards = [load_model(name).spec.card for name in packaged_models()]
+    cards += [load_density(name).spec.card for name in packaged_densities()]
+    assert len(cards) > 4
+    absolute = [text for text in strings(cards) if Path(text).is_absolute()]
+    assert not absolute
+
+
+def test_a_packaged_config_names_folders_below_the_data_root() -> None:
+    config = {
+        "data": {"root": "/d", "train": [{"source": "/d/photos/a"}, {"source": "celeba"}]},
+        "degradation": {"pairs": "/elsewhere/pairs", "sigma": [0, 55]},
+    }
+    assert without_folders(config) == {
+        "data": {"train": [{"source": "photos/a"}, {"source": "celeba"}]},
+        "degradation": {"pairs": "pairs", "sigma": [0, 55]},
+    }
