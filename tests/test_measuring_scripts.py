@@ -60,6 +60,7 @@ def test_what_is_clean_is_left_and_noise_is_not(shared: Path, script: Script) ->
             )
 
 
+@pytest.mark.slow
 def test_the_fit_finds_the_quantile(script: Script, tmp_path: Path) -> None:
     measure = script("measure_auto")
     random = torch.Generator().manual_seed(0)

@@ -47,6 +47,7 @@ def test_cards_have_the_reference_of_scores(name: str) -> None:
     assert all(len(values) == QUANTILES for values in held_out["quantiles"].values())
 
 
+@pytest.mark.slow
 def test_fashion_has_the_bits_of_its_card() -> None:
     if not (IDX_SETS["fashion"].installed or Path()).is_dir():
         pytest.skip("apt-get install dataset-fashion-mnist")

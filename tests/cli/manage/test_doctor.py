@@ -18,6 +18,7 @@ from irae.models.checkpoints.model_file import load_model, packaged_models
 Program = Callable[..., CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_this_installation_works(irae: Program) -> None:
     done = irae("doctor", "--device", "cpu", "--json")
     report = json.loads(done.stdout)

@@ -67,6 +67,7 @@ def _exiftool(*arguments: object) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
 @pytest.mark.parametrize("source", [".jpg", ".png", ".tif"])
 @pytest.mark.parametrize("target", [".jpg", ".png", ".tif", ".webp"])

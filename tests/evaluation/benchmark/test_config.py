@@ -28,6 +28,7 @@ budget: {steps: 2}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_shipped_benchmark_has_cells_that_fit(name: str) -> None:
     built = set()

@@ -342,6 +342,7 @@ def test_too_few_and_too_small_pictures(textured: PictureSet, pictures: Path) ->
         measure([], textured, Settings())
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_not_finite_is_told(textured: PictureSet) -> None:
     broken = loaded("arcnn")
     with torch.no_grad():

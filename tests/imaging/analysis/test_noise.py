@@ -78,6 +78,7 @@ def test_noise_on_paper_is_seen_where_it_is_clipped(paper: int) -> None:
     assert _measured(noisy).sigma == pytest.approx(12, rel=0.25)
 
 
+@pytest.mark.slow
 def test_white_noise_is_measured_as_white(photos: dict[str, Tensor]) -> None:
     for photo in photos.values():
         found = _measured(add_noise(photo, 15, generator(4), clip=True))
@@ -86,6 +87,7 @@ def test_white_noise_is_measured_as_white(photos: dict[str, Tensor]) -> None:
         assert found.sure
 
 
+@pytest.mark.slow
 def test_fine_clean_texture_is_not_seen(photos: dict[str, Tensor]) -> None:
     for name, photo in photos.items():
         for picture in (photo, torch.nn.functional.avg_pool2d(photo, 2)):

@@ -34,6 +34,7 @@ def _errors(photos: list[Tensor], sigma: float) -> list[float]:
     return [abs(one - sigma) for one in found if one is not None]
 
 
+@pytest.mark.slow
 # Measured on these: 0.23 0.51 0.31 0.72 on average and 0.63 1.07 0.55 1.85 at most.
 @pytest.mark.parametrize(
     ("sigma", "mean", "most"), [(5, 0.5, 1.4), (15, 1.0, 2.0), (25, 0.8, 1.6), (50, 1.6, 4.0)]
@@ -45,6 +46,7 @@ def test_photographs(photos: list[Tensor], sigma: float, mean: float, most: floa
     assert max(errors) <= most
 
 
+@pytest.mark.slow
 def test_texture_and_jpeg_blocks_are_no_noise(photos: list[Tensor]) -> None:
     for photo in photos:
         assert (estimate_noise(photo) or 0) < 2.0

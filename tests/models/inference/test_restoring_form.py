@@ -21,6 +21,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "preset"), EVERY)
 def test_what_restore_computes_is_what_the_network_computes(name: str, preset: str | None) -> None:
     options = resolve_options(name, preset, {})

@@ -124,6 +124,7 @@ def test_a_model_file_gives_the_same_numbers(
     assert torch.equal(again.restore(x, hole, sigma=25), model.restore(x, hole, sigma=25))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_few_steps_of_training_lower_the_loss(name: str) -> None:
     """With the start each paper states, at its real depth."""
