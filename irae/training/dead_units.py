@@ -96,16 +96,25 @@ def either(parts: list[Firing]) -> Firing:
     return merged
 
 
-def dead_share(firing: Firing) -> float:
-    """Return the share of hidden units that never fired."""
-    units = sum(len(fires) for fires in firing.values())
-    return sum(int((~fires).sum()) for fires in firing.values()) / max(1, units)
+class UnitCounts:
+    """What the score of a validation says of hidden units.
 
+    Attributes:
+        firing: hidden units of each layer that were positive on any of the pictures.
+    """
 
-def mostly_dead(firing: Firing, limit: float) -> dict[str, float]:
-    """Return the share of dead units of each layer in which it exceeds ``limit``."""
-    shares = {name: float((~fires).float().mean()) for name, fires in firing.items()}
-    return {name: share for name, share in shares.items() if share > limit}
+    firing: Firing
+
+    @property
+    def dead(self) -> float:
+        """Share of hidden units that never fired."""
+        units = sum(len(fires) for fires in self.firing.values())
+        return sum(int((~fires).sum()) for fires in self.firing.values()) / max(1, units)
+
+    def mostly_dead(self, limit: float) -> dict[str, float]:
+        """Return the share of dead units of each layer in which it exceeds ``limit``."""
+        shares = {name: float((~fires).float().mean()) for name, fires in self.firing.items()}
+        return {name: share for name, share in shares.items() if share > limit}
 
 
 def restart(networks: list[nn.Module], firing: Firing, *keys: int) -> int:

@@ -20,7 +20,7 @@ from irae.tasks import get_task
 from irae.tasks.base import Damaged
 from irae.tasks.protocols import get_protocol
 from irae.training.batches.collection import Collection, open_collection
-from irae.training.dead_units import Firing, dead_share, either, mostly_dead, watch_units
+from irae.training.dead_units import Firing, UnitCounts, either, watch_units
 from irae.training.distributed import ALONE, Ranks
 
 
@@ -41,7 +41,7 @@ class _Case:
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(UnitCounts):
     """The score of one validation.
 
     Attributes:
@@ -58,15 +58,6 @@ class Score:
     def mean(self) -> float:
         """Mean output PSNR over the levels in dB, by which checkpoints are ranked."""
         return sum(output for _, output in self.levels.values()) / len(self.levels)
-
-    @property
-    def dead(self) -> float:
-        """Share of hidden units that never fired."""
-        return dead_share(self.firing)
-
-    def mostly_dead(self, limit: float) -> dict[str, float]:
-        """Return the share of dead units of each layer in which it exceeds ``limit``."""
-        return mostly_dead(self.firing, limit)
 
     def record(self) -> dict[str, Any]:
         """Return the figures for the log."""

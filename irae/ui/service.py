@@ -16,7 +16,7 @@ from PIL import Image
 from irae.batch.jobs import Found, Job, plan_outputs
 from irae.batch.model_pool import ModelPool
 from irae.errors import IraeError, PictureError
-from irae.imaging.io.encode import PICTURE_SUFFIXES
+from irae.imaging.io.encode import PICTURE_SUFFIXES, SUFFIX_OF_FORMAT
 from irae.imaging.io.files import (
     RESTORED_MARK,
     encode_picture,
@@ -37,11 +37,6 @@ from irae.ui.words import describe_damage, describe_result, kept
 
 KEPT_SETTINGS = 4
 """How many combinations of options keep their models loaded."""
-
-_SUFFIX_OF_FORMAT = {
-    "PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif", "WEBP": ".webp", "GIF": ".gif",
-    "BMP": ".bmp", "PPM": ".ppm", "JPEG2000": ".jp2", "AVIF": ".avif",
-}  # fmt: skip
 
 
 class RestoreService:
@@ -102,7 +97,7 @@ class RestoreService:
         # A header may claim fewer pixels than the decoder finds, in a TIFF for example.
         self._admit(source, (picture.width, picture.height))
         if source.suffix.lower() not in PICTURE_SUFFIXES:
-            suffix = _SUFFIX_OF_FORMAT.get(picture.layout.format, ".png")
+            suffix = SUFFIX_OF_FORMAT.get(picture.layout.format, ".png")
             source = source.rename(source.with_name(f"{source.name}{suffix}"))
         found = inspect_read(source, picture)
         task, _ = choose_task(found)

@@ -24,7 +24,7 @@ from irae.models.loaded_density import LoadedDensity
 from irae.runtime import upload
 from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom
-from irae.training.dead_units import Firing, dead_share, either, mostly_dead, watch_units
+from irae.training.dead_units import Firing, UnitCounts, either, watch_units
 from irae.training.distributed import ALONE, Ranks
 from irae.training.objectives.base import Batches, Described, Objective
 from irae.writing import write_atomically
@@ -114,7 +114,7 @@ class SmallBatches:
 
 
 @dataclass(frozen=True)
-class DensityScore:
+class DensityScore(UnitCounts):
     """The score of one validation.
 
     Attributes:
@@ -133,15 +133,6 @@ class DensityScore:
     def mean(self) -> float:
         """Minus the bits per dimension, so that larger is better."""
         return -self.bits_per_dim
-
-    @property
-    def dead(self) -> float:
-        """Share of hidden units that never fired."""
-        return dead_share(self.firing)
-
-    def mostly_dead(self, limit: float) -> dict[str, float]:
-        """Return the share of dead units of each layer in which it exceeds ``limit``."""
-        return mostly_dead(self.firing, limit)
 
     def record(self) -> dict[str, Any]:
         """Return the figures for the log."""
