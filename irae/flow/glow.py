@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from irae.flow.actnorm import ActNorm
 from irae.flow.bijection import Bijection, Chain
 from irae.flow.coupling import CouplingKind, build_coupling
-from irae.flow.mixing import Shrinking, build_mixing
+from irae.flow.mixing import build_mixing
 from irae.flow.squeeze import SQUEEZES
 from irae.flow.subnets import NETWORKS
 
@@ -24,8 +24,7 @@ class Glow(nn.Module):
     and splits the channels in half: the first half goes to the next level, the second is a latent.
     ``coupling`` is one kind, or one for each level, the finest first; the last one also serves all
     coarser levels. ``kernels`` are the sizes of the subnets' middle convolutions, used cyclically
-    step by step. With ``shrinking``, a bound, the last level ends with a `Shrinking` of all its
-    channels.
+    step by step.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class Glow(nn.Module):
         network: Literal["plain", "actnorm"] = "plain",
         condition_channels: int = 0,
         kernels: Sequence[int] = (1,),
-        shrinking: float | None = None,
     ) -> None:
         super().__init__()
         if levels < 1 or depth < 1 or width < 1:
@@ -68,8 +66,6 @@ class Glow(nn.Module):
                     steps.append(ActNorm(channels))
                 steps.append(build_mixing(mixing, channels, **mixing_options))
                 steps.append(build_coupling(kind, inner, half, coupling_bound))
-            if shrinking is not None and number == levels - 1:
-                steps.append(Shrinking(channels, shrinking))
             self.levels.append(Chain(steps))
             channels = half
 

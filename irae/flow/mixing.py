@@ -122,8 +122,6 @@ class BoundedMixing(Mixing):
     """
 
     fixed: Tensor
-    # Ratio of the change of the log singular values to the change of `log_scale`.
-    pace = 1.0
 
     def __init__(self, channels: int, bound: float = 0.2) -> None:
         super().__init__()
@@ -149,7 +147,7 @@ class BoundedMixing(Mixing):
         return rotations
 
     def _log_singular_values(self) -> Tensor:
-        return self.bound * torch.tanh(self.pace * self.log_scale / self.bound)
+        return self.bound * torch.tanh(self.log_scale / self.bound)
 
     def matrix(self) -> Tensor:
         return self._product(*self._rotations())
@@ -173,23 +171,6 @@ class BoundedMixing(Mixing):
 
     def log_abs_det(self) -> Tensor:
         return self._log_singular_values().sum()
-
-
-class Shrinking(BoundedMixing):
-    """A contraction: a bounded 1×1 convolution with a wide bound, used once in a flow.
-
-    A denoiser has to contract the noise that it has separated. If every step contracts a little,
-    the inverse amplifies rounding errors in every step. This layer contracts once, by singular
-    values down to ``exp(-bound)``, so that the others need not. It starts as the identity.
-    """
-
-    # An optimiser with equally small updates of every number must reach the bound in some hundreds
-    # of steps.
-    pace = 10.0
-
-    def __init__(self, channels: int, bound: float) -> None:
-        super().__init__(channels, bound)
-        self.fixed.zero_()
 
 
 class Permutation(Bijection):

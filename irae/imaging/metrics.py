@@ -44,12 +44,13 @@ def rgb_to_y(x: Tensor) -> Tensor:
     return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(-3)
 
 
-def psnr(a: Tensor, b: Tensor) -> Tensor:
+def psnr(a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
     """Compute the peak signal-to-noise ratio in dB with a peak of 1, over all channels together.
 
     Args:
         a: ``B C H W``; values outside [0, 1] are not clipped.
         b: pictures of the same shape.
+        mask: bool ``B 1 H W``, True in the pixels that count, at least one; None counts all.
 
     Returns:
         ``B``; infinite if the two pictures are equal.
@@ -58,7 +59,10 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
         UsageError: the shapes differ or are not ``B C H W``.
     """
     a, b = _pair(a, b)
-    return _decibels((a - b).square().mean((1, 2, 3)))
+    error = (a - b).square()
+    if mask is None:
+        return _decibels(error.mean((1, 2, 3)))
+    return _decibels((error * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) * a.shape[1]))
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

@@ -94,15 +94,14 @@ def _lifted_errors(
 def _strict_errors(
     network: IRAE, precision: str, given: Tensor, condition: Tensor | None
 ) -> Iterator[Error]:
-    entering = network.apply_mask_coupling(given, condition) - 0.5
-    mask = network.flow_condition(condition)
-    latents = network.encoder(entering, mask)
-    restored = network.decoder.inverse(latents, mask)
+    entering = given - 0.5
+    latents = network.encoder(entering, condition)
+    restored = network.decoder.inverse(latents, condition)
     for part, flow, start in (
         ("encoder", network.encoder, entering),
         ("decoder", network.decoder, restored),
     ):
-        for level, (chain, x, known) in enumerate(_levels(flow, start, mask), 1):
+        for level, (chain, x, known) in enumerate(_levels(flow, start, condition), 1):
             again = chain.inverse(chain(x, known), known)
             yield _error(precision, part, level, again - x)
     recovered = network.inverse(restored + 0.5, condition)

@@ -291,7 +291,7 @@ class Inpaint(Task):
         return {
             "irregular": Strokes(),
             "center": Hole("center", min(height, width) // 4),
-            THIN: Thin(THIN),
+            **{kind: Thin(kind) for kind in _THIN_KINDS if kind != THIN},
         }
 
 

@@ -45,7 +45,8 @@ class Score(UnitCounts):
     """The score of one validation.
 
     Attributes:
-        levels: mean PSNR in dB of the input and of the output, by level.
+        levels: mean PSNR in dB of the input and of the output, by level; in the masked region, if
+            there is one.
         round_trip: largest error of degraded → restored → degraded in float32, in 8-bit units.
         firing: hidden units of each layer that were positive on any of the pictures.
     """
@@ -167,9 +168,10 @@ class Validation:
 
     def _measure(self, model: LoadedModel, index: int) -> tuple[float, float]:
         case = self._cases[index]
-        restored = case.restored(model).clamp(0, 1)
-        before = float(psnr(case.damaged.pixels[None], case.clean[None]))
-        return before, float(psnr(restored[None], case.clean[None]))
+        restored, clean = case.restored(model).clamp(0, 1), case.clean[None]
+        # Of an inpainted picture only the masked region can be better or worse.
+        given, mask = case.inputs()
+        return float(psnr(given, clean, mask)), float(psnr(restored[None], clean, mask))
 
     def firing(self, model: LoadedModel, numbers: range | None = None) -> Firing:
         """Record which hidden units fire on the cases with these numbers; on all if None."""

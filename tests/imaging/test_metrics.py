@@ -55,6 +55,16 @@ def test_psnr_is_scikits_per_picture(shape: tuple[int, int, int]) -> None:
     assert psnr(noisy, clean).tolist() == pytest.approx(expected, abs=1e-4)
 
 
+def test_psnr_in_a_mask_is_that_of_its_pixels() -> None:
+    clean, noisy = pictures((3, 40, 40), 2)
+    mask = torch.zeros(2, 1, 40, 40, dtype=torch.bool)
+    mask[0, :, 5:20, 7:13], mask[1, :, 30:, :] = True, True
+    expected = [*psnr(noisy[:1, :, 5:20, 7:13], clean[:1, :, 5:20, 7:13])]
+    expected += [*psnr(noisy[1:, :, 30:], clean[1:, :, 30:])]
+    torch.testing.assert_close(psnr(noisy, clean, mask), torch.stack(expected))
+    torch.testing.assert_close(psnr(noisy, clean, torch.ones_like(mask)), psnr(noisy, clean))
+
+
 @pytest.mark.parametrize("sigma", [1.0, 25.0, 50.0])
 def test_psnr_of_noise_is_that_of_its_sigma(sigma: float) -> None:
     clean = torch.full((1, 3, 256, 256), 0.5)

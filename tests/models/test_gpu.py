@@ -15,7 +15,7 @@ from irae.models.networks.registry import NETWORKS, build_network, resolve_optio
 CASES: list[tuple[str, str | None, dict[str, Any]]] = [
     ("irae", "default", {}),
     ("irae", "paper", {"depth": 2}),
-    ("irae", "holes", {}),
+    ("irae", "inpaint", {}),
     ("dncnn", None, {}),
     ("ffdnet", None, {}),
     ("rednet", None, {}),

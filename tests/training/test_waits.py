@@ -24,9 +24,9 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "irae": [
         {"form": "lifted", "width": 12, "couplings": 4, "hidden": 8},
         {"form": "lifted", "width": 28, "couplings": 2, "hidden": 8, "condition_channels": 4},
-        {**GLOW, "shrinking": 1.0},
+        GLOW,
         {**GLOW, "mixing": "dense", "actnorm": True, "network": "actnorm", "coupling": "affine"},
-        {**GLOW, "condition_channels": 1, "hole_width": 8, "coupling": "bounded"},
+        {**GLOW, "condition_channels": 1, "coupling": "bounded"},
     ],
     "dncnn": [{"width": 8, "layers": 4}],
     "ffdnet": [{"width": 8, "layers": 4}],

@@ -129,14 +129,9 @@ def _hooked(
 
 def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Activation]:
     """Collect, after each level, the state and all latents split off so far."""
-    mask = network.flow_condition(condition)
-    encoder, decoder = (_levels(flow, mask) for flow in (network.encoder, network.decoder))
-
-    def given_back(state: Tensor) -> Tensor:
-        return network.apply_mask_coupling(state + 0.5, condition, inverse=True)
-
+    encoder, decoder = (_levels(flow, condition) for flow in (network.encoder, network.decoder))
     stages = []
-    state, latents = network.apply_mask_coupling(x, condition) - 0.5, list[Tensor]()
+    state, latents = x - 0.5, list[Tensor]()
     for depth, (chain, given) in enumerate(encoder, 1):
         state, latent = chain(state, given).chunk(2, 1)
         latents.append(latent)
@@ -145,7 +140,7 @@ def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Activation
             Activation(
                 f"encoder, after level {depth}",
                 parts,
-                lambda parts=parts: given_back(_up(parts, encoder)),  # type: ignore[misc]
+                lambda parts=parts: _up(parts, encoder) + 0.5,  # type: ignore[misc]
             )
         )
     for depth in range(len(decoder), 0, -1):
@@ -156,7 +151,7 @@ def _irae(network: IRAE, x: Tensor, condition: Tensor | None) -> list[Activation
             Activation(
                 OUTPUT if depth == 1 else f"decoder, after level {depth}",
                 (state + 0.5,) if depth == 1 else parts,
-                lambda parts=parts: given_back(_up(_down(parts, decoder), encoder)),  # type: ignore[misc]
+                lambda parts=parts: _up(_down(parts, decoder), encoder) + 0.5,  # type: ignore[misc]
             )
         )
     return stages

@@ -41,15 +41,11 @@ class FoldedFlow(nn.Module):
 
     def __init__(self, network: IRAE) -> None:
         super().__init__()
-        self.holes = network.holes
         cpu = torch.device("cpu")
         self.levels = [level.to(cpu, torch.float32) for level in fold(network)]
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map ``B 3 H W`` in [0, 1] and its condition to restored, as `IRAE.forward`."""
-        if self.holes is not None:
-            x = self.holes(x, condition)
-            condition = None if condition is None else condition[:, :1]
         return _run(self.levels, x, condition)
 
 

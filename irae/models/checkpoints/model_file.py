@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
@@ -57,6 +58,9 @@ def save_model(
 # Types that `save_model` writes; values of other types could change in float32.
 _DTYPES = ("F16", "BF16", "F32", "F64", "I64")
 
+# Options of irae 0.1, which wrote every option to its files; only None is still read.
+_DROPPED_OPTIONS = ("shrinking", "hole_width")
+
 
 def _read(path: Path) -> tuple[ModelSpec, nn.Module]:
     """Read a model file: its spec, and the network with its weights."""
@@ -71,6 +75,7 @@ def _read(path: Path) -> tuple[ModelSpec, nn.Module]:
             if header is None:
                 raise ModelError(f"{path}: holds no irae model (its header lacks {_SPEC_KEY!r})")
             spec = _parse_spec(path, header)
+            _drop_options(path, spec.options)
             # The header has the sizes; the tensors themselves are read only if these fit.
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
             shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
@@ -114,6 +119,20 @@ def _parse_spec(path: Path, header: str) -> ModelSpec:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{path}: its irae header is damaged; train or import it again") from None
     return parsed
+
+
+def _drop_options(path: Path, options: dict[str, Any]) -> None:
+    """Remove options that no network has any more, of which every file of irae 0.1 has the values.
+
+    Raises:
+        ModelError: the file's network has a part that is built by one of them.
+    """
+    for name in _DROPPED_OPTIONS:
+        if options.pop(name, None) is not None:
+            raise ModelError(
+                f"{path}: its network has {name!r}, which only irae 0.1 reads; use that version, or"
+                " train the model again"
+            )
 
 
 def packaged_models() -> dict[str, Path]:

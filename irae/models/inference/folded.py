@@ -8,7 +8,6 @@ as large as the picture.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -18,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from irae.flow.subnets import set_network_dtype
 from irae.models.inference.folding import FoldedCoupling, Linear, fold
 from irae.models.networks.irae import IRAE
 
@@ -57,10 +55,6 @@ class FoldedIRAE:
     ) -> None:
         place = torch.device(device)
         self.levels = [level.to(place, dtype) for level in fold(network)]
-        self.holes = copy.deepcopy(network.holes)
-        if self.holes is not None:
-            self.holes.to(place).to(memory_format=torch.channels_last)
-            set_network_dtype(self.holes, None if dtype == torch.float32 else dtype)
         self.dtype = dtype
         if strip_bytes is None:
             strip_bytes = STRIP_BYTES if place.type == "cpu" else 2**62
@@ -69,9 +63,6 @@ class FoldedIRAE:
     @torch.inference_mode()
     def __call__(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map ``B 3 H W`` in [0, 1] and its condition ``B C' H W`` to restored, as the network."""
-        if self.holes is not None:
-            x = self.holes(x, condition)
-            condition = None if condition is None else condition[:, :1]
         return self._level(0, x, condition)
 
     def _level(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:

@@ -83,8 +83,7 @@ class FoldedLevel:
 
     Attributes:
         enter: map applied to the squeezed input of the level.
-        encoder: couplings to run forward, each with the map that follows (None after the last,
-            unless the level ends with a map).
+        encoder: couplings to run forward, each with the map that follows (None after the last).
         decoder: couplings to run backward, each with the map that follows; after the last the
             state is unsqueezed.
     """
@@ -139,12 +138,11 @@ def fold(network: IRAE) -> list[FoldedLevel]:
             enter = enter.after(Linear(torch.eye(len(half), dtype=half.dtype), -half))
             leave = Linear(leave.matrix, leave.bias + half)
         forward = _couplings(encoder)
-        after = following[-1] if isinstance(_steps(encoder)[-1], Mixing) else None
         backward = list(zip(_couplings(decoder), [leave, *between], strict=True))
         levels.append(
             FoldedLevel(
                 enter,
-                tuple(zip(forward, [*following[:-1], after], strict=True)),
+                tuple(zip(forward, [*following[:-1], None], strict=True)),
                 tuple(reversed(backward)),
             )
         )

@@ -11,7 +11,6 @@ from torch import Tensor
 from irae.flow.actnorm import initialise_actnorm
 from irae.flow.bijection import Bijection
 from irae.flow.glow import Glow
-from irae.flow.masked_coupling import MaskedCoupling, MaskedNetwork
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The published denoiser, layer by layer (arXiv 2009.03173, section 4; the authors' code).
@@ -29,15 +28,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # The toolkit's own: `irae.models.networks.lifted.LiftedIRAE` (docs/ablation.md).
     "default": {"form": "lifted", "width": 48, "couplings": 12, "hidden": 64},
-    # For inpainting: one deep coupling predicts the masked region from all known pixels, which
-    # narrow flow steps cannot see; a small flow follows (docs/ablation.md).
-    "holes": {
-        "width": 32,
-        "depth": 2,
-        "levels": 1,
-        "coupling": "bounded",
-        "condition_channels": 1,
-        "hole_width": 48,
+    # The same for inpainting: the mask and the filled picture are told to it.
+    "inpaint": {
+        "form": "lifted",
+        "width": 48,
+        "couplings": 12,
+        "hidden": 64,
+        "condition_channels": 4,
     },
 }
 
@@ -50,8 +47,8 @@ class IRAE(Bijection):
     returns its input.
 
     ``condition`` is ``B condition_channels H W`` from `irae.models.call.condition_for`: None, the
-    mask (1 in the masked region), or the mask and the filled picture if ``hole_width``, the width
-    of a `MaskedNetwork`, is given. ``flow_options`` are the options of both `Glow`.
+    mask (1 in the masked region), or the mask and the filled picture. ``flow_options`` are the
+    options of both `Glow`.
     """
 
     __signature__: ClassVar[inspect.Signature]
@@ -60,25 +57,18 @@ class IRAE(Bijection):
         self,
         *,
         condition_channels: int = 0,
-        shrinking: float | None = None,
         start: Literal["identity", "random"] = "identity",
         hole_fill: float | None = None,
-        hole_width: int | None = None,
         **flow_options: Any,
     ) -> None:
         super().__init__()
         flow_options["condition_channels"] = condition_channels
-        # The decoder follows the encoder, so one of them can contract for both.
-        self.encoder = Glow(channels=3, **flow_options, shrinking=shrinking)
+        self.encoder = Glow(channels=3, **flow_options)
         self.decoder = Glow(channels=3, **flow_options)
         self.start = start
         # Value in the masked region of the input; None for a smooth interpolation.
         self.hole_fill = hole_fill
-        self.holes = None if hole_width is None else MaskedCoupling(MaskedNetwork(hole_width))
-        if self.holes is not None and condition_channels != 1:
-            raise ValueError("hole_width needs condition_channels 1, the mask")
-        # With a `MaskedCoupling` the condition is the mask and the filled picture.
-        self.condition_channels = 4 if self.holes is not None else condition_channels
+        self.condition_channels = condition_channels
         if start == "identity":
             self.tie_decoder_to_encoder()
 
@@ -91,37 +81,19 @@ class IRAE(Bijection):
     @property
     def size_multiple(self) -> int:
         """Divisor of the heights and widths that the network accepts."""
-        of_holes = 1 if self.holes is None else self.holes.size_multiple
-        return max(self.encoder.size_multiple, of_holes)
-
-    def apply_mask_coupling(
-        self, x: Tensor, condition: Tensor | None, *, inverse: bool = False
-    ) -> Tensor:
-        """Apply the `MaskedCoupling`, if there is one, to ``B 3 H W``."""
-        if self.holes is None:
-            return x
-        return self.holes.inverse(x, condition) if inverse else self.holes(x, condition)
-
-    def flow_condition(self, condition: Tensor | None) -> Tensor | None:
-        """Return the part of the condition that the two flows take."""
-        return condition if self.holes is None or condition is None else condition[:, :1]
+        return self.encoder.size_multiple
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map degraded ``B 3 H W`` in [0, 1] to restored, of the same shape, not clipped."""
-        given = self.flow_condition(condition)
-        x = self.apply_mask_coupling(x, condition) - 0.5
-        return self.decoder.inverse(self.encoder(x, given), given) + 0.5
+        return self.decoder.inverse(self.encoder(x - 0.5, condition), condition) + 0.5
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map restored back to degraded: ``encoder⁻¹(decoder(restored))``."""
-        given = self.flow_condition(condition)
-        x = self.encoder.inverse(self.decoder(z - 0.5, given), given) + 0.5
-        return self.apply_mask_coupling(x, condition, inverse=True)
+        return self.encoder.inverse(self.decoder(z - 0.5, condition), condition) + 0.5
 
     def forward_and_log_det(
         self, x: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        x, condition = self.apply_mask_coupling(x, condition), self.flow_condition(condition)
         latents, encoded = self.encoder.forward_and_log_det(x - 0.5, condition)
         restored = self.decoder.inverse(latents, condition)
         _, decoded = self.decoder.forward_and_log_det(restored, condition)
@@ -130,8 +102,7 @@ class IRAE(Bijection):
     @torch.no_grad()
     def initialise(self, degraded: Tensor, condition: Tensor | None = None) -> None:
         """Initialise the ActNorms from a batch; the decoder's only with an identity start."""
-        x = self.apply_mask_coupling(degraded, condition) - 0.5
-        initialise_actnorm(self.encoder, x, self.flow_condition(condition))
+        initialise_actnorm(self.encoder, degraded - 0.5, condition)
         if self.start == "identity":
             self.tie_decoder_to_encoder()
 

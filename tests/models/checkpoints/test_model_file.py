@@ -53,6 +53,22 @@ def test_a_file_without_a_form_is_strict(tmp_path: Path) -> None:
         resolve_options("irae", "default", {"form": "loose"})
 
 
+@pytest.mark.parametrize("option", ["shrinking", "hole_width"])
+def test_options_of_an_older_version_are_read_where_they_build_nothing(
+    option: str, tmp_path: Path
+) -> None:
+    model, path = strict(), tmp_path / "m.safetensors"
+    model.spec.options[option] = None
+    save_model(path, model.network, model.spec)
+    assert torch.equal(
+        load_model(path).restore(torch.ones(1, 3, 8, 8)), model.restore(torch.ones(1, 3, 8, 8))
+    )
+    model.spec.options[option] = 8
+    save_model(path, model.network, model.spec)
+    with pytest.raises(ModelError, match=f"m.safetensors: its network has '{option}', .*irae 0.1"):
+        load_model(path)
+
+
 def test_a_model_file_gives_the_same_numbers(tmp_path: Path) -> None:
     model = small()
     path = tmp_path / "m.safetensors"

@@ -18,19 +18,17 @@ from irae.models.networks.irae import IRAE, PRESETS
 FORMS: dict[str, dict[str, Any]] = {
     "paper": {**PRESETS["paper"], "width": 16, "depth": 3},
     "paper, three levels": {**PRESETS["paper"], "width": 8, "depth": 2, "levels": 3},
-    "shrinking": {
+    "one large kernel": {
         "width": 16,
         "depth": 4,
         "levels": 1,
         "coupling": "bounded",
         "kernels": [1, 1, 1, 3],
-        "shrinking": 4.0,
     },
     "two levels": {"width": 16, "depth": 3, "levels": 2},
-    "large kernels": {"width": 8, "depth": 2, "kernels": [5, 3], "shrinking": 2.0},
+    "large kernels": {"width": 8, "depth": 2, "kernels": [5, 3]},
     "one level": {"width": 16, "depth": 2, "levels": 1},
     "a mask": {"width": 16, "depth": 2, "levels": 3, "condition_channels": 1},
-    "holes": {**PRESETS["holes"], "width": 8, "hole_width": 6},
     "affine with a mask": {**PRESETS["paper"], "width": 8, "depth": 2, "condition_channels": 1},
     "bounded": {"width": 8, "depth": 2, "coupling": ["bounded", "additive"]},
     "mixed": {"width": 8, "depth": 2, "actnorm": True, "coupling": "affine", "squeeze": "pixel"},
@@ -52,7 +50,7 @@ def inputs(options: dict[str, Any], batch: int = 2) -> tuple[Tensor, Tensor | No
     if not options.get("condition_channels"):
         return x, None
     mask = (torch.rand(batch, 1, 32, 48, generator=rng) > 0.5).float()
-    return x, torch.cat([mask, x], 1) if options.get("hole_width") else mask
+    return x, mask
 
 
 @pytest.mark.parametrize("strip_bytes", [None, 1, 4_000, 40_000])
@@ -79,7 +77,7 @@ def test_a_last_strip_of_one_row() -> None:
 
 
 def test_strips_are_really_used() -> None:
-    network = perturbed(FORMS["shrinking"])
+    network = perturbed(FORMS["one large kernel"])
     folded = FoldedIRAE(network, strip_bytes=4_000)
     state = torch.zeros(2, 20, 24, 12)
     strips = list(folded._strips(folded.levels[0].encoder[0][0], state))
@@ -106,7 +104,7 @@ def test_a_lone_identity_start_returns_its_input() -> None:
 
 
 def test_the_weights_are_copied() -> None:
-    network = perturbed(FORMS["shrinking"])
+    network = perturbed(FORMS["one large kernel"])
     x, _ = inputs({})
     folded = FoldedIRAE(network)
     before = folded(x)

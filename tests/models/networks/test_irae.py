@@ -17,11 +17,11 @@ def test_the_options_of_the_flow_are_options_of_the_network() -> None:
     of_flow = dict(inspect.signature(Glow, eval_str=True).parameters)
     del of_flow["channels"]
     assert {name: known[name] for name in of_flow} == of_flow
-    assert set(known) - set(of_flow) == {"start", "hole_fill", "hole_width", "form"}
+    assert set(known) - set(of_flow) == {"start", "hole_fill", "form"}
 
 
 def test_an_unknown_option_is_told_with_those_there_are() -> None:
-    with pytest.raises(ModelError, match=r"option 'widht' .* there are: width, .*hole_width, form"):
+    with pytest.raises(ModelError, match=r"option 'widht' .* there are: width, .*hole_fill, form"):
         resolve_options("irae", None, {"widht": 3})
     for wrong in ("widht", "channels"):
         with pytest.raises(TypeError, match=wrong):
