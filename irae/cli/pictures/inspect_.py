@@ -18,6 +18,8 @@ def inspect_(
 ) -> None:
     """Estimate the noise and the JPEG quality of pictures, and find their masks.
 
+    Each page of a TIFF is a picture of its own.
+
     The line "restore" shows what irae restore does without --task, --model and --mask.
     The exit code is 3 when some pictures could not be read.
 
@@ -28,7 +30,7 @@ def inspect_(
     from irae.batch.progress import Console
     from irae.errors import IraeError, for_command_line
     from irae.imaging.io.find import find_pictures
-    from irae.restoring.inspection import inspect_picture
+    from irae.restoring.inspection import inspect_pages
 
     failed = False
 
@@ -47,11 +49,10 @@ def inspect_(
             continue
         for path in paths:
             try:
-                found = inspect_picture(path)
+                for found in inspect_pages(path):
+                    lines = [json.dumps(found.as_json())] if as_json else found.as_lines()
+                    typer.echo("\n".join(lines))
             except IraeError as error:
                 fail(path, error)
-                continue
-            lines = [json.dumps(found.as_json())] if as_json else found.as_lines()
-            typer.echo("\n".join(lines))
     if failed:
         raise typer.Exit(3)
