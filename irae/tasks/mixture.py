@@ -289,7 +289,7 @@ class Mixture:
         section, side = self._section, self._patch
         drawn = (random.bernoulli(section.drawn)).nonzero()[:, 0].tolist()
         seeds = random.integer(0, 2**31 - 1).tolist()
-        damage = Damage(section, random)
+        damage = self.draw_damage(random)
         clean = damage.tone(damage.soften(clean))
         if drawn:
             pages = list(self._workers.map(lambda i: draw_page(side, seeds[i]), drawn))
@@ -299,18 +299,22 @@ class Mixture:
         noise = random.pixels(torch.randn, side + 2 * _MARGIN, _NOISE, clean.device, channels=4)
         degraded = damage.save(damage.spoil(clean, noise))
         if self._pairs is not None:
-            self._put_pairs(clean, degraded, random.columns(_PAIRS))
+            self.put_pairs(clean, degraded, random.columns(_PAIRS))
         return Batch(clean, degraded)
 
-    def _put_pairs(self, clean: Tensor, degraded: Tensor, random: RandomColumns) -> None:
-        """Replace some of the patches by real pairs, in place."""
+    def draw_damage(self, random: RandomColumns) -> Damage:
+        """Draw the damage of a batch."""
+        return Damage(self._section, random)
+
+    def put_pairs(self, clean: Tensor, degraded: Tensor, random: RandomColumns) -> dict[int, int]:
+        """Replace some of the patches by real pairs, in place; return their pairs by row."""
         assert self._pairs is not None
         wanted = random.bernoulli(self._section.pair_share)
         number = random.choice(self._pairs.weights)
         down, right, symmetry = random.uniform(), random.uniform(), random.integer(0, 7)
         index = wanted.nonzero()[:, 0]
         if not len(index):
-            return
+            return {}
         cut = [
             self._pairs.cut(
                 int(number[i]), float(down[i]), float(right[i]), int(symmetry[i]), self._patch
@@ -320,6 +324,7 @@ class Mixture:
         there = upload(index, clean.device)
         for patches, found in zip((degraded, clean), zip(*cut, strict=True), strict=True):
             patches.index_copy_(0, there, _there(torch.stack(found), patches))
+        return dict(zip(index.tolist(), number[index].tolist(), strict=True))
 
 
 def pairs_folder(name: str, root: Path) -> Path:
