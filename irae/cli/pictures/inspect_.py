@@ -30,6 +30,8 @@ def inspect_(
 ) -> None:
     """Estimate the noise and the JPEG quality of pictures, and find their masks.
 
+    Each page of a TIFF is a picture of its own.
+
     The line "restore" shows what irae restore does without --task, --model and --mask.
     The exit code is 3 when some pictures could not be read.
 
@@ -40,7 +42,7 @@ def inspect_(
     from irae.batch.progress import Console
     from irae.errors import IraeError, for_command_line
     from irae.imaging.io.find import find_pictures
-    from irae.restoring.inspection import inspect_picture
+    from irae.restoring.inspection import inspect_pages
 
     if damage_map is not None:
         _check_map(damage_map, inputs, overwrite)
@@ -63,16 +65,17 @@ def inspect_(
             continue
         for path in paths:
             try:
-                found = inspect_picture(path)
+                damage = None if damage_map is None else _draw_map(path, damage_map, detector)
+                for found in inspect_pages(path):
+                    if as_json:
+                        said = found.as_json() | ({} if damage is None else damage[1])
+                        typer.echo(json.dumps(said))
+                        continue
+                    lines = found.as_lines()
+                    lines += [] if damage is None else [f"  damage: {damage[0]}"]
+                    typer.echo("\n".join(lines))
             except IraeError as error:
                 fail(path, error)
-                continue
-            damage = None if damage_map is None else _draw_map(path, damage_map, detector)
-            if as_json:
-                typer.echo(json.dumps(found.as_json() | ({} if damage is None else damage[1])))
-                continue
-            lines = found.as_lines() + ([] if damage is None else [f"  damage: {damage[0]}"])
-            typer.echo("\n".join(lines))
     if failed:
         raise typer.Exit(3)
 
