@@ -16,8 +16,7 @@ from irae.errors import ModelError, TrainingError
 from irae.flow.reversible import set_reversible
 from irae.flow.subnets import set_network_dtype
 from irae.locks import Lock, lock_folder
-from irae.models.checkpoints.model_file import load_density, load_model, save_model
-from irae.models.density import Density
+from irae.models.checkpoints.model_file import save_model
 from irae.models.loaded import ModelSpec
 from irae.runtime import network_dtype, versions
 from irae.training.checkpoint import (
@@ -107,7 +106,7 @@ class Run:
     def _start_weights(self) -> None:
         init = self.config.model.init
         if init is not None:
-            given = load_density(init) if isinstance(self.network, Density) else load_model(init)
+            given = self.objective.load_start(init)
             try:
                 start_from(self.network, given.network)
             except ValueError as error:

@@ -23,6 +23,7 @@ from irae.models.call import (
     to_network_channels,
 )
 from irae.models.density import Density
+from irae.models.networks.densities.patches import PatchDensity
 from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
 from irae.training.distributed import Ranks, StepMemoryError
@@ -168,7 +169,7 @@ class TrainStep:
         Their sums over the processes are those of the whole batch.
         """
         network, section = self.network, self._section
-        if isinstance(network, Density):
+        if isinstance(network, Density | PatchDensity):
             return self._bits_per_dim(network, batch)
         inputs = network_inputs(network, batch)
         middle = additional = None
@@ -189,7 +190,7 @@ class TrainStep:
             loss = loss + additional / self._ranks.count
         return loss, mse
 
-    def _bits_per_dim(self, network: Density, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _bits_per_dim(self, network: Density | PatchDensity, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return this process's share of the batch's bits per dimension, twice."""
         with _compiler_faults():
             log_prob = self._forward(batch.clean)

@@ -19,8 +19,10 @@ def models(json_: Json = False) -> None:
     from irae.models.checkpoints.model_file import (
         load_density,
         load_model,
+        load_patch_density,
         packaged_densities,
         packaged_models,
+        packaged_patch_densities,
     )
 
     listed: list[dict[str, Any]] = []
@@ -35,12 +37,13 @@ def models(json_: Json = False) -> None:
                 "card": model.spec.card,
             }
         )
-    for name in packaged_densities():
-        density = load_density(name)
+    densities = [load_density(name) for name in packaged_densities()]
+    of_patches = [load_patch_density(name) for name in packaged_patch_densities()]
+    for density in [*densities, *of_patches]:
         listed.append(
             {
-                "name": name,
-                "task": "density",
+                "name": density.name,
+                "task": "density" if density in densities else "density of patches",
                 "network": density.spec.network,
                 "parameters": density.parameters,
                 "card": density.spec.card,

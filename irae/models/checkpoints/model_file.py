@@ -17,6 +17,8 @@ from irae.models.checkpoints.safe_build import build_described, misfit
 from irae.models.density import Density
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.loaded_density import LoadedDensity
+from irae.models.loaded_patches import LoadedPatchDensity
+from irae.models.networks.densities.patches import PatchDensity
 from irae.models.networks.registry import CLASSICAL
 from irae.writing import write_atomically
 
@@ -128,6 +130,12 @@ def packaged_densities() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
+def packaged_patch_densities() -> dict[str, Path]:
+    """Return the paths of the densities of patches that come with the package, by name."""
+    folder = Path(str(package_files("irae") / "weights" / "patches"))
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
 def _find(name: str | Path, packaged: dict[str, Path], classical: bool = True) -> Path:
     if str(name) in packaged:
         return packaged[str(name)]
@@ -164,6 +172,11 @@ def load_model(name: str | Path) -> LoadedModel:
             f"model {str(name)!r} is a density and restores nothing; use it with irae sample, "
             "score, interpolate, latents or eval"
         )
+    if isinstance(network, PatchDensity):
+        raise ModelError(
+            f"model {str(name)!r} is a density of patches and restores nothing; use it with irae "
+            "inspect --improbable"
+        )
     return LoadedModel(network, spec, str(name))
 
 
@@ -180,6 +193,17 @@ def is_density(name: str | Path) -> bool:
     return isinstance(_read(_find(name, packaged_models()))[1], Density)
 
 
+def is_patch_density(name: str | Path) -> bool:
+    """Whether a name or path is that of a density of patches.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged.
+    """
+    if str(name) in CLASSICAL or str(name) in packaged_models():
+        return False
+    return isinstance(_read(_find(name, packaged_patch_densities()))[1], PatchDensity)
+
+
 def load_density(name: str | Path) -> LoadedDensity:
     """Load a packaged density by name, a model file, or the best model of a run folder.
 
@@ -190,6 +214,11 @@ def load_density(name: str | Path) -> LoadedDensity:
         network: nn.Module = nn.Identity()
     else:
         spec, network = _read(_find(name, packaged_densities(), classical=False))
+    if isinstance(network, PatchDensity):
+        raise ModelError(
+            f"model {str(name)!r} is a density of patches, not of whole pictures; use it with "
+            "irae inspect --improbable"
+        )
     if not isinstance(network, Density):
         raise ModelError(
             f"model {str(name)!r} restores pictures and is no density; give one "
@@ -197,3 +226,20 @@ def load_density(name: str | Path) -> LoadedDensity:
             "irae train --config density/fashion.yaml"
         )
     return LoadedDensity(network, spec, str(name))
+
+
+def load_patch_density(name: str | Path) -> LoadedPatchDensity:
+    """Load a density of patches: a packaged one, a model file, or the best model of a run folder.
+
+    Raises:
+        ModelError: there is no such model, its file is damaged, or it is of another kind.
+    """
+    packaged = packaged_patch_densities()
+    spec, network = _read(_find(name, packaged, classical=False))
+    if not isinstance(network, PatchDensity):
+        raise ModelError(
+            f"model {str(name)!r} is no density of patches; give one "
+            f"({', '.join(packaged) or 'none is packaged'}), or train one with "
+            "irae train --config density/patches.yaml"
+        )
+    return LoadedPatchDensity(network, spec, str(name))

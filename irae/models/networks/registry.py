@@ -23,7 +23,7 @@ from irae.models.networks import (
     rednet,
     unet,
 )
-from irae.models.networks.densities import density, glow, nice, realnvp
+from irae.models.networks.densities import density, glow, nice, patches, realnvp
 from irae.models.networks.inpainting import contextual_attention, pconv, shift_net
 
 
@@ -93,6 +93,11 @@ DENSITIES: dict[str, NetworkKind] = {
 }
 """Densities (`irae.models.density`), which restore nothing and are trained by likelihood."""
 
+PATCH_DENSITIES: dict[str, NetworkKind] = {
+    "patches": NetworkKind(patches.PatchDensity, patches.PRESETS),
+}
+"""Densities of small blocks of photographs of any size, given the pixels around each."""
+
 # Methods without weights: they have a name, but cannot be trained or stored in a file.
 CLASSICAL: dict[str, NetworkKind] = {
     "bm3d": NetworkKind(classical.BM3D),
@@ -104,12 +109,10 @@ CLASSICAL: dict[str, NetworkKind] = {
 
 
 def _kind(name: str) -> NetworkKind:
-    if name in DENSITIES:
-        return DENSITIES[name]
-    if name not in NETWORKS:
-        names = ", ".join([*NETWORKS, *DENSITIES])
-        raise ModelError(f"network {name!r} is unknown; there are: {names}")
-    return NETWORKS[name]
+    known = {**NETWORKS, **DENSITIES, **PATCH_DENSITIES}
+    if name not in known:
+        raise ModelError(f"network {name!r} is unknown; there are: {', '.join(known)}")
+    return known[name]
 
 
 def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> dict[str, Any]:

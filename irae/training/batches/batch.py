@@ -25,7 +25,7 @@ from irae.imaging.metrics import rgb_to_y
 from irae.models.networks.registry import resolve_options
 from irae.runtime import host_threads, upload, use_device
 from irae.tasks import get_task
-from irae.tasks.base import Batch
+from irae.tasks.base import Batch, DamageBatch
 from irae.tasks.batch_random import BatchRandom
 from irae.training.batches.collection import Collection, open_collection
 from irae.training.batches.picture_cache import PictureCache, overflow
@@ -65,7 +65,6 @@ class BatchMaker:
         self._size = config.training.batch
         self._rows = rows or slice(0, self._size)
         self._lock = Lock()  # Making a batch fills the cache, and one is prefetched in a thread.
-        task = get_task(config.task)
         self._workers = ThreadPoolExecutor(host_threads(), thread_name_prefix="pictures")
         collection = collection or open_collection(config.data)
         warning = overflow(collection.pixels, config.data.cache_gb)
@@ -76,13 +75,15 @@ class BatchMaker:
         self._weights = collection.weights
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         self._hole_fill: float | None = options.get("hole_fill")
-        self._damage = task.batch_damage(
-            config.degradation,
-            seed=config.seed,
-            patch=config.data.patch,
-            workers=self._workers,
-            root=data_root(config.data.root),
-        )
+        self._damage: DamageBatch = _undamaged
+        if config.task:  # The objective likelihood has none.
+            self._damage = get_task(config.task).batch_damage(
+                config.degradation,
+                seed=config.seed,
+                patch=config.data.patch,
+                workers=self._workers,
+                root=data_root(config.data.root),
+            )
 
     def batch(self, step: int, *, whole: bool = False) -> Batch:
         """Make the batch of optimisation step ``step`` in channels-last order.
@@ -159,6 +160,12 @@ class BatchMaker:
                     yield ready.result()
             finally:
                 coming.cancel()
+
+
+def _undamaged(clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
+    """Return a batch of clean patches alone."""
+    del gray, random
+    return Batch(clean, clean)
 
 
 def _per_sample(x: Tensor) -> Tensor:

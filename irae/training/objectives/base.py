@@ -105,6 +105,14 @@ class Objective(ABC):
         """Return the averaged network as a model for validation."""
 
     @abstractmethod
+    def load_start(self, name: str) -> Any:
+        """Load a model of the same kind, from whose weights a run starts.
+
+        Raises:
+            ModelError: there is no such model, or it is of another kind.
+        """
+
+    @abstractmethod
     def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
         """Write sample pictures of the current model into a folder."""
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from irae.config import RunConfig
+from irae.models.networks.registry import PATCH_DENSITIES
 from irae.training.objectives.base import Objective
 from irae.training.objectives.likelihood import Likelihood
+from irae.training.objectives.patch_likelihood import PatchLikelihood
 from irae.training.objectives.restoration import Restoration
 
 
 def objective_of(config: RunConfig) -> Objective:
     """Return the objective that a config names."""
-    return Likelihood() if config.objective == "likelihood" else Restoration()
+    if config.objective == "restoration":
+        return Restoration()
+    return PatchLikelihood() if config.model.network in PATCH_DENSITIES else Likelihood()

@@ -18,6 +18,7 @@ from irae.data.registry import data_root
 from irae.data.small import open_small
 from irae.errors import DataError, TrainingError, UsageError
 from irae.models.anomaly import held_out_scores
+from irae.models.checkpoints.model_file import load_density
 from irae.models.density import Density
 from irae.models.loaded import ModelSpec
 from irae.models.loaded_density import LoadedDensity
@@ -219,6 +220,9 @@ class Likelihood(Objective):
     def load(self, network: nn.Module, spec: ModelSpec) -> LoadedDensity:
         assert isinstance(network, Density)
         return LoadedDensity(network, spec, "average")
+
+    def load_start(self, name: str) -> LoadedDensity:
+        return load_density(name)
 
     def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
         if not count:

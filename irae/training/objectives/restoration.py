@@ -14,6 +14,7 @@ from torchvision.utils import save_image
 from irae.config import RunConfig
 from irae.errors import TrainingError
 from irae.models.call import condition_for
+from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.tasks import get_task
 from irae.tasks.matching import missing_input
@@ -55,6 +56,9 @@ class Restoration(Objective):
 
     def load(self, network: nn.Module, spec: ModelSpec) -> LoadedModel:
         return LoadedModel(network, spec, "average")
+
+    def load_start(self, name: str) -> LoadedModel:
+        return load_model(name)
 
     def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
         for index, case in enumerate(validation.samples(count)):
