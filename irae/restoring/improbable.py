@@ -8,6 +8,8 @@ from it, and so are single small things of the photograph itself.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,6 +62,5 @@ def _scaled_down(picture: Tensor, scale: int) -> Tensor:
 
 
 def to_map(improbable: Tensor) -> Tensor:
-    """Return it as a gray picture, uint8 ``1 H W``: black is 1 and less, white `WHITE` and more."""
-    share = improbable.clamp_min(1.0).log() / torch.tensor(WHITE).log()
-    return (share * 255).round().clamp(0, 255).to(torch.uint8)
+    """Return it as gray values ``1 H W`` in [0, 1]: 0 is 1 and less, 1 is `WHITE` and more."""
+    return (improbable.clamp_min(1.0).log() / math.log(WHITE)).clamp_max(1.0)

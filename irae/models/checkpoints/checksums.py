@@ -10,17 +10,19 @@ import torch
 from irae.errors import ModelError
 from irae.models.checkpoints.model_file import (
     packaged_densities,
+    packaged_detectors,
     packaged_models,
     packaged_patch_densities,
 )
 from irae.models.loaded import LoadedModel
+from irae.models.loaded_detector import LoadedDetector
 from irae.writing import file_sha256, write_atomically
 
 CHECKSUMS = "checksums.txt"
 """File beside the packaged weights: a line ``SHA256  NAME`` each, as ``sha256sum`` reads it."""
 
 
-def weights_checksum(model: LoadedModel) -> str:
+def weights_checksum(model: LoadedModel | LoadedDetector) -> str:
     """Return the hexadecimal SHA-256 of a model's network, options and weights, not its card."""
     digest = hashlib.sha256(f"{model.spec.network} {sorted(model.spec.options.items())}".encode())
     for name, tensor in sorted(model.network.state_dict().items()):
@@ -51,7 +53,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_packaged_weights() -> dict[str, str | None]:
-    """Check the file of each packaged model and density.
+    """Check the file of each packaged model, density and detector.
 
     Returns:
         By model name, one line that describes the fault, or None if the file is intact.
@@ -60,7 +62,8 @@ def check_packaged_weights() -> dict[str, str | None]:
         ModelError: a record is missing or damaged.
     """
     found: dict[str, str | None] = {}
-    for packaged in (packaged_models, packaged_densities, packaged_patch_densities):
+    kinds = (packaged_models, packaged_densities, packaged_patch_densities, packaged_detectors)
+    for packaged in kinds:
         found |= _check_folder(packaged())
     return found
 

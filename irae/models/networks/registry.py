@@ -13,6 +13,7 @@ from irae.errors import ModelError
 from irae.models.networks import (
     arcnn,
     classical,
+    damage_detector,
     dncnn,
     ffdnet,
     gradnet,
@@ -98,6 +99,11 @@ PATCH_DENSITIES: dict[str, NetworkKind] = {
 }
 """Densities of small blocks of photographs of any size, given the pixels around each."""
 
+DETECTORS: dict[str, NetworkKind] = {
+    "damage-detector": NetworkKind(damage_detector.DamageDetector, damage_detector.PRESETS),
+}
+"""Networks that find damage and restore nothing; they return one logit for every pixel."""
+
 # Methods without weights: they have a name, but cannot be trained or stored in a file.
 CLASSICAL: dict[str, NetworkKind] = {
     "bm3d": NetworkKind(classical.BM3D),
@@ -109,10 +115,10 @@ CLASSICAL: dict[str, NetworkKind] = {
 
 
 def _kind(name: str) -> NetworkKind:
-    known = {**NETWORKS, **DENSITIES, **PATCH_DENSITIES}
-    if name not in known:
-        raise ModelError(f"network {name!r} is unknown; there are: {', '.join(known)}")
-    return known[name]
+    kinds = NETWORKS | DENSITIES | PATCH_DENSITIES | DETECTORS
+    if name not in kinds:
+        raise ModelError(f"network {name!r} is unknown; there are: {', '.join(kinds)}")
+    return kinds[name]
 
 
 def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.utils import save_image
 
-from irae.config import RunConfig
+from irae.config import RunConfig, TrainingSection
 from irae.data.registry import data_root
 from irae.data.small import open_small
 from irae.errors import DataError, TrainingError, UsageError
 from irae.models.anomaly import held_out_scores
-from irae.models.checkpoints.model_file import load_density
 from irae.models.density import Density
 from irae.models.loaded import ModelSpec
 from irae.models.loaded_density import LoadedDensity
@@ -217,12 +216,22 @@ class Likelihood(Objective):
         batches = SmallBatches(config, network, device, rows, pictures.train)
         return pictures, batches, DensityValidation(pictures.validation)
 
+    def loss(
+        self,
+        network: nn.Module,
+        forward: Callable[..., Tensor],
+        batch: Batch,
+        section: TrainingSection,
+        ranks: Ranks,
+    ) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the batch's bits per dimension, twice."""
+        assert isinstance(network, Density)
+        loss = network.to_bits_per_dim(forward(batch.clean)).mean() / ranks.count
+        return loss, loss.detach().clone()
+
     def load(self, network: nn.Module, spec: ModelSpec) -> LoadedDensity:
         assert isinstance(network, Density)
         return LoadedDensity(network, spec, "average")
-
-    def load_start(self, name: str) -> LoadedDensity:
-        return load_density(name)
 
     def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
         if not count:

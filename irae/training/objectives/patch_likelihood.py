@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from irae.config import RunConfig
+from irae.config import RunConfig, TrainingSection
 from irae.errors import DataError, TrainingError
-from irae.models.checkpoints.model_file import load_patch_density
 from irae.models.loaded import ModelSpec
 from irae.models.loaded_patches import LoadedPatchDensity
 from irae.models.networks.densities.patches import PatchDensity
 from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom
-from irae.training.batches.batch import BatchMaker
+from irae.training.batches.batch import BatchMaker, undamaged
 from irae.training.batches.collection import Collection, open_collection
 from irae.training.dead_units import either, watch_units
 from irae.training.distributed import ALONE, Ranks
@@ -41,7 +40,7 @@ class _Batches:
         collection: Collection,
     ) -> None:
         self._config, self._network, self._device, self._rows = config, network, device, rows
-        self._patches = BatchMaker(config, device, rows, collection)
+        self._patches = BatchMaker(config, device, rows, collection, lambda **_: undamaged)
         self.left_out = self._patches.left_out
 
     def _dequantised(self, batch: Batch, step: int, rows: slice) -> Batch:
@@ -133,12 +132,22 @@ class PatchLikelihood(Objective):
         batches = _Batches(config, network, device, rows, collection)
         return collection, batches, _Validation(config, network, collection)
 
+    def loss(
+        self,
+        network: nn.Module,
+        forward: Callable[..., Tensor],
+        batch: Batch,
+        section: TrainingSection,
+        ranks: Ranks,
+    ) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the batch's bits per number, twice."""
+        assert isinstance(network, PatchDensity)
+        loss = network.to_bits_per_dim(forward(batch.clean)).mean() / ranks.count
+        return loss, loss.detach().clone()
+
     def load(self, network: nn.Module, spec: ModelSpec) -> LoadedPatchDensity:
         assert isinstance(network, PatchDensity)
         return LoadedPatchDensity(network, spec, "average")
-
-    def load_start(self, name: str) -> LoadedPatchDensity:
-        return load_patch_density(name)
 
     def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
         """Write nothing: a block is drawn given its surroundings, which is nothing to look at."""
