@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -101,6 +102,21 @@ def test_eval_states_bits_and_dequantisation(irae: Program, place: Any) -> None:
     assert found["dequantisation"] == "uniform" and found["bits"] == 8
     assert 1 < found["bits_per_dim"] < 9 and found["round_trip"] <= 0.5
     assert "bits/dim" in irae("eval", "--model", place.model, "--data", place.digits).stdout
+
+
+def test_eval_counts_the_held_out_pictures_of_a_folder_that_was_learnt_from(
+    irae: Program, place: Any, tmp_path: Path
+) -> None:
+    def counted(folder: Path) -> int:
+        done = irae("eval", "--model", place.model, "--data", folder, "--json")
+        assert done.returncode == 0, done.stderr
+        return int(json.loads(done.stdout)["pictures"])
+
+    whole = len(list(place.digits.iterdir()))
+    assert counted(place.digits) == round(0.05 * whole)
+    other = tmp_path / "other"
+    shutil.copytree(place.digits, other)
+    assert counted(other) == whole
 
 
 def test_anomalies_are_measured_beside_trivial_baselines(
