@@ -41,10 +41,9 @@ class DatasetSection(Section):
     validation: str | None = None  # measured at the end of a training; it decides nothing
     test: str | None = None
     patch: int = Field(default=64, ge=16)  # side of the training crops
-    # Of a task with objective likelihood: height and width to which pictures are scaled, and 1
-    # channel (gray) or 3.
+    # For objective likelihood: height and width to which pictures are scaled.
     size: int | None = Field(default=None, ge=4, le=1024)
-    channels: Literal[1, 3] = 3
+    channels: Literal[1, 3] = 3  # for objective likelihood: 1 (gray) or 3
     pictures: int | None = Field(default=None, ge=1)  # test pictures; default: the benchmark's
     tasks: list[Name] | None = None  # default: all of the benchmark's
 
@@ -52,10 +51,11 @@ class DatasetSection(Section):
 class TaskSection(Section):
     """One kind of damage at several levels; or likelihood, whose levels are bits per number."""
 
+    # likelihood: densities are trained and measured in bits per dimension, with no other key.
     objective: Literal["restoration", "likelihood"] = "restoration"
     task: str | None = None  # default: the section's name
     # Values of sigma or quality, or holes: center:N, box:N (pixels) and irregular (the files of
-    # masks).
+    # masks); for objective likelihood bits per number, 1 to 8.
     levels: list[Level] = Field(min_length=1)
     clipped: bool = False  # noisy pictures are clipped and rounded to 8 bits, as in a file
     subsampling: Literal["4:2:0", "4:4:4"] = "4:2:0"
