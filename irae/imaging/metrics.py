@@ -1,8 +1,9 @@
 """Metrics of the difference of two pictures: PSNR, SSIM in two forms, PSNR-B; and the luma.
 
-Besides, two metrics of telling two kinds of things apart by a score. Every other one takes two batches ``B C H W`` in [0, 1], computes in float64 on the device of the first
-(on the CPU if the device has no float64) and returns one float64 number per picture, never a mean
-over the batch.
+Besides, two metrics of telling two kinds of things apart by a score: AUROC and average precision.
+Every other one takes two batches ``B C H W`` in [0, 1], computes in float64 on the device of the
+first (on the CPU if the device has no float64) and returns one float64 number per picture, never a
+mean over the batch.
 """
 
 from __future__ import annotations

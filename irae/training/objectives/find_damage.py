@@ -26,6 +26,7 @@ from irae.models.loaded_detector import LoadedDetector
 from irae.models.networks.damage_detector import DamageDetector
 from irae.runtime import generator
 from irae.tasks.base import Batch
+from irae.tasks.protocols import get_protocol
 from irae.tasks.schema import PastedDamageSection
 from irae.training.batches.batch import BatchMaker
 from irae.training.batches.collection import Collection, open_collection
@@ -97,13 +98,14 @@ class DetectionValidation:
         self._config = config
         self._cases: list[tuple[Tensor, Tensor]] = []
         self.left_out: list[str] = []
-        overlays = _overlays(config)
+        overlays, rules = _overlays(config), get_protocol(config.data.protocol)
         for index, (pictures, number) in enumerate(collection.validation):
             try:
-                clean = centre(pictures.load(number), config.data.validation.crop)
+                whole = rules.clean(pictures.load(number), 0, index)
             except DataError as error:
                 self.left_out.append(str(error))
                 continue
+            clean = centre(whole, config.data.validation.crop)
             height, width = (side - side % multiple for side in clean.shape[1:])
             if height and width:
                 clean = clean[:, :height, :width]
