@@ -165,6 +165,12 @@ class BatchMaker:
                 coming.cancel()
 
 
+def undamaged(clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
+    """Return a batch of clean patches alone; a `DamageBatch`."""
+    del gray, random
+    return Batch(clean, clean)
+
+
 def _per_sample(x: Tensor) -> Tensor:
     return x[:, None, None, None]
 
