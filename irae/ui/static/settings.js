@@ -19,6 +19,7 @@ function update() {
   get("strength-note").textContent = strength() === 0
     ? "0: the picture is left as it is." : "0 leaves the picture as it is, 1 restores it fully.";
   get("quality-row").hidden = get("format").value !== "jpeg";
+  get("format-note").hidden = !["jpeg", "webp"].includes(get("format").value);
 }
 
 export const task = () => document.querySelector("input[name=task]:checked").value;
