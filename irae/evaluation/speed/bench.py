@@ -26,6 +26,7 @@ from irae.models.loaded import LoadedModel
 from irae.runtime import generator, network_dtype, synchronize
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
+from irae.training.objectives.restoration import Restoration
 from irae.training.step import TrainStep
 
 RESTORE_MODELS = ("denoise", "irae:paper", "ffdnet", "dncnn")
@@ -150,7 +151,9 @@ def _trainers(
         set_network_dtype(network, network_dtype(precision))
         set_reversible(network, reversible)
         section = TrainingSection(precision=precision, batch=batch)  # type: ignore[arg-type]
-        work = _training_step(TrainStep(network, section, ALONE), model, batch, patch)
+        work = _training_step(
+            TrainStep(network, section, ALONE, Restoration()), model, batch, patch
+        )
         form = "recomputing" if reversible else "plain autograd"
         subjects.append(_Subject(name, form, precision, model.parameters, macs, work))
     return subjects

@@ -10,13 +10,14 @@ import torch
 from irae.errors import ModelError
 from irae.models.checkpoints.model_file import packaged_models
 from irae.models.loaded import LoadedModel
+from irae.models.loaded_detector import LoadedDetector
 from irae.writing import file_sha256, write_atomically
 
 CHECKSUMS = "checksums.txt"
 """File beside the packaged weights: a line ``SHA256  NAME`` each, as ``sha256sum`` reads it."""
 
 
-def weights_checksum(model: LoadedModel) -> str:
+def weights_checksum(model: LoadedModel | LoadedDetector) -> str:
     """Return the hexadecimal SHA-256 of a model's network, options and weights, not its card."""
     digest = hashlib.sha256(f"{model.spec.network} {sorted(model.spec.options.items())}".encode())
     for name, tensor in sorted(model.network.state_dict().items()):
