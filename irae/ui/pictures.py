@@ -72,6 +72,7 @@ class StoredPicture:
         preview: the same for the browser, upright.
         about: what was found, as plain JSON.
         mask: a mask of its holes, a PNG.
+        damage: the mask of the damage that was found, a PNG, if somebody has asked.
         result: the last result.
         doubt: what the model was unsure of, if somebody has asked.
     """
@@ -83,6 +84,7 @@ class StoredPicture:
     preview: Preview
     about: dict[str, Any]
     mask: Path | None = None
+    damage: Path | None = None
     result: Result | None = None
     doubt: Doubt | None = None
     _used: float = field(default_factory=time.monotonic)

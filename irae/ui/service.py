@@ -23,7 +23,8 @@ from irae.imaging.io.picture import Picture, codes, same_levels
 from irae.imaging.tiling import Progress
 from irae.restoring.options import RestoreOptions
 from irae.restoring.uncertainty import orientation_spread
-from irae.tasks import get_task
+from irae.tasks import filling_task, get_task
+from irae.ui.damage import describe_found, write_found
 from irae.ui.doubt import keep_doubt
 from irae.ui.errors import RefusedError
 from irae.ui.intake import without
@@ -33,6 +34,9 @@ from irae.ui.words import describe_result, notes_on
 
 KEPT_SETTINGS = 4
 """How many combinations of options keep their models loaded."""
+
+_FINDING = 0.3
+"""Share of the time of filling found damage that finding it takes, about."""
 
 
 class RestoreService:
@@ -90,13 +94,30 @@ class RestoreService:
             RefusedError: there is no such picture, or no result that differs from it.
         """
         with self._at_work_on(key) as stored:
-            result = changed_result(stored)
+            result = doubtful_result(stored)
             picture = read_picture(stored.source)
             restorer = self._models(result.options).restorer_for(result.task or "")
             mask = _mask_of(picture, result.mask, result.options)
             spread = orientation_spread(restorer, picture.pixels, mask, progress)
             stored.doubt, full = keep_doubt(spread, picture, result.folder)
             return {"largest": round(float(spread.max()), 2), "full": round(full, 2)}
+
+    def find_damage(self, key: str, progress: Progress) -> dict[str, Any]:
+        """Find scratches, dust, hairs and stamps in a picture, and keep their mask.
+
+        Args:
+            key: id of the picture.
+            progress: as for `restore`.
+
+        Returns:
+            What was found, in words and as shares of the picture, as plain JSON.
+        """
+        with self._at_work_on(key) as stored:
+            picture = read_picture(stored.source)
+            found = self._models(RestoreOptions()).finder().find(picture.pixels, progress)
+            stored.damage = write_found(found, picture, stored.folder / "damage.png")
+            fills = bool(found.mask.any()) and not found.too_much
+            return {"found": describe_found(found), "fills": fills, **found.as_json()}
 
     @contextmanager
     def _at_work_on(self, key: str) -> Iterator[StoredPicture]:
@@ -112,16 +133,21 @@ class RestoreService:
         self, stored: StoredPicture, options: RestoreOptions, progress: Progress, folder: Path
     ) -> Result:
         begin = time.perf_counter()
-        picture = read_picture(stored.source)
-        source = _mask_for(stored, options, folder)
-        plan = plan_outputs([Found(stored.source)], None, exact=source is not None, masks=source)
-        target = folder / plan.jobs[0].target.name
+        picture, pool = read_picture(stored.source), self._models(options)
+        exact = pool.only_fills or _needs_mask(options)
+        plan = plan_outputs([Found(stored.source)], None, exact=exact)
+        task = self._task_for(stored, options)
+        if task is not None and options.find_damage:
+            source = self._find_mask(picture, pool, _part(progress, 0, _FINDING), folder)
+            progress = _part(progress, _FINDING, 1)
+        else:
+            source = _mask_for(stored, options, folder)
         mask = _mask_of(picture, source, options)
-        task, restored = self._task_for(stored, options), picture
-        if task is not None:
-            restorer = self._models(options).restorer_for(task)
-            restored = restorer.restore_picture(picture, mask, progress)
+        if pool.only_fills and mask is None:
+            task = None
+        restored = picture if task is None else _restored(pool, task, picture, mask, progress)
         changed = not same_levels(picture, restored)
+        target = folder / (plan.jobs[0].target.name if changed else stored.about["saved_as"])
         pixels = folder / "pixels.npy" if changed else None
         if pixels is None:
             restored = picture
@@ -133,13 +159,14 @@ class RestoreService:
             "name": target.name,
             "bytes": target.stat().st_size,
             "task": task,
-            "model": None if task is None else restorer.model.name,
+            "model": None if task is None else pool.restorer_for(task).model.name,
             "changed": changed,
-            "done": describe_result(task, changed=changed, strength=options.strength),
-            "notes": notes_on(stored.about, restored, target, mask, self._heard) if changed else [],
+            "done": describe_result(task, options, changed=changed),
+            "notes": notes_on(stored.about, restored, target, mask) if changed else [],
             "seconds": round(time.perf_counter() - begin, 1),
             "options": options.recorded(),
         }
+        about["notes"] += [f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in self._heard]
         preview = Preview.save(restored, folder / "after")
         return Result(folder, target, pixels, preview, about, task, options, source)
 
@@ -147,10 +174,22 @@ class RestoreService:
         """Return the task: the chosen one, the model's, or the one found when it was brought."""
         if options.strength == 0:
             return None
+        if self._models(options).only_fills:
+            return filling_task().name
         if options.task is None and options.model is not None:
             return self._models(options).restorer_for("").task
         found: str | None = stored.about["task"]
         return options.task or found
+
+    def _find_mask(
+        self, picture: Picture, pool: ModelPool, progress: Progress, folder: Path
+    ) -> Path | None:
+        """Find damage; returns the mask of what can be filled."""
+        found = pool.finder().find(picture.pixels, progress)
+        self._heard.append(describe_found(found))
+        if found.too_much or not found.mask.any():
+            return None
+        return write_found(found, picture, folder / "mask.png")
 
     def encoded(self, stored: StoredPicture, suffix: str, quality: int) -> Path:
         """Return the result as a file of another format, encoded from the restored pixels.
@@ -202,9 +241,47 @@ def changed_result(stored: StoredPicture) -> Result:
     return stored.result
 
 
+def doubtful_result(stored: StoredPicture) -> Result:
+    """Return the result of a picture of which a map of uncertainty can be drawn.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    result = changed_result(stored)
+    if result.mask is not None and not get_task(result.task or "").needs_mask:
+        raise RefusedError(
+            409, "of damage that was filled before another task no map is drawn; leave out one"
+        )
+    return result
+
+
+def _restored(
+    pool: ModelPool, task: str, picture: Picture, mask: Tensor | None, progress: Progress
+) -> Picture:
+    """Restore a picture; for a task that takes no mask, what it marks is filled before."""
+    restorer = pool.restorer_for(task)
+    if mask is None or get_task(restorer.task).needs_mask:
+        return restorer.restore_picture(picture, mask, progress)
+    filled = pool.filler().restore_picture(picture, mask, _part(progress, 0, 0.5))
+    return restorer.restore_picture(filled, None, _part(progress, 0.5, 1))
+
+
+def _part(progress: Progress, begin: float, end: float) -> Progress:
+    """Return what is told the share of a part of the work."""
+
+    def tell(share: float) -> None:
+        progress(begin + share * (end - begin))
+
+    return tell
+
+
+def _needs_mask(options: RestoreOptions) -> bool:
+    return options.task is not None and get_task(options.task).needs_mask
+
+
 def _mask_for(stored: StoredPicture, options: RestoreOptions, folder: Path) -> Path | None:
     """Return the mask for the chosen task, kept with the result because the other may change."""
-    if options.task is None or not get_task(options.task).needs_mask:
+    if not _needs_mask(options):
         return None
     if stored.mask is None:
         raise RefusedError(422, "nothing is painted yet; paint over what is to be filled")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from irae.imaging.io.changes import describe_loss, missing_parts
 from irae.imaging.io.masks import MOST_MARKED
 from irae.imaging.io.picture import Picture
 from irae.restoring.inspection import Inspection, choose_task
+from irae.restoring.options import RestoreOptions
 from irae.tasks import DENOISE, JPEG, PHOTO, get_task
 
 LEFT_AS_IT_IS = "Nothing was changed; the picture is left as it is."
@@ -75,17 +75,19 @@ def _plan(task: str | None) -> str:
     return _PLANS.get(task) or f"restored by “{get_task(task).label}”"
 
 
-def describe_result(task: str | None, *, changed: bool, strength: float) -> str:
+def describe_result(task: str | None, options: RestoreOptions, *, changed: bool) -> str:
     """Say in one sentence what was done."""
-    if strength == 0:
+    if options.strength == 0:
         return "The strength is 0; the picture is left as it is."
     if task is None or not changed:
         return LEFT_AS_IT_IS
+    if options.find_damage and get_task(task).needs_mask:
+        return "Damage filled."
     return f"{get_task(task).done}."
 
 
 def notes_on(
-    about: dict[str, Any], picture: Picture, target: Path, mask: Tensor | None, heard: Sequence[str]
+    about: dict[str, Any], picture: Picture, target: Path, mask: Tensor | None
 ) -> list[str]:
     """Say what a user should know of a result, in one sentence each.
 
@@ -94,7 +96,6 @@ def notes_on(
         picture: the restored picture.
         target: the file in which it is saved.
         mask: the mask by which it was filled, if it was.
-        heard: what restoring had to say, such as that memory ran out.
     """
     came, saved = about["format"], target.suffix[1:].upper().replace("TIF", "TIFF")
     notes = []
@@ -120,7 +121,7 @@ def notes_on(
         verb = "are" if most or last.endswith("s") else "is"
         listed = f"{', '.join(most)} and {last}" if most else last
         notes.append(f"Its {listed} {verb} not in the result.")
-    return [*notes, *(f"{line[:1].upper()}{line[1:]}." for line in heard)]
+    return notes
 
 
 def kept(picture: Picture, alpha: bool) -> list[str]:

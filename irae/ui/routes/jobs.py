@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from irae.ui.jobs import Job, Jobs
 from irae.ui.routes.parts import Parts
 from irae.ui.routes.requests import RestoreBody
-from irae.ui.service import changed_result
+from irae.ui.service import doubtful_result
 
 LOOK_SECONDS = 0.1
 """How often a stream of events looks for news."""
@@ -35,8 +35,14 @@ def add_jobs(app: FastAPI, parts: Parts) -> None:
     def draw_the_uncertainty(key: str) -> dict[str, str]:
         """Draw a map of what the model was unsure of in the result, as a job of its own."""
         with store.using(key) as picture:
-            changed_result(picture)
+            doubtful_result(picture)
             return {"job": jobs.add(key, partial(service.draw_doubt, key)).id}
+
+    @app.post("/api/pictures/{key}/damage", status_code=202)
+    def find_the_damage(key: str) -> dict[str, str]:
+        """Find scratches, dust, hairs and stamps in the picture, as a job of its own."""
+        with store.using(key):
+            return {"job": jobs.add(key, partial(service.find_damage, key)).id}
 
     @app.get("/api/jobs/{key}")
     def ask_for_a_job(key: str) -> dict[str, Any]:

@@ -85,6 +85,14 @@ def add_masks(app: FastAPI, parts: Parts) -> None:
                 raise RefusedError(409, "this picture has no mask yet")
             return Response(picture.mask.read_bytes(), media_type="image/png")
 
+    @app.get("/api/pictures/{key}/damage", response_class=Response)
+    def get_the_damage(key: str) -> Response:
+        """Get the mask of the damage that was found: a PNG, white where the picture is damaged."""
+        with store.using(key) as picture:
+            if picture.damage is None:
+                raise RefusedError(409, "nobody has looked for damage yet; POST to this address")
+            return Response(picture.damage.read_bytes(), media_type="image/png")
+
 
 def _described(picture: StoredPicture) -> dict[str, Any]:
     return {"id": picture.id, **picture.about}

@@ -73,6 +73,12 @@ export const restore = async (id, options) =>
 export const drawDoubt = async (id) =>
   (await (await ask("POST", `/api/pictures/${id}/uncertainty`)).json()).job;
 
+/** Starts to look for scratches, dust and hairs. */
+export const findDamage = async (id) =>
+  (await (await ask("POST", `/api/pictures/${id}/damage`)).json()).job;
+
+export const damageOf = async (id) => (await ask("GET", `/api/pictures/${id}/damage`)).blob();
+
 export const stop = (job) => ask("DELETE", `/api/jobs/${job}`);
 
 export const result = async (id, format, quality) =>

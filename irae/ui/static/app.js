@@ -10,7 +10,7 @@ import { announce, tell, withdraw } from "./messages.js";
 import { listenToKeys } from "./keys.js";
 import { watchLeaving } from "./leaving.js";
 import { explain, outcome, showPanel } from "./panel.js";
-import { Queue, doubting, restoring } from "./queue.js";
+import { Queue, doubting, finding, restoring } from "./queue.js";
 import * as settings from "./settings.js";
 import { View } from "./view.js";
 
@@ -89,6 +89,12 @@ function complain(sentence) {
   announce(sentence);
 }
 
+/** Says what is no complaint. */
+function say(sentence) {
+  tell(sentence, { key: "said", calm: true });
+  announce(sentence);
+}
+
 // Showing
 
 function open(item) {
@@ -106,7 +112,6 @@ function refresh() {
   const holes = current !== null && settings.task() === "inpaint";
   const paints = holes && (painting || !current.result);
   get("brushbar").hidden = !paints;
-  get("hint").hidden = !paints;
   brush.use(holes ? current.mask : null, paints);
   const edge = get("brushbar").offsetTop + get("brushbar").offsetHeight;
   const { clientHeight } = get("stage");
@@ -244,6 +249,7 @@ const press = (id, action) => get(id).addEventListener("click", attempt(action))
 press("restore", () => queue.add([current], restoring(settings.options())));
 press("restore-all", () => queue.add(picked(), restoring(settings.options())));
 press("doubt", toggleDoubt);
+press("find-damage", () => queue.add([current], finding(say)));
 press("stop", () => queue.stop());
 press("save", () => keep.save(current, settings.form()));
 press("copy", async () => {

@@ -1,6 +1,8 @@
-// Has things done with pictures, one after another: restoring them, and drawing how sure that is.
+// Has things done with pictures, one after another: restoring them, drawing how sure that is, and
+// looking for damage.
 
 import * as api from "./api.js";
+import { maskStep } from "./mask.js";
 
 /**
  * @typedef {object} Item one picture on the page
@@ -17,7 +19,7 @@ import * as api from "./api.js";
 /**
  * @typedef {object} Task
  * @property {(item: Item) => Promise<string>} begin starts a job and returns its id
- * @property {(item: Item, result: object, job: string) => void} done takes what came of it
+ * @property {(item: Item, result: object, job: string) => void | Promise<void>} done takes what came of it
  * @property {string} [text] what is done, where it is not restoring; the state of the picture is
  *   then as before when it has ended
  */
@@ -43,6 +45,21 @@ export const doubting = {
     item.doubt = { ...result, made: job };
   },
 };
+
+/**
+ * Looks for damage, and puts it on the picture as if it had been painted.
+ * @param {(sentence: string) => void} tell @returns {Task}
+ */
+export function finding(tell) {
+  return {
+    text: "Looking for damage",
+    begin: (item) => api.findDamage(item.id),
+    async done(item, result) {
+      if (result.fills) item.mask.add(await maskStep(await api.damageOf(item.id)));
+      tell(`${item.name}: ${result.found}`);
+    },
+  };
+}
 
 export class Queue {
   /**
@@ -105,7 +122,7 @@ export class Queue {
       this.set(item, news.state === "running" ? "running" : "waiting");
     });
     this.news = null;
-    if (last.state === "done") task.done(item, last.result, current.job);
+    if (last.state === "done") await task.done(item, last.result, current.job);
     this.end(entry, last.state, last.error ? api.sentence(last.error) : null);
   }
 
