@@ -42,6 +42,10 @@ TILE, OVERLAP = 640, 96
 """Side of the tiles in pixels, and the pixels that neighbours share. The network's coarsest level
 sees 96 pixels to either side and more."""
 
+LONGEST = 3072
+"""Longest side in pixels at which a picture is looked at. Larger ones, in which damage is larger
+too, are reduced by the least whole number that makes them fit."""
+
 MOST_DAMAGED = 0.7
 """Share of a picture above which what was found is no mask of holes: too little is known."""
 
@@ -119,7 +123,8 @@ class DamageFinder:
     def probabilities(self, pixels: Tensor, progress: Progress | None = None) -> Tensor:
         """Return the probability that each pixel is damaged, float32 ``1 H W`` in host memory.
 
-        A large picture is looked at in tiles, so that the memory beside the result is bounded.
+        A picture of more than `LONGEST` is reduced before, and the probabilities are enlarged. A
+        large picture is looked at in tiles, so that the memory beside the result is bounded.
 
         Args:
             pixels: float32 ``C H W`` in [0, 1]; C is 3 (RGB), 1 (gray) or 4 (CMYK as 1 − ink, of
@@ -129,6 +134,14 @@ class DamageFinder:
         Raises:
             ModelError: the network returned numbers that are not finite.
         """
+        size, factor = pixels.shape[1:], _reduction(pixels)
+        if factor == 1:
+            return self._in_tiles(pixels[:3], progress)
+        reduced = F.avg_pool2d(pixels[:3], factor, ceil_mode=True, count_include_pad=False)
+        found = self._in_tiles(reduced, progress)
+        return F.interpolate(found[None], size=size, mode="bilinear")[0]
+
+    def _in_tiles(self, pixels: Tensor, progress: Progress | None) -> Tensor:
         height, width = pixels.shape[1:]
         rows = tile_spans(height, TILE, OVERLAP, self.model.size_multiple)
         columns = tile_spans(width, TILE, OVERLAP, self.model.size_multiple)
@@ -136,7 +149,7 @@ class DamageFinder:
         for number, row in enumerate(rows):
             for place, column in enumerate(columns, 1):
                 part = (slice(None), slice(row.start, row.stop), slice(column.start, column.stop))
-                near = self.model.probabilities(pixels[:3][part].clamp(0, 1)[None])[0].cpu()
+                near = self.model.probabilities(pixels[part].clamp(0, 1)[None])[0].cpu()
                 found[part] += near * row.weight[:, None] * column.weight
                 if progress is not None:
                     progress((number * len(columns) + place) / (len(rows) * len(columns)))
@@ -157,7 +170,12 @@ class DamageFinder:
         """Return the damage that probabilities say is in a picture ``C H W``."""
         regions = self.mask_of(probabilities)
         shares = shares_by_kind(regions[0].numpy(), pixels) if regions.any() else {}
-        return FoundDamage(grown(regions, self._grow), shares)
+        return FoundDamage(grown(regions, self._grow * _reduction(pixels)), shares)
+
+
+def _reduction(pixels: Tensor) -> int:
+    """Return the whole number by which a picture ``C H W`` is reduced."""
+    return -(-max(pixels.shape[1:]) // LONGEST)
 
 
 def grown(mask: Tensor, by: int) -> Tensor:

@@ -109,6 +109,18 @@ def test_tiles_change_nothing_that_matters(
     assert float((finder.mask_of(whole) ^ finder.mask_of(tiled)).float().mean()) < 1e-3
 
 
+def test_large_pictures_are_looked_at_reduced(
+    finder: DamageFinder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, _ = scratched()
+    large = picture.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, 1:]
+    monkeypatch.setattr(find_damage, "LONGEST", 200)
+    small, found = finder.find(picture), finder.find(large)
+    assert found.mask.shape == (1, 319, 400)
+    assert found.share == pytest.approx(small.share, rel=0.3)
+    assert float(found.mask[:, 40:280, 134:136].float().mean()) > 0.9
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 3), (16, 16), (17, 33)])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_small_and_odd_pictures(finder: DamageFinder, size: tuple[int, int], channels: int) -> None:
