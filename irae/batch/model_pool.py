@@ -87,7 +87,7 @@ class ModelPool:
                 self._finder = DamageFinder(options.detector or DETECTOR, device=options.device)
             return self._finder
 
-    def _filler(self) -> Restorer:
+    def filler(self) -> Restorer:
         """Return what fills found damage before another task is done."""
         name = filling_task().name
         with self._lock:
@@ -120,7 +120,7 @@ class ModelPool:
         if get_task(restorer.task).needs_mask:
             return restorer.restore_pictures(pictures, masks)
         filled = [
-            picture if mask is None else self._filler().restore_picture(picture, mask)
+            picture if mask is None else self.filler().restore_picture(picture, mask)
             for picture, mask in zip(pictures, masks, strict=True)
         ]
         return restorer.restore_pictures(filled)
@@ -140,7 +140,7 @@ class ModelPool:
             if self.options.find_damage:
                 parts.append(weights_checksum(self.finder().model))
                 if not get_task(restorer.task).needs_mask:
-                    parts.append(weights_checksum(self._filler().model))
+                    parts.append(weights_checksum(self.filler().model))
             self._checksums[task] = "+".join(parts)
         return self._checksums[task]
 
