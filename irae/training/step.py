@@ -25,6 +25,7 @@ from irae.models.call import (
 from irae.models.density import Density
 from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
+from irae.training.acceleration.cast_weights import weights_converted
 from irae.training.distributed import Ranks, StepMemoryError
 from irae.training.muon import Muon
 
@@ -148,9 +149,7 @@ class TrainStep:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(number - 1, self._section) * group.get("pace", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, error = self.loss(batch)
-        torch.autograd.backward(loss)
-        loss = loss.detach()
+        loss, error = self._gradients(batch)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         self._ranks.sum([*gradients, loss, error])
         norm = nn.utils.get_total_norm(gradients)
@@ -161,6 +160,15 @@ class TrainStep:
         self.optimizer.found_inf = (self._bad_step > 0).float()  # type: ignore[attr-defined]
         self.optimizer.step()
         return loss, error
+
+    def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute this process's gradients; return its share of the loss and of the error."""
+        # The compiler converts weights where it uses them.
+        precision = "fp32" if self._section.compile else self._section.precision
+        with weights_converted(self.network, precision):
+            loss, error = self.loss(batch)
+            torch.autograd.backward(loss)
+        return loss.detach(), error
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return this process's share of the batch's loss and mean squared error (no gradient).
