@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.optim import AdamW, Optimizer
 
 from irae.config import TrainingSection
 from irae.errors import TrainingError
+from irae.flow.solving import solved_together
 from irae.flow.subnets import CouplingNetwork
 from irae.models.call import (
     condition_for,
@@ -163,9 +164,10 @@ class TrainStep:
 
     def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Compute this process's gradients; return its share of the loss and of the error."""
-        # The compiler converts weights where it uses them.
-        precision = "fp32" if self._section.compile else self._section.precision
-        with weights_converted(self.network, precision):
+        with ExitStack() as stack:
+            if not self._section.compile:  # A compiled network takes its own weights alone.
+                stack.enter_context(weights_converted(self.network, self._section.precision))
+                stack.enter_context(solved_together(self.network))
             loss, error = self.loss(batch)
             torch.autograd.backward(loss)
         return loss.detach(), error
