@@ -33,8 +33,8 @@ _DRAWN = ("scratches", "hairs", "specks")
 _STAMP_COLOURS = ((1.0, 0.55, 0.1), (1.0, 0.75, 0.2), (0.95, 0.25, 0.15), (1.0, 1.0, 1.0))
 
 
-def read_overlays(folder: str | Path, *, apart: bool) -> list[Tensor]:
-    """Read the overlays of a folder: pictures whose alpha channel has the shape of real damage.
+def find_overlays(folder: str | Path, *, apart: bool) -> list[Path]:
+    """Find the overlays of damage in a folder.
 
     A kind of damage is what its files are called before a number, as in ``hair_0001.png``. Every
     fifth of a kind, from its first, is kept apart for measuring and never used for training.
@@ -43,12 +43,8 @@ def read_overlays(folder: str | Path, *, apart: bool) -> list[Tensor]:
         folder: folder of the overlays, searched recursively.
         apart: return those that are kept apart, or else all others.
 
-    Returns:
-        Shapes ``1 h w`` in [0, 1].
-
     Raises:
-        DataError: there are no overlays, or one has no alpha channel.
-        PictureError: an overlay cannot be read.
+        DataError: there are none.
     """
     kinds: dict[str, list[Path]] = {}
     for path in sorted(find_pictures([str(folder)], recursive=True)):
@@ -59,14 +55,31 @@ def read_overlays(folder: str | Path, *, apart: bool) -> list[Tensor]:
         for number, path in enumerate(paths)
         if (number % APART == 0) == apart
     ]
+    if not chosen:
+        raise DataError(f"{folder}: has too few overlays of damage; {APART} of a kind are needed")
+    return chosen
+
+
+def read_overlays(folder: str | Path, *, apart: bool) -> list[Tensor]:
+    """Read the overlays of a folder: pictures whose alpha channel has the shape of real damage.
+
+    Args:
+        folder: folder of the overlays, searched recursively.
+        apart: return those that are kept apart, or else all others; see `find_overlays`.
+
+    Returns:
+        Shapes ``1 h w`` in [0, 1].
+
+    Raises:
+        DataError: there are no overlays, or one has no alpha channel.
+        PictureError: an overlay cannot be read.
+    """
     shapes = []
-    for path in chosen:
+    for path in find_overlays(folder, apart=apart):
         alpha = read_picture(path).alpha
         if alpha is None:
             raise DataError(f"{path}: has no alpha channel, which is the shape of the damage")
         shapes.append(alpha)
-    if not shapes:
-        raise DataError(f"{folder}: has too few overlays of damage; {APART} of a kind are needed")
     return shapes
 
 

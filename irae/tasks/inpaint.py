@@ -221,7 +221,9 @@ class InpaintSection(DegradationSection):
     }
     box_side: tuple[Share, Share] = (0.125, 0.5)  # side of center and box, as a share of the patch
     masks: str | None = None  # a folder of mask files in place of drawn irregular masks
-    overlays: str | None = None  # a folder of mask files that join the drawn thin masks
+    # Mask files of thin damage (NAME_0001.png …) that join the drawn ones; every fifth of each NAME
+    # is kept apart for measuring.
+    overlays: str | None = None
 
     @model_validator(mode="after")
     def _some_kind(self) -> InpaintSection:

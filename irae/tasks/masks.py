@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from irae.errors import DataError
 from irae.imaging.crops import Crops, PixelBuffer, pixel_index
 from irae.imaging.degrade import irregular_mask
+from irae.imaging.film_damage import find_overlays
 from irae.imaging.io.find import find_pictures
 from irae.imaging.io.masks import read_mask
 from irae.imaging.thin_masks import thin_mask
@@ -44,7 +46,8 @@ class MaskMaker:
         self._config, self._side = config, side
         self._pools: dict[str, _Pool] = {}
         if config.masks is not None:
-            self._pools["irregular"] = _Pool(_read_masks(config.masks))
+            folder = config.masks
+            self._pools["irregular"] = _Pool(_usable(folder, find_pictures([folder])))
         elif "irregular" in config.holes:
             drawn = [
                 irregular_mask(POOL_SIDE, POOL_SIDE, generator(seed, -1, i)) for i in range(POOL)
@@ -53,7 +56,8 @@ class MaskMaker:
         if "thin" in config.holes:
             thin = [thin_mask(POOL_SIDE, POOL_SIDE, generator(seed, -2, i)) for i in range(POOL)]
             # As many drawn masks as files, so that neither is rare.
-            found = [] if config.overlays is None else _read_masks(config.overlays)
+            folder = config.overlays
+            found = [] if folder is None else _usable(folder, find_overlays(folder, apart=False))
             self._pools["thin"] = _Pool([*thin[: max(len(found), POOL // 2)], *found])
 
     def draw(self, random: BatchRandom) -> Tensor:
@@ -130,8 +134,8 @@ class _Pool:
         return self._buffer.gather(index).permute(0, 3, 1, 2) > 0
 
 
-def _read_masks(folder: str) -> list[Tensor]:
-    masks = [read_mask(path) for path in find_pictures([folder])]
+def _usable(folder: str, paths: Sequence[Path]) -> list[Tensor]:
+    masks = [read_mask(path) for path in paths]
     masks = [mask for mask in masks if mask.any() and not mask.all()]
     if not masks:
         raise DataError(f"{folder}: no mask in it has both holes (white) and known pixels")

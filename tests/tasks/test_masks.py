@@ -61,7 +61,10 @@ def test_overlays_join_the_drawn_masks(tmp_path: Path) -> None:
     crosses = sum(int(mask.sum()) == int((cross > 0).sum()) for mask in masks)
     assert ROWS // 4 < crosses < ROWS
     (tmp_path / "empty").mkdir()
-    Image.new("L", (8, 8)).save(tmp_path / "empty" / "a.png")
+    Image.new("L", (8, 8)).save(tmp_path / "empty" / "1.png")
+    with pytest.raises(DataError, match="too few overlays"):
+        draw(InpaintSection(holes={"thin": 1}, overlays=str(tmp_path / "empty")))
+    Image.new("L", (8, 8)).save(tmp_path / "empty" / "2.png")
     with pytest.raises(DataError, match="no mask in it has both"):
         draw(InpaintSection(holes={"thin": 1}, overlays=str(tmp_path / "empty")))
 
