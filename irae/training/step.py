@@ -26,8 +26,8 @@ from irae.models.call import (
 from irae.models.density import Density
 from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
-from irae.training.efficiency.cast_weights import weights_converted
 from irae.training.distributed import Ranks, StepMemoryError
+from irae.training.efficiency.cast_weights import weights_converted
 from irae.training.muon import Muon
 
 _LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
