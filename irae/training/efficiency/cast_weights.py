@@ -44,7 +44,9 @@ def _places(network: nn.Module, precision: str) -> dict[torch.dtype, list[tuple[
     if precision != "bf16":
         return {}
     parts: list[tuple[nn.Module, torch.dtype | None]] = [
-        (part, part.compute_dtype) for part in network.modules() if isinstance(part, CouplingNetwork)
+        (part, part.compute_dtype)
+        for part in network.modules()
+        if isinstance(part, CouplingNetwork)
     ]
     if not parts:
         parts = [(network, torch.bfloat16)]  # It runs under autocast.
