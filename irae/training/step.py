@@ -18,8 +18,8 @@ from irae.flow.subnets import CouplingNetwork
 from irae.models.call import condition_for, repeat_for_channels, to_network_channels
 from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
-from irae.training.acceleration.cast_weights import weights_converted
 from irae.training.distributed import Ranks, StepMemoryError
+from irae.training.efficiency.cast_weights import weights_converted
 from irae.training.muon import Muon
 from irae.training.objectives.base import Objective
 

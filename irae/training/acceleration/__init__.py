@@ -1,1 +1,0 @@
-"""What makes a training step fast on a GPU."""
