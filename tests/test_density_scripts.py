@@ -68,3 +68,31 @@ def test_a_row_of_equal_time(script: Script, monkeypatch: pytest.MonkeyPatch) ->
     row = measure.run_row("runs/nice", pictures)
     assert row[:4] == ["`nice`", f"{density(0).parameters:,}", "3", "1.5"]
     assert row[4].startswith(f"{float(density(0).bits_per_dim(pictures).mean()):.3f} ± ")
+
+
+def test_ways_of_finding_damage_are_ranked_by_all_pixels(script: Script) -> None:
+    measure = script("measure_improbable")
+    cases = []
+    for seed in range(3):
+        picture = torch.rand(3, 20, 24, generator=generator(seed)) * 0.2
+        mask = torch.rand(1, 20, 24, generator=generator(seed, 1)) < 0.1
+        cases.append((torch.where(mask, 0.9, picture), mask))
+    rows = measure.rows_of(
+        cases,
+        {
+            "bright": ("a", lambda picture: picture.mean(0, keepdim=True)),
+            "dark": ("b", lambda picture: 1 - picture.mean(0, keepdim=True)),
+            "nothing": ("c", lambda picture: torch.zeros(1, *picture.shape[1:])),
+        },
+    )
+    assert [row[:3] for row in rows] == [
+        ["bright", "a", "1.0000"], ["dark", "b", "0.0000"], ["nothing", "c", "0.5000"]
+    ]  # fmt: skip
+    assert rows[0][3] == "1.0000"
+    share = float(torch.cat([mask.flatten() for _, mask in cases]).float().mean())
+    assert float(rows[2][3]) < share
+    picture, mask = measure.middle(cases[0], 8)
+    assert torch.equal(picture, cases[0][0][:, 6:14, 8:16])
+    assert torch.equal(mask, cases[0][1][:, 6:14, 8:16])
+    assert measure.middle(cases[0], 100)[0].shape == (3, 20, 24)
+    assert measure.middle(cases[0], None) is cases[0]

@@ -16,6 +16,7 @@ from torch import Tensor
 from irae.errors import UsageError
 from irae.imaging.analysis.impulses import find_impulses, remove_impulses
 from irae.imaging.analysis.tone import Tone, find_tone
+from irae.imaging.io.masks import NOTHING_KNOWN
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.pillow import picture_from_pil, picture_to_pil
 from irae.imaging.tiling import (
@@ -119,7 +120,8 @@ class Restorer:
                 tensor of the image's size. All other pixels are returned bit-equal.
 
         Raises:
-            UsageError: the image's kind, shape, dtype or range, or the mask, is not supported.
+            UsageError: the image's kind, shape, dtype or range, or the mask, is not supported, or
+                the mask marks the whole image.
             ModelError: the model returned non-finite numbers.
         """
         if isinstance(image, Image.Image):
@@ -221,6 +223,7 @@ class Restorer:
         return whitening.undo(restored, pixels)
 
     def _restore_at_once(self, pixels: Tensor, holes: Tensor | None) -> Tensor:
+        _check_some_known(holes)
         restored = self._restore(pixels, holes).to(pixels.device).clamp(0, 1)
         restored = self._blend(pixels, restored)
         return restored if holes is None else torch.where(holes, restored, pixels)
@@ -283,9 +286,12 @@ class Restorer:
     ) -> Tensor:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
         restore: RestoreFunction = self._restore
+        overlap = self.options.overlap
         if whitening is not None:
             restore = partial(self._denoise, whitening)
         if mask is not None:
+            _check_some_known(mask[None])
+            overlap = max(overlap, self.model.context)
             # Over the whole picture, because the surroundings of a hole may lie outside the tile.
             pixels = self.model.fill(pixels[None], mask[None])[0]
             restore = partial(self._restore, filled=True)
@@ -293,7 +299,7 @@ class Restorer:
             restore,
             pixels,
             tile=tile,
-            overlap=self.options.overlap,
+            overlap=overlap,
             multiple=self.model.size_multiple,
             mask=mask,
             notify=self.notify,
@@ -323,3 +329,9 @@ class Restorer:
             raise UsageError(
                 f"model {self.model.name!r} ({self.task}) takes no mask; use an inpaint model"
             )
+
+
+def _check_some_known(masks: Tensor | None) -> None:
+    """Refuse masks ``B 1 H W`` of which one marks a whole picture."""
+    if masks is not None and bool(masks.flatten(1).all(1).any()):
+        raise UsageError(f"the mask {NOTHING_KNOWN}")

@@ -24,7 +24,9 @@ def describe_found(found: FoundDamage) -> str:
     """Say in a sentence or two what was found."""
     if not found.mask.any():
         return NOTHING_FOUND
-    sentence = f"{found.describe()}."
+    kinds = ", ".join(found.shares)
+    share = f"{100 * found.share:.1f}" if found.share >= 0.001 else "less than 0.1"
+    sentence = f"{kinds[:1].upper()}{kinds[1:]} were found in {share} % of the picture."
     if found.too_much:
-        sentence += " Too little is left to fill it from; paint over what is to be filled."
+        sentence += " Too little is left to fill that from; paint over what is to be filled."
     return sentence

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms
 
 from irae.batch.model_pool import ModelPool
@@ -18,9 +19,11 @@ from irae.batch.outcome import Outcome
 from irae.batch.restore_files import Request, restore_files
 from irae.imaging.io.files import read_picture
 from irae.imaging.io.picture import to_upright
+from irae.restoring.find_damage import DamageFinder
 from irae.restoring.options import RestoreOptions
 from irae.restoring.restorer import Restorer
 from irae.restoring.uncertainty import orientation_spread, to_map
+from irae.runtime import generator
 from irae.ui.words import LEFT_AS_IT_IS
 
 pytest.importorskip("fastapi", reason="the page needs irae[ui]")
@@ -389,3 +392,66 @@ def test_a_model_that_changes_no_pixel_leaves_the_file_as_it_is(api: Any, tmp_pa
     assert not told["changed"]
     assert told["done"] == LEFT_AS_IT_IS
     assert api.client.get(f"/api/pictures/{key}/result").content == source.read_bytes()
+
+
+@pytest.fixture
+def scratched(tmp_path: Path) -> Path:
+    """Smooth colours with a bright scratch, stored lying on the side."""
+    coarse = torch.rand(1, 3, 4, 5, generator=generator(2)) * 0.6 + 0.2
+    picture = torch.nn.functional.interpolate(coarse, size=(160, 200), mode="bicubic")[0]
+    picture[:, 10:-10, 66:68] = 0.97
+    exif = Image.Exif()
+    exif[274] = 6
+    values = (picture.clamp(0, 1) * 255).byte().movedim(0, 2).numpy()
+    Image.fromarray(values).save(tmp_path / "scratched.png", exif=exif)
+    return tmp_path / "scratched.png"
+
+
+def test_damage_is_found_as_the_command_finds_it(api: Any, scratched: Path) -> None:
+    key = api.bring(scratched)["id"]
+    asked = api.client.get(f"/api/pictures/{key}/damage")
+    assert "POST" in _error(asked, 409)
+    started = api.client.post(f"/api/pictures/{key}/damage")
+    assert started.status_code == 202
+    told = api.wait(started.json()["job"])["result"]
+    found = DamageFinder(device="cpu").find(read_picture(scratched).pixels)
+    assert found.mask.any()
+    assert told["fills"]
+    assert told["damaged"] == pytest.approx(found.share, abs=1e-6)
+    assert told["found"].startswith("Scratches and hairs were found in ")
+    mask = api.client.get(f"/api/pictures/{key}/damage").content
+    with Image.open(io.BytesIO(mask)) as image:
+        assert np.array_equal(np.asarray(image) > 0, to_upright(found.mask, 6)[0].numpy())
+    # It can be sent back as the picture's mask.
+    assert api.client.put(f"/api/pictures/{key}/mask", content=mask).status_code == 200
+    by_mask = api.restore(key, task="inpaint")
+    filled = api.client.get(f"/api/pictures/{key}/result").content
+    assert by_mask["state"] == "done"
+    api.restore(key, find_damage=True)
+    assert api.client.get(f"/api/pictures/{key}/result").content == filled
+
+
+def test_damage_is_filled_as_the_command_fills_it(
+    api: Any, scratched: Path, tmp_path: Path
+) -> None:
+    key = api.bring(scratched)["id"]
+    for options in ({"find_damage": True}, {"find_damage": True, "task": "denoise"}):
+        told = api.restore(key, **options)["result"]
+        assert told["notes"][-1].startswith("Scratches and hairs were found in ")
+        answer = api.client.get(f"/api/pictures/{key}/result")
+        assert answer.content == _restored(scratched, **options).read_bytes()
+    assert told["done"] == "Noise removed."
+    # As for the command, there is no map of what was filled before another task.
+    asked = api.client.post(f"/api/pictures/{key}/uncertainty")
+    assert "no map is drawn" in _error(asked, 409)
+    api.restore(key, find_damage=True)
+    job = api.client.post(f"/api/pictures/{key}/uncertainty").json()["job"]
+    assert api.wait(job)["state"] == "done"
+    # A JPEG in which nothing is found stays the file that it is.
+    clean = _noisy(tmp_path / "clean.jpg", quality=95)
+    key = api.bring(clean)["id"]
+    told = api.restore(key, find_damage=True)["result"]
+    assert told["name"] == "clean.restored.jpg"
+    assert not told["changed"]
+    assert told["notes"] == ["No scratches, dust, hairs or stamps were found."]
+    assert api.client.get(f"/api/pictures/{key}/result").content == clean.read_bytes()

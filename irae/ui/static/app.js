@@ -74,7 +74,7 @@ async function bringAll(sources) {
 function newItem(about, source) {
   return {
     ...about, source, state: "ready", error: null, result: null, made: null, chosen: null,
-    saved: false, doubt: null, doubtShown: false, mask: new Mask(about.width, about.height),
+    saved: false, damage: null, doubt: null, doubtShown: false, mask: new Mask(about.width, about.height),
   };
 }
 
@@ -86,12 +86,6 @@ async function renew(item) {
 
 function complain(sentence) {
   tell(sentence);
-  announce(sentence);
-}
-
-/** Says what is no complaint. */
-function say(sentence) {
-  tell(sentence, { key: "said", calm: true });
   announce(sentence);
 }
 
@@ -157,22 +151,21 @@ function refreshWork() {
   get("work-text").textContent = text;
 }
 
-function onState(item) {
+function onState(item, side) {
   if (item.state === "running" || item.state === "waiting") {
     refreshWork();
     refreshList();
     if (item === current) showPanel(item, !get("brushbar").hidden);
     return;
   }
-  if (item.state === "done") {
+  if (item.state === "done" && !side) {
     if (item === current && item.chosen.task === "inpaint") painting = false;
     // So that Space shows the original and does not restore once more.
     if (item === current && document.activeElement === get("restore")) view.divider.focus();
   }
-  const mapped = item.doubt && item.doubtShown;
-  const told = mapped ? explain(item.doubt) : outcome(item);
-  announce(`${item.name}: ${item.state === "done" ? told : item.error ?? item.state}`);
   refresh();
+  if (side) return;
+  announce(`${item.name}: ${item.state === "done" ? outcome(item) : item.error ?? item.state}`);
   if (item === current && item.state === "done" && document.activeElement === document.body) {
     view.divider.focus({ preventScroll: true });
   }
@@ -220,7 +213,7 @@ function toggleDoubt() {
   const item = current;
   item.doubtShown = !(item.doubt && item.doubtShown);
   if (item.doubt && item.doubtShown) announce(explain(item.doubt));
-  if (!item.doubt) queue.add([item], doubting);
+  if (!item.doubt) queue.add([item], doubting(({ doubt }) => announce(explain(doubt))));
 }
 
 async function loadMask(file) {
@@ -249,7 +242,7 @@ const press = (id, action) => get(id).addEventListener("click", attempt(action))
 press("restore", () => queue.add([current], restoring(settings.options())));
 press("restore-all", () => queue.add(picked(), restoring(settings.options())));
 press("doubt", toggleDoubt);
-press("find-damage", () => queue.add([current], finding(say)));
+press("find-damage", () => queue.add([current], finding(announce)));
 press("stop", () => queue.stop());
 press("save", () => keep.save(current, settings.form()));
 press("copy", async () => {

@@ -11,13 +11,13 @@ export function announce(sentence) {
 /**
  * Shows a sentence until it is closed.
  * @param {string} sentence
- * @param {{key?: string, action?: [string, () => void], calm?: boolean}} [options] a message takes
- *   the place of an earlier one with the same key; the action is a button; a calm one is no fault
+ * @param {{key?: string, action?: [string, () => void]}} [options] a message takes the place of an
+ *   earlier one with the same key; the action is a button
  */
-export function tell(sentence, { key = sentence, action, calm = false } = {}) {
+export function tell(sentence, { key = sentence, action } = {}) {
   withdraw(key);
   const line = document.createElement("div");
-  line.className = calm ? "message calm" : "message";
+  line.className = "message";
   line.dataset.key = key;
   const text = document.createElement("span");
   text.textContent = sentence;

@@ -20,13 +20,16 @@ export function outcome({ error, result }) {
 /** @param {import("./queue.js").Item} item @param {boolean} paints whether one paints on it now */
 export function showPanel(item, paints) {
   const { result } = item;
+  const holes = settings.task() === "inpaint";
   get("name").textContent = item.name;
   const kept = item.kept.length ? ` · ${item.kept.join(", ")} kept` : "";
   get("facts").textContent = `${item.width} × ${item.height} · ${item.format}${kept}`;
   get("found").textContent = item.found;
+  const hint = (holes && item.damage) || settings.hint();
+  get("hint").hidden = !hint || (holes && !paints);
+  get("hint").textContent = hint;
   showOutcome(item);
   const busy = item.state === "waiting" || item.state === "running";
-  const holes = settings.task() === "inpaint";
   const stale = isStale(item);
   const changed = Boolean(result?.changed);
   const button = get("restore");

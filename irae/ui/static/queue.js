@@ -12,6 +12,7 @@ import { maskStep } from "./mask.js";
  * @property {string | null} made tells one result from the next
  * @property {object | null} chosen the options of the result
  * @property {{made: string, full: number} | null} doubt what the model was unsure of in it
+ * @property {string | null} damage what was found when one looked for damage
  * @property {boolean} saved @property {import("./mask.js").Mask} mask
  * @property {() => Promise<object>} source brings it to the server, again if need be
  */
@@ -37,14 +38,20 @@ export function restoring(options) {
   };
 }
 
-/** Draws what the model was unsure of. @type {Task} */
-export const doubting = {
-  text: "Checking how sure it is",
-  begin: (item) => api.drawDoubt(item.id),
-  done(item, result, job) {
-    item.doubt = { ...result, made: job };
-  },
-};
+/**
+ * Draws what the model was unsure of.
+ * @param {(item: Item) => void} tell @returns {Task}
+ */
+export function doubting(tell) {
+  return {
+    text: "Checking how sure it is",
+    begin: (item) => api.drawDoubt(item.id),
+    done(item, result, job) {
+      item.doubt = { ...result, made: job };
+      tell(item);
+    },
+  };
+}
 
 /**
  * Looks for damage, and puts it on the picture as if it had been painted.
@@ -56,6 +63,7 @@ export function finding(tell) {
     begin: (item) => api.findDamage(item.id),
     async done(item, result) {
       if (result.fills) item.mask.add(await maskStep(await api.damageOf(item.id)));
+      item.damage = result.found;
       tell(`${item.name}: ${result.found}`);
     },
   };
@@ -63,7 +71,7 @@ export function finding(tell) {
 
 export class Queue {
   /**
-   * @param {{change: (item: Item) => void, end: () => void, fail: (sentence: string) => void,
+   * @param {{change: (item: Item, side: boolean) => void, end: () => void, fail: (sentence: string) => void,
    *   renew: (item: Item) => Promise<void>}} does
    */
   constructor(does) {
@@ -85,14 +93,15 @@ export class Queue {
       if (item.state === "waiting" || item.state === "running") continue;
       this.waiting.push({ item, task, before: item.state });
       this.total += 1;
-      this.set(item, "waiting");
+      this.set(item, "waiting", task);
     }
     if (!this.busy) this.run();
   }
 
-  set(item, state, error = null) {
+  /** Notes the state of an item, on which something other than restoring may be done. */
+  set(item, state, task, error = null) {
     Object.assign(item, { state, error });
-    this.does.change(item);
+    this.does.change(item, Boolean(task.text));
   }
 
   async run() {
@@ -119,7 +128,7 @@ export class Queue {
     if (current.stopped) await api.stop(current.job);
     const last = await api.follow(current.job, (news) => {
       this.news = news;
-      this.set(item, news.state === "running" ? "running" : "waiting");
+      this.set(item, news.state === "running" ? "running" : "waiting", task);
     });
     this.news = null;
     if (last.state === "done") await task.done(item, last.result, current.job);
@@ -139,8 +148,8 @@ export class Queue {
 
   end({ item, task, before }, state, error) {
     if (error && task.text) this.does.fail(`${item.name}: ${error}`);
-    if (task.text) this.set(item, before);
-    else this.set(item, state, error);
+    if (task.text) this.set(item, before, task);
+    else this.set(item, state, task, error);
   }
 
   /** Stops everything; what is done stays. */
@@ -155,7 +164,7 @@ export class Queue {
     const gone = this.waiting.filter(({ item }) => !items || items.includes(item));
     this.waiting = this.waiting.filter((each) => !gone.includes(each));
     this.total -= gone.length;
-    for (const { item } of gone) this.set(item, item.result ? "done" : "ready");
+    for (const { item, task } of gone) this.set(item, item.result ? "done" : "ready", task);
   }
 
   /** How far it is, as a share and a sentence; the share is null where nobody knows. */

@@ -18,9 +18,6 @@ export function watchSettings(onChange) {
 }
 
 function update() {
-  const hint = HINTS[task()];
-  get("hint").hidden = !hint;
-  get("hint").textContent = hint ?? "";
   get("strength-row").hidden = get("strength-note").hidden = get("ensemble-row").hidden = fills();
   get("strength-note").textContent = strength() === 0
     ? "0: the picture is left as it is." : "0 leaves the picture as it is, 1 restores it fully.";
@@ -30,6 +27,9 @@ function update() {
 
 /** Whether holes are filled: they have no pixels for a strength. */
 const fills = () => ["inpaint", "scratches"].includes(task());
+
+/** Says what the choice does, where its name does not. */
+export const hint = () => HINTS[task()] ?? "";
 
 export const task = () => document.querySelector("input[name=task]:checked").value;
 
