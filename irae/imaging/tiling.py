@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from irae.errors import IraeError, UsageError
-from irae.runtime import is_out_of_memory
+from irae.runtime import is_out_of_memory, upload
 
 MINIMUM_TILE = 64
 """Least side of a tile in pixels; if even this does not fit in memory, smaller ones will not."""
@@ -98,11 +99,13 @@ def restore_tiled(
     multiple: int = 1,
     mask: Tensor | None = None,
     progress: Progress | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Restore a picture tile by tile and feather the tiles together.
 
-    Picture and result stay on the device of ``picture`` (host memory); ``restore`` gets one tile
-    at a time and may compute it on any device.
+    ``restore`` gets one tile at a time and may compute it on any device. If it computes on a GPU
+    that has room for the picture, give it as ``device``: the picture is then copied there once, the
+    tiles are cut and joined there, and the result is copied back once.
 
     Args:
         restore: restores one tile.
@@ -112,9 +115,10 @@ def restore_tiled(
         multiple: divisor of the tiles' positions (the model's ``size_multiple``).
         mask: bool ``1 H W``, True in the masked region; known pixels are then returned bit-equal.
         progress: called after each tile.
+        device: where tiles are cut and joined; that of ``picture`` if None.
 
     Returns:
-        float32 ``C H W``, equal to the untiled result except near the feathered seams.
+        float32 ``C H W`` on the device of ``picture``, equal to the untiled result except near the feathered seams.
 
     Raises:
         UsageError: the sizes do not fit together (see `tile_spans`).
@@ -127,22 +131,20 @@ def restore_tiled(
         restored = _restore_part(restore, picture, mask)
         tell(1.0)
         return restored
-    result = torch.zeros_like(picture)
-    for done, (row, column) in enumerate(_pairs(rows, columns), 1):
+    there = picture if device is None else upload(picture, device)
+    result = torch.zeros_like(there)
+    heights, widths = ([upload(x.weight, there.device) for x in spans] for spans in (rows, columns))
+    for done, (at, to) in enumerate(product(range(len(rows)), range(len(columns))), 1):
+        row, column = rows[at], columns[to]
         part = (slice(None), slice(row.start, row.stop), slice(column.start, column.stop))
         hole = None if mask is None else mask[part]
         # Without a hole there is nothing to fill, and known pixels are put back below.
         if hole is None or bool(hole.any()):
-            restored = _restore_part(restore, picture[part], hole)
-            result[part] += restored * row.weight[:, None] * column.weight
+            restored = _restore_part(restore, there[part], hole)
+            result[part] += restored * heights[at][:, None] * widths[to]
         tell(done / (len(rows) * len(columns)))
+    result = result.to(picture.device)
     return result if mask is None else torch.where(mask, result, picture)
-
-
-def _pairs(rows: list[Span], columns: list[Span]) -> Iterator[tuple[Span, Span]]:
-    for row in rows:
-        for column in columns:
-            yield row, column
 
 
 def _restore_part(restore: RestoreFunction, part: Tensor, mask: Tensor | None) -> Tensor:
@@ -162,6 +164,7 @@ def restore_within_memory(
     minimum: int = MINIMUM_TILE,
     notify: Callable[[str], None],
     progress: Progress | None = None,
+    device: torch.device | None = None,
 ) -> tuple[Tensor, int]:
     """Restore a picture in tiles; when memory runs out, the tile is halved and restoring restarts.
 
@@ -190,6 +193,7 @@ def restore_within_memory(
                 multiple=multiple,
                 mask=mask,
                 progress=progress,
+                device=device,
             )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
