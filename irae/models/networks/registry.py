@@ -101,6 +101,7 @@ CLASSICAL: dict[str, NetworkKind] = {
     "telea": NetworkKind(classical.Telea),
     "navier-stokes": NetworkKind(classical.NavierStokes),
     "fsr": NetworkKind(classical.FrequencySelective),
+    "patchmatch": NetworkKind(classical.PatchMatch),
 }
 
 
