@@ -23,8 +23,8 @@ from irae.models.networks.dncnn import DnCNN
 from irae.models.networks.ffdnet import FFDNet
 from irae.models.networks.gradnet import GradNet
 from irae.models.networks.inpainting.contextual_attention import ContextualAttentionNetwork
-from irae.models.networks.inpainting.pconv import PConvUNet
 from irae.models.networks.inpainting.csa import CSANetwork
+from irae.models.networks.inpainting.pconv import PConvUNet
 from irae.models.networks.inpainting.shift_net import ShiftNet
 from irae.models.networks.invdn import InvDN, haar_merge, haar_split
 from irae.models.networks.irae import IRAE

@@ -124,9 +124,7 @@ def test_coherent_attention_goes_from_place_to_place(
                     adjacent = F.cosine_similarity(own, before, dim=0).clamp_min(0)
                     wanted = (adjacent * before + most * wanted) / (adjacent + most)
                 before = wanted
-            torch.testing.assert_close(
-                found[b].flatten(1)[:, place], wanted, atol=1e-4, rtol=1e-4
-            )
+            torch.testing.assert_close(found[b].flatten(1)[:, place], wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_the_losses_that_the_papers_add() -> None:
