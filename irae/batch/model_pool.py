@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from irae.batch.jobs import Job
-from irae.imaging.io.masks import has_soft_edges, mask_warning, read_mask
+from irae.errors import PictureError
+from irae.imaging.io.masks import NOTHING_KNOWN, has_soft_edges, mask_warning, read_mask
 from irae.imaging.io.picture import Picture
 from irae.models.checkpoints.checksums import weights_checksum
 from irae.restoring.find_damage import DETECTOR, DamageFinder, FoundDamage
@@ -87,7 +88,7 @@ class ModelPool:
                 self._finder = DamageFinder(options.detector or DETECTOR, device=options.device)
             return self._finder
 
-    def _filler(self) -> Restorer:
+    def filler(self) -> Restorer:
         """Return what fills found damage before another task is done."""
         name = filling_task().name
         with self._lock:
@@ -120,7 +121,7 @@ class ModelPool:
         if get_task(restorer.task).needs_mask:
             return restorer.restore_pictures(pictures, masks)
         filled = [
-            picture if mask is None else self._filler().restore_picture(picture, mask)
+            picture if mask is None else self.filler().restore_picture(picture, mask)
             for picture, mask in zip(pictures, masks, strict=True)
         ]
         return restorer.restore_pictures(filled)
@@ -140,7 +141,7 @@ class ModelPool:
             if self.options.find_damage:
                 parts.append(weights_checksum(self.finder().model))
                 if not get_task(restorer.task).needs_mask:
-                    parts.append(weights_checksum(self._filler().model))
+                    parts.append(weights_checksum(self.filler().model))
             self._checksums[task] = "+".join(parts)
         return self._checksums[task]
 
@@ -193,11 +194,16 @@ class ModelPool:
             job: the picture's job; the source file must exist.
             picture: the picture as read.
             mask: the masked region, if the job has a mask.
+
+        Raises:
+            PictureError: the mask marks the whole picture.
         """
         if self.options.strength == 0:
             return TaskDecision(None, why=f"{job.source}: strength 0, left as it is")
         task = job.task or self.options.task
         if job.mask is not None and mask is not None:
+            if bool(mask.all()):
+                raise PictureError(f"{job.source}: its mask {NOTHING_KNOWN}")
             return TaskDecision(filling_task().name, notes=self._doubts(job, job.mask, mask))
         if task is not None:
             return TaskDecision(task)

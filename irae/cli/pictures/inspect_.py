@@ -12,6 +12,7 @@ from irae.errors import UsageError
 
 if TYPE_CHECKING:
     from irae.models.loaded_patches import LoadedPatchDensity
+    from irae.restoring.inspection import Inspection
 
 
 def inspect_(
@@ -48,6 +49,8 @@ def inspect_(
 ) -> None:
     """Estimate the noise and the JPEG quality of pictures, and find their masks.
 
+    Each page of a TIFF is a picture of its own.
+
     The line "restore" shows what irae restore does without --task, --model and --mask.
     The exit code is 3 when some pictures could not be read.
 
@@ -58,7 +61,7 @@ def inspect_(
     from irae.batch.progress import Console
     from irae.errors import IraeError, for_command_line
     from irae.imaging.io.find import find_pictures
-    from irae.restoring.inspection import inspect_picture
+    from irae.restoring.inspection import inspect_pages
 
     if damage_map is not None:
         _check_map("--damage-map", damage_map, inputs, overwrite)
@@ -85,20 +88,28 @@ def inspect_(
             continue
         for path in paths:
             try:
-                found = inspect_picture(path)
+                damage = None if damage_map is None else _draw_map(path, damage_map, detector)
+                if improbable is not None and density is not None:
+                    _draw_improbable(path, improbable, density)
+                for found in inspect_pages(path):
+                    _say(found, damage, as_json=as_json)
             except IraeError as error:
                 fail(path, error)
-                continue
-            damage = None if damage_map is None else _draw_map(path, damage_map, detector)
-            if improbable is not None and density is not None:
-                _draw_improbable(path, improbable, density)
-            if as_json:
-                typer.echo(json.dumps(found.as_json() | ({} if damage is None else damage[1])))
-                continue
-            lines = found.as_lines() + ([] if damage is None else [f"  damage: {damage[0]}"])
-            typer.echo("\n".join(lines))
     if failed:
         raise typer.Exit(3)
+
+
+def _say(
+    found: Inspection, damage: tuple[str, dict[str, Any]] | None, *, as_json: bool
+) -> None:
+    """Print what was found in a picture or a page, and its damage in words and as JSON."""
+    import json
+
+    if as_json:
+        typer.echo(json.dumps(found.as_json() | ({} if damage is None else damage[1])))
+        return
+    lines = [] if damage is None else [f"  damage: {damage[0]}"]
+    typer.echo("\n".join([*found.as_lines(), *lines]))
 
 
 def _check_map(option: str, path: Path, inputs: list[str], overwrite: bool) -> None:
