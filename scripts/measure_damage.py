@@ -3,7 +3,8 @@
     python scripts/measure_damage.py --data photos_val --overlays film \
         [--pictures 30] [--detector MODEL] [--choose FOLDER ...] [-o FILE]
 
-Overlays that are kept apart from training are pasted onto the first pictures of a folder. The
+Overlays that are kept apart from training are pasted onto the first pictures of a folder, of which
+the central 320×320 pixels are taken. The
 baselines are the difference from the median of 5×5 pixels and the morphological top-hat of 7×7
 pixels. With ``--choose``, undamaged photographs of other folders are looked at instead, and
 the thresholds are printed at which given shares of them have no mask at all.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ from irae.models.checkpoints.model_file import load_model
 from irae.restoring.find_damage import DETECTOR, DamageFinder
 from irae.restoring.restorer import Restorer
 from irae.runtime import generator
+from irae.training.validation import centre
 
-KEY = 0x5C8A
+KEY, SIDE = 0x5C8A, 320
 SHARES = (0.9, 0.95, 0.97, 0.99)
 
 
@@ -56,10 +58,10 @@ def top_hat(picture: Tensor) -> Tensor:
 
 
 def photographs(folder: Path, count: int | None) -> Iterator[Tensor]:
-    """The pictures of a folder, float32 ``3 H W`` in [0, 1]."""
+    """The middles of the pictures of a folder, float32 ``3 H W`` in [0, 1]."""
     pictures = open_folder(folder)
     for index in range(min(len(pictures), count or len(pictures))):
-        yield pictures.load(index).float() / 255
+        yield centre(pictures.load(index), SIDE).float() / 255
 
 
 def damaged(folder: Path, overlays: Path, count: int) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -109,15 +111,16 @@ def measure(
     cases: list[tuple[Tensor, Tensor, Tensor]], finder: DamageFinder, filler: Restorer
 ) -> dict[str, Any]:
     """The tables of a file of results."""
-    ways: dict[str, Callable[[Tensor], Tensor]] = {
-        f"irae, {finder.model.parameters / 1e6:.2f} M parameters": finder.probabilities,
-        "difference from the median of 5×5": median_difference,
-        "top-hat of 7×7": top_hat,
+    found = [finder.probabilities(picture) for _, picture, _ in cases]
+    ways = {
+        f"irae, {finder.model.parameters / 1e6:.2f} M parameters": found,
+        "difference from the median of 5×5": [median_difference(each) for _, each, _ in cases],
+        "top-hat of 7×7": [top_hat(each) for _, each, _ in cases],
     }
     truth = torch.cat([mask.flatten() for _, _, mask in cases])
     rows = []
     for name, way in ways.items():
-        scores = torch.cat([way(picture).flatten() for _, picture, _ in cases])
+        scores = torch.cat([each.flatten() for each in way])
         rows.append(
             [
                 name,
@@ -128,11 +131,11 @@ def measure(
         print("  ".join(rows[-1]), flush=True)
     filled: dict[str, list[float]] = {"damaged": [], "found": [], "true": []}
     empty = 0
-    for clean, picture, mask in cases:
+    for (clean, picture, mask), each in zip(cases, found, strict=True):
         masks = {"damaged": torch.zeros_like(mask), "true": mask}
-        masks["found"] = finder.find(picture).mask
-        for name, each in masks.items():
-            result = filler.restore_pixels(picture, each) if each.any() else picture
+        masks["found"] = finder.found_in(each, picture).mask
+        for name, hole in masks.items():
+            result = filler.restore_pixels(picture, hole) if hole.any() else picture
             filled[name].append(float(psnr(quantise(result)[None], clean[None])))
         empty += not finder.find(quantise(clean)).mask.any()
     means = {name: sum(values) / len(values) for name, values in filled.items()}

@@ -39,6 +39,20 @@ def test_a_loss_is_reported(script: Script) -> None:
     assert len(never_worse.worse(cells)) == 2
 
 
+def test_measured_results_are_kept(script: Script, tmp_path: Path, monkeypatch: Any) -> None:
+    never_worse = script("never_worse")
+    case, result = ("text", "text 1000", "4:2:0", 75), never_worse.Result(0.5, "jpeg", 2.0)
+    path = tmp_path / "cache"
+    never_worse.Cache(path).put(case, result)
+    with path.open("a") as file:
+        file.write('{"state": "of other weights", "case": ["a", "b", "4:4:4", 80], "result": {}}\n')
+    known = never_worse.Cache(path)
+    assert known.get(case) == result
+    assert known.get(("a", "b", "4:4:4", 80)) is None
+    monkeypatch.setattr(never_worse, "state_of_decision", lambda: "of another decision")
+    assert never_worse.Cache(path).get(case) is None
+
+
 @pytest.mark.slow
 def test_what_is_clean_is_left_and_noise_is_not(shared: Path, script: Script) -> None:
     cases, measure = script("auto.cases"), script("measure_auto")

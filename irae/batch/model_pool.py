@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from irae.batch.jobs import Job
-from irae.imaging.io.masks import has_soft_edges, mask_warning, read_mask
+from irae.errors import PictureError
+from irae.imaging.io.masks import NOTHING_KNOWN, has_soft_edges, mask_warning, read_mask
 from irae.imaging.io.picture import Picture
 from irae.models.checkpoints.checksums import weights_checksum
 from irae.restoring.find_damage import DETECTOR, DamageFinder, FoundDamage
@@ -193,11 +194,16 @@ class ModelPool:
             job: the picture's job; the source file must exist.
             picture: the picture as read.
             mask: the masked region, if the job has a mask.
+
+        Raises:
+            PictureError: the mask marks the whole picture.
         """
         if self.options.strength == 0:
             return TaskDecision(None, why=f"{job.source}: strength 0, left as it is")
         task = job.task or self.options.task
         if job.mask is not None and mask is not None:
+            if bool(mask.all()):
+                raise PictureError(f"{job.source}: its mask {NOTHING_KNOWN}")
             return TaskDecision(filling_task().name, notes=self._doubts(job, job.mask, mask))
         if task is not None:
             return TaskDecision(task)

@@ -144,6 +144,8 @@ class Task(ABC):
             colours (`irae.imaging.analysis.tone`).
         fills_impulses: whether salt and pepper is filled before the network sees a picture
             (`irae.imaging.analysis.impulses`).
+        leaves_shared_noise: whether the packaged model leaves noise that all channels share to the
+            packaged denoiser (`irae.restoring.whitening`).
         published_batch: number of pictures that the published code tests at a time.
         measures: scores besides PSNR and SSIM; for each a heading and the number of decimals.
     """
@@ -162,6 +164,7 @@ class Task(ABC):
     needs_mask: ClassVar[bool] = False
     keeps_tone: ClassVar[bool] = False
     fills_impulses: ClassVar[bool] = False
+    leaves_shared_noise: ClassVar[bool] = False
     published_batch: ClassVar[int] = 100
     measures: ClassVar[Mapping[str, tuple[str, int]]] = {}
 

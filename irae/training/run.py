@@ -17,10 +17,17 @@ from irae.errors import ModelError, TrainingError
 from irae.flow.reversible import set_reversible
 from irae.flow.subnets import set_network_dtype
 from irae.locks import Lock, lock_folder
-from irae.models.checkpoints.model_file import load_density, load_detector, load_model, save_model
+from irae.models.checkpoints.model_file import (
+    load_density,
+    load_detector,
+    load_model,
+    load_patch_density,
+    save_model,
+)
 from irae.models.density import Density
 from irae.models.loaded import ModelSpec
 from irae.models.networks.damage_detector import DamageDetector
+from irae.models.networks.densities.patches import PatchDensity
 from irae.runtime import network_dtype, versions
 from irae.training.checkpoint import (
     BEST_MODEL,
@@ -354,6 +361,8 @@ def _start_network(network: nn.Module, init: str) -> nn.Module:
     """Load the network of a model of the same kind, whose weights a run starts from."""
     if isinstance(network, Density):
         return load_density(init).network
+    if isinstance(network, PatchDensity):
+        return load_patch_density(init).network
     if isinstance(network, DamageDetector):
         return load_detector(init).network
     return load_model(init).network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,11 +13,13 @@ from torch.optim import AdamW, Optimizer
 
 from irae.config import TrainingSection
 from irae.errors import TrainingError
+from irae.flow.solving import solved_together
 from irae.flow.subnets import CouplingNetwork
 from irae.models.call import condition_for, repeat_for_channels, to_network_channels
 from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
 from irae.training.distributed import Ranks, StepMemoryError
+from irae.training.efficiency.cast_weights import weights_converted
 from irae.training.muon import Muon
 from irae.training.objectives.base import Objective
 
@@ -135,9 +137,7 @@ class TrainStep:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(number - 1, self._section) * group.get("pace", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, error = self.loss(batch)
-        torch.autograd.backward(loss)
-        loss = loss.detach()
+        loss, error = self._gradients(batch)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         self._ranks.sum([*gradients, loss, error])
         norm = nn.utils.get_total_norm(gradients)
@@ -148,6 +148,16 @@ class TrainStep:
         self.optimizer.found_inf = (self._bad_step > 0).float()  # type: ignore[attr-defined]
         self.optimizer.step()
         return loss, error
+
+    def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute this process's gradients; return its share of the loss and of the error."""
+        with ExitStack() as stack:
+            if not self._section.compile:  # A compiled network takes its own weights alone.
+                stack.enter_context(weights_converted(self.network, self._section.precision))
+                stack.enter_context(solved_together(self.network))
+            loss, error = self.loss(batch)
+            torch.autograd.backward(loss)
+        return loss.detach(), error
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return this process's share of the batch's loss and mean squared error (no gradient).

@@ -17,10 +17,10 @@ from irae.config import RunConfig, TrainingSection, load_config
 from irae.errors import TrainingError
 from irae.models.networks.registry import build_network, resolve_options
 from irae.tasks.base import Batch
-from irae.training import activation_memory as memory
 from irae.training import run as runs
-from irae.training.activation_memory import activation_bytes
 from irae.training.distributed import ALONE, StepMemoryError
+from irae.training.efficiency import activation_memory as memory
+from irae.training.efficiency.activation_memory import activation_bytes
 from irae.training.find_nonfinite import diagnose
 from irae.training.objectives.restoration import Restoration
 from irae.training.step import TrainStep

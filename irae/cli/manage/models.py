@@ -10,7 +10,7 @@ from irae.cli.options import Json
 
 if TYPE_CHECKING:
     from irae.models.loaded import LoadedModel
-    from irae.models.loaded_density import LoadedDensity
+    from irae.models.loaded_density import LoadedLikelihood
     from irae.models.loaded_detector import LoadedDetector
 
 
@@ -25,15 +25,21 @@ def models(json_: Json = False) -> None:
         load_density,
         load_detector,
         load_model,
+        load_patch_density,
         packaged_densities,
         packaged_detectors,
         packaged_models,
+        packaged_patch_densities,
     )
 
-    found: list[tuple[str, LoadedModel | LoadedDensity | LoadedDetector, str]] = [
+    found: list[tuple[str, LoadedModel | LoadedLikelihood[Any] | LoadedDetector, str]] = [
         (name, load_model(name), "") for name in packaged_models()
     ]
     found += [(name, load_density(name), "density") for name in packaged_densities()]
+    found += [
+        (name, load_patch_density(name), "density of patches")
+        for name in packaged_patch_densities()
+    ]
     found += [(name, load_detector(name), "find damage") for name in packaged_detectors()]
     listed: list[dict[str, Any]] = [
         {

@@ -23,6 +23,7 @@ from irae.models.call import condition_for
 from irae.models.create import named_model
 from irae.models.inference.restoring_form import has_restoring_form
 from irae.models.loaded import LoadedModel
+from irae.models.loaded_density import LoadedDensity
 from irae.runtime import generator, network_dtype, synchronize
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
@@ -113,6 +114,15 @@ def macs_per_pixel(model: LoadedModel) -> float:
     # Only convolutions count: work done once per picture (inverting matrices) does not scale.
     flops = counter.get_flop_counts()["Global"][torch.ops.aten.convolution]
     return float(flops) / 2 / side**2
+
+
+def density_macs_per_pixel(model: LoadedDensity) -> float:
+    """Count the multiply-adds of scoring per pixel of a picture: convolutions and matrices."""
+    channels, size, _ = model.network.shape
+    x = torch.full((1, channels, size, size), 0.5, device=model.device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.network(x)
+    return float(counter.get_total_flops()) / 2 / size**2
 
 
 def _condition(model: LoadedModel, x: Tensor) -> Tensor | None:

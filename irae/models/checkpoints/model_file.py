@@ -18,7 +18,9 @@ from irae.models.density import Density
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.loaded_density import LoadedDensity
 from irae.models.loaded_detector import LoadedDetector
+from irae.models.loaded_patches import LoadedPatchDensity
 from irae.models.networks.damage_detector import DamageDetector
+from irae.models.networks.densities.patches import PatchDensity
 from irae.models.networks.registry import CLASSICAL
 from irae.writing import write_atomically
 
@@ -133,6 +135,11 @@ def packaged_detectors() -> dict[str, Path]:
     return _packaged_in("detectors")
 
 
+def packaged_patch_densities() -> dict[str, Path]:
+    """Return the paths of the densities of patches that come with the package, by name."""
+    return _packaged_in("patches")
+
+
 def _packaged_in(folder: str) -> dict[str, Path]:
     files = Path(str(package_files("irae") / "weights" / folder)).glob("*.safetensors")
     return {path.stem: path for path in sorted(files)}
@@ -177,6 +184,11 @@ def load_model(name: str | Path) -> LoadedModel:
             f"model {str(name)!r} finds damage and restores nothing; use it with irae mask or "
             "as `detector`"
         )
+    if isinstance(network, PatchDensity):
+        raise ModelError(
+            f"model {str(name)!r} is a density of patches and restores nothing; use it with irae "
+            "inspect --improbable"
+        )
     return LoadedModel(network, spec, str(name))
 
 
@@ -194,6 +206,18 @@ def is_density(name: str | Path) -> bool:
     return isinstance(_read(_find(name, packaged_models()))[1], Density)
 
 
+def is_patch_density(name: str | Path) -> bool:
+    """Whether a name or path is that of a density of patches.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged.
+    """
+    others = packaged_models() | packaged_densities() | packaged_detectors()
+    if str(name) in CLASSICAL or str(name) in others:
+        return False
+    return isinstance(_read(_find(name, packaged_patch_densities()))[1], PatchDensity)
+
+
 def load_density(name: str | Path) -> LoadedDensity:
     """Load a packaged density by name, a model file, or the best model of a run folder.
 
@@ -205,6 +229,11 @@ def load_density(name: str | Path) -> LoadedDensity:
     else:
         known = packaged_densities() | packaged_detectors()
         spec, network = _read(_find(name, known, classical=False))
+    if isinstance(network, PatchDensity):
+        raise ModelError(
+            f"model {str(name)!r} is a density of patches, not of whole pictures; use it with "
+            "irae inspect --improbable"
+        )
     if not isinstance(network, Density):
         does = "finds damage" if isinstance(network, DamageDetector) else "restores pictures"
         raise ModelError(
@@ -213,6 +242,24 @@ def load_density(name: str | Path) -> LoadedDensity:
             "irae train --config density/fashion.yaml"
         )
     return LoadedDensity(network, spec, str(name))
+
+
+def load_patch_density(name: str | Path) -> LoadedPatchDensity:
+    """Load a density of patches: a packaged one, a model file, or the best model of a run folder.
+
+    Raises:
+        ModelError: there is no such model, its file is damaged, or it is of another kind.
+    """
+    packaged = packaged_patch_densities()
+    others = packaged_models() | packaged_densities() | packaged_detectors()
+    spec, network = _read(_find(name, packaged | others, classical=False))
+    if not isinstance(network, PatchDensity):
+        raise ModelError(
+            f"model {str(name)!r} is no density of patches; give one "
+            f"({', '.join(packaged) or 'none is packaged'}), or train one with "
+            "irae train --config density/patches.yaml"
+        )
+    return LoadedPatchDensity(network, spec, str(name))
 
 
 def load_detector(name: str | Path) -> LoadedDetector:

@@ -24,7 +24,7 @@ from irae.models.networks import (
     rednet,
     unet,
 )
-from irae.models.networks.densities import density, glow, nice, realnvp
+from irae.models.networks.densities import density, glow, nice, patches, realnvp
 from irae.models.networks.inpainting import contextual_attention, pconv, shift_net
 
 
@@ -94,6 +94,11 @@ DENSITIES: dict[str, NetworkKind] = {
 }
 """Densities (`irae.models.density`), which restore nothing and are trained by likelihood."""
 
+PATCH_DENSITIES: dict[str, NetworkKind] = {
+    "patches": NetworkKind(patches.PatchDensity, patches.PRESETS),
+}
+"""Densities of small blocks of photographs of any size, given the pixels around each."""
+
 DETECTORS: dict[str, NetworkKind] = {
     "damage-detector": NetworkKind(damage_detector.DamageDetector, damage_detector.PRESETS),
 }
@@ -110,7 +115,7 @@ CLASSICAL: dict[str, NetworkKind] = {
 
 
 def _kind(name: str) -> NetworkKind:
-    kinds = NETWORKS | DENSITIES | DETECTORS
+    kinds = NETWORKS | DENSITIES | PATCH_DENSITIES | DETECTORS
     if name not in kinds:
         raise ModelError(f"network {name!r} is unknown; there are: {', '.join(kinds)}")
     return kinds[name]

@@ -15,12 +15,11 @@ from functools import partial
 from threading import Lock
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from irae.config import RunConfig
 from irae.data.registry import data_root
-from irae.imaging.crops import Crops
+from irae.imaging.crops import Crops, halve
 from irae.imaging.hole_filling import fill_holes
 from irae.imaging.metrics import rgb_to_y
 from irae.models.networks.registry import resolve_options
@@ -145,8 +144,8 @@ class BatchMaker:
                 levels = random.pixels(torch.rand, side, _LEVELS, device)[there]
                 pixels = (cut // 8).float() / 32 + levels / 32
             else:
-                pixels = cut.float() / 255
-            out.index_copy_(0, there, pixels if side == patch else F.avg_pool2d(pixels, 2))
+                pixels = torch.div(cut, 255)
+            out.index_copy_(0, there, pixels if side == patch else halve(pixels))
         return out
 
     def prefetched(self, first: int) -> Iterator[Batch]:
@@ -163,6 +162,12 @@ class BatchMaker:
                     yield ready.result()
             finally:
                 coming.cancel()
+
+
+def undamaged(clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
+    """Return a batch of clean patches alone; a `DamageBatch`."""
+    del gray, random
+    return Batch(clean, clean)
 
 
 def _per_sample(x: Tensor) -> Tensor:

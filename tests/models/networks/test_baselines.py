@@ -91,6 +91,21 @@ def test_known_pixels_stay_and_holes_are_not_looked_at(name: str, options: dict[
     assert torch.equal(model.restore(other, mask), restored)
 
 
+@pytest.mark.parametrize(("name", "options"), MASKED)
+@pytest.mark.parametrize("side", [3, 40])
+def test_holes_that_leave_almost_nothing_known(
+    name: str, options: dict[str, Any], side: int
+) -> None:
+    """Smaller than a patch of the attention, or no whole patch known: still a picture."""
+    model = loaded(name, options, "inpaint")
+    x = torch.rand(2, 3, side, side)
+    mask = torch.ones(2, 1, side, side, dtype=torch.bool)
+    mask[:, :, -1, -1] = False
+    restored = model.restore(x, mask)
+    assert restored.isfinite().all()
+    assert torch.equal(restored[..., -1, -1], x[..., -1, -1])
+
+
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_gradients_reach_every_parameter(name: str, options: dict[str, Any]) -> None:
     network = make(name, options).train()
