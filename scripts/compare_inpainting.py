@@ -208,6 +208,8 @@ def measure_kinds(
                 found.append(cell)
             for index in range(len(cell.psnr), count):
                 whole = pictures.load(index).float() / 255
+                if whole.shape[1] > whole.shape[2]:  # The crops are wider than high.
+                    whole = whole.rot90(1, (1, 2))
                 top, left = (whole.shape[1] - HEIGHT) // 2, (whole.shape[2] - WIDTH) // 2
                 clean = whole[None, :, top : top + HEIGHT, left : left + WIDTH]
                 mask = draw(generator(seed, index))[None]
