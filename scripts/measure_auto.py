@@ -36,15 +36,23 @@ from irae.restoring.gain import (
     LARGEST,
     MEMBERS,
     QUANTILES,
+    Gains,
     gain_network,
     mean_of,
     normalised,
     save_numbers,
 )
-from irae.restoring.inspection import better_task, is_white, least_gain, worth_trying
+from irae.restoring.inspection import (
+    better_task,
+    is_white,
+    least_gain,
+    trained_for,
+    worth_trying,
+)
 from irae.restoring.restorer import Restorer
 from irae.restoring.trial import (
     HEAVINESS,
+    TRACE,
     TRIED,
     denoiser_suits,
     features,
@@ -218,14 +226,14 @@ def chosen_task(record: Record, predicted: Tensor) -> str | None:
         return DENOISE
     if not record.tried:
         return None
+    # Above 75 the exact quality does not matter here.
     quality = round(75 * math.exp(float(record.features[HEAVINESS])))
     least = least_gain(quality, lossy=False)
-    to_rely_on, typical = (
-        dict(zip(TRIED, gains, strict=True))
-        for gains in predicted.unflatten(0, (len(QUANTILES), len(TRIED))).tolist()
-    )
-    task = better_task(to_rely_on, typical, least)
-    return task if to_rely_on[task] > least else None
+    both = predicted.unflatten(0, (len(QUANTILES), len(TRIED))).tolist()
+    gains = Gains(*(dict(zip(TRIED, each, strict=True)) for each in both))
+    gains = trained_for(gains, record.features, quality if record.features[TRACE] else None)
+    task = better_task(gains.least, gains.typical, least)
+    return task if gains.least[task] > least else None
 
 
 def main() -> None:

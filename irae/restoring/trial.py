@@ -37,8 +37,14 @@ _MOST_CHANGE = 1.2
 FEATURES = 11 + 7 * len(TRIED)
 """Number of features of a picture."""
 
+TRACE = 6
+"""Index of the feature that is 1 if there is a trace of JPEG, else 0."""
+
 HEAVINESS = 7
 """Index of the feature that is ``log(quality / 75)`` below 75, else 0."""
+
+FLATNESS = 9
+"""Index of the feature that is the share of pixels equal to their neighbour."""
 
 _lock = Lock()
 

@@ -19,13 +19,16 @@ from irae.imaging.analysis.noise import Noise
 from irae.imaging.degrade import add_noise, jpeg_bytes
 from irae.imaging.io.files import read_picture
 from irae.imaging.io.pillow import picture_to_pil
+from irae.restoring.gain import Gains
 from irae.restoring.inspection import (
     Inspection,
     choose_task,
     explain,
     inspect_picture,
     is_white,
+    trained_for,
 )
+from irae.restoring.trial import FLATNESS
 from irae.runtime import generator
 
 
@@ -124,6 +127,15 @@ def test_the_task_for_what_was_found(found: Inspection, task: str | None) -> Non
     assert chosen == task
     assert "\n" not in reason
     assert (f"-> {task}" in reason) == (task is not None)
+
+
+def test_drawings_are_not_given_to_a_model_of_photographs() -> None:
+    gains, found = Gains({"jpeg": 2.0, "photo": 0.5}, {"jpeg": 3.0, "photo": 1.0}), torch.zeros(25)
+    assert trained_for(gains, found, 80) == gains
+    found[FLATNESS] = 0.7
+    assert trained_for(gains, found, 80) == Gains({"photo": 0.5}, {"photo": 1.0})
+    assert trained_for(gains, found, 40) == gains
+    assert trained_for(gains, found, None) == gains
 
 
 def test_the_reason_says_what_was_found() -> None:
