@@ -16,6 +16,7 @@ from torch import Tensor
 from irae.errors import UsageError
 from irae.imaging.analysis.impulses import find_impulses, remove_impulses
 from irae.imaging.analysis.tone import Tone, find_tone
+from irae.imaging.io.masks import NOTHING_KNOWN
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.pillow import picture_from_pil, picture_to_pil
 from irae.imaging.tiling import (
@@ -37,6 +38,9 @@ from irae.tasks.matching import task_of
 AUTOMATIC_TILE = 640
 """Side in pixels of the tiles in which pictures with more than its square are restored. The
 packaged denoiser then restores 24 megapixels in less than 1.5 GB; at 1024 it took 0.1 GB more."""
+
+JOINED_SHARE = 0.25
+"""Largest share of a GPU's free memory for a picture whose tiles are joined there."""
 
 ImageT = TypeVar("ImageT", Image.Image, np.ndarray[Any, Any], Tensor)
 
@@ -120,7 +124,8 @@ class Restorer:
                 tensor of the image's size. All other pixels are returned bit-equal.
 
         Raises:
-            UsageError: the image's kind, shape, dtype or range, or the mask, is not supported.
+            UsageError: the image's kind, shape, dtype or range, or the mask, is not supported, or
+                the mask marks the whole image.
             ModelError: the model returned non-finite numbers.
         """
         if isinstance(image, Image.Image):
@@ -231,6 +236,7 @@ class Restorer:
         return self._denoiser.restore(pixels).to(pixels.device)
 
     def _restore_at_once(self, pixels: Tensor, holes: Tensor | None) -> Tensor:
+        _check_some_known(holes)
         restored = self._restore(pixels, holes).to(pixels.device).clamp(0, 1)
         restored = self._blend(pixels, restored)
         return restored if holes is None else torch.where(holes, restored, pixels)
@@ -293,9 +299,12 @@ class Restorer:
     ) -> Tensor:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
         restore: RestoreFunction = self._restore
+        overlap = self.options.overlap
         if whitening is not None:
             restore = partial(self._denoise, whitening)
         if mask is not None:
+            _check_some_known(mask[None])
+            overlap = max(overlap, self.model.context)
             # Over the whole picture, because the surroundings of a hole may lie outside the tile.
             pixels = self.model.fill(pixels[None], mask[None])[0]
             restore = partial(self._restore, filled=True)
@@ -303,15 +312,25 @@ class Restorer:
             restore,
             pixels,
             tile=tile,
-            overlap=self.options.overlap,
+            overlap=overlap,
             multiple=self.model.size_multiple,
             mask=mask,
             notify=self.notify,
             progress=progress,
+            device=self._joins_tiles(pixels),
         )
         if used != tile:
             self._tile_that_fits = used
         return restored
+
+    def _joins_tiles(self, pixels: Tensor) -> torch.device | None:
+        """Return the GPU of the model if a picture in host memory can be joined there."""
+        device = self.model.device
+        if device.type != "cuda" or not pixels.is_cpu:
+            return None
+        # The picture and its result; the tiles' activations need the rest.
+        needed = 2 * pixels.numel() * pixels.element_size()
+        return device if needed < JOINED_SHARE * torch.cuda.mem_get_info(device)[0] else None
 
     def _choose_tile(self, pixels: int) -> int:
         tile = self.options.tile
@@ -333,3 +352,9 @@ class Restorer:
             raise UsageError(
                 f"model {self.model.name!r} ({self.task}) takes no mask; use an inpaint model"
             )
+
+
+def _check_some_known(masks: Tensor | None) -> None:
+    """Refuse masks ``B 1 H W`` of which one marks a whole picture."""
+    if masks is not None and bool(masks.flatten(1).all(1).any()):
+        raise UsageError(f"the mask {NOTHING_KNOWN}")

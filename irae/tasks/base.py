@@ -51,12 +51,15 @@ class Batch:
         degraded: the damaged patches, of the same shape.
         mask: bool ``B 1 H W``, True in the masked region; None if there is none.
         sigma: noise levels ``B`` in 8-bit units, if known.
+        damaged: bool ``B 1 H W``, True where a detector is to find damage; None if nothing is to
+            be found.
     """
 
     clean: Tensor
     degraded: Tensor
     mask: Tensor | None = None
     sigma: Tensor | None = None
+    damaged: Tensor | None = None
 
 
 DamageBatch = Callable[["Tensor", "Tensor", "BatchRandom"], Batch]
