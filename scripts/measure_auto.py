@@ -42,14 +42,14 @@ from irae.restoring.gain import (
     normalised,
     save_numbers,
 )
-from irae.restoring.inspection import (
+from irae.restoring.restorer import Restorer
+from irae.restoring.rules import (
     better_task,
     is_white,
     least_gain,
     trained_for,
     worth_trying,
 )
-from irae.restoring.restorer import Restorer
 from irae.restoring.trial import (
     HEAVINESS,
     TRACE,

@@ -25,9 +25,8 @@ from irae.restoring.inspection import (
     choose_task,
     explain,
     inspect_picture,
-    is_white,
-    trained_for,
 )
+from irae.restoring.rules import is_white, trained_for
 from irae.restoring.trial import FLATNESS
 from irae.runtime import generator
 
