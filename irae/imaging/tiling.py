@@ -118,7 +118,8 @@ def restore_tiled(
         device: where tiles are cut and joined; that of ``picture`` if None.
 
     Returns:
-        float32 ``C H W`` on the device of ``picture``, equal to the untiled result except near the feathered seams.
+        float32 ``C H W`` on the device of ``picture``, equal to the untiled result except near the
+        feathered seams.
 
     Raises:
         UsageError: the sizes do not fit together (see `tile_spans`).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
 from irae.training.distributed import Ranks, StepMemoryError
 from irae.training.efficiency.cast_weights import weights_converted
+from irae.training.efficiency.step_graph import CudaRecorder, StepGraph
 from irae.training.muon import Muon
 
 _LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -88,9 +89,17 @@ class TrainStep:
         network: the network to train, on its device.
         section: the section ``training``, with ``precision`` and ``reversible`` resolved.
         ranks: the processes that share each batch.
+        graph: run forward and backward pass as a CUDA graph; ``auto`` where it is faster.
     """
 
-    def __init__(self, network: nn.Module, section: TrainingSection, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        section: TrainingSection,
+        ranks: Ranks,
+        *,
+        graph: bool | Literal["auto"] = False,
+    ) -> None:
         self.network, self._section, self._ranks = network, section, ranks
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
@@ -108,6 +117,10 @@ class TrainStep:
         # Number of the first step that was not finite; 0 if there is none.
         self._bad_step = torch.zeros((), device=self._device)
         self._forward: Callable[..., Tensor] = network
+        self._compute: Callable[[Batch], tuple[Tensor, Tensor]] = self._gradients
+        if graph:
+            recorder, always = CudaRecorder(self._device), graph is True
+            self._compute = StepGraph(self._gradients, self._parameters, recorder, always=always)
         if section.compile:
             self._compile(reversible=section.reversible is True)
 
@@ -150,7 +163,7 @@ class TrainStep:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(number - 1, self._section) * group.get("pace", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, error = self._gradients(batch)
+        loss, error = self._compute(batch)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         self._ranks.sum([*gradients, loss, error])
         norm = nn.utils.get_total_norm(gradients)
