@@ -134,6 +134,11 @@ class TrainStep:
             if isinstance(part, CouplingNetwork):
                 part.compile()
 
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replays of a CUDA graph."""
+        return isinstance(self._compute, StepGraph) and self._compute.replays
+
     def step(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
         """Make one update from this process's rows of a batch.
 

@@ -134,6 +134,11 @@ class StepGraph:
         self._found: tuple[Tensor, Tensor] | None = None
         self.on = True
 
+    @property
+    def replays(self) -> bool:
+        """Whether steps are replays by now."""
+        return self.on and self._found is not None
+
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Compute the gradients of a batch; return the loss and the error."""
         if not self.on:
