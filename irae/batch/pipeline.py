@@ -26,7 +26,6 @@ from irae.errors import IraeError, PictureError, for_command_line
 from irae.imaging.io.changes import describe_loss, describe_missing, missing_parts
 from irae.imaging.io.encode import check_writable
 from irae.imaging.io.files import Document, open_document, read_picture, write_picture
-from irae.imaging.io.masks import read_mask
 from irae.imaging.io.picture import Picture, same_levels
 from irae.inverse.undo import check_sidecar_target, write_sidecar
 from irae.runtime import host_threads, is_out_of_memory
@@ -169,16 +168,8 @@ class Pipeline:
     def _read_single(self, job: Job) -> tuple[Picture, Tensor | None, TaskDecision]:
         picture = read_picture(job.source)
         check_writable(picture, job.target.suffix, str(job.target))
-        mask = None if job.mask is None else read_mask(
-            job.mask,
-            height=picture.height,
-            width=picture.width,
-            orientation=picture.orientation,
-            resize=self._resize_mask,
-            grow=self._pool.options.grow_mask,
-            invert=self._pool.options.invert_mask,
-        )  # fmt: skip
-        return picture, mask, self._pool.choose(job, picture, mask)
+        mask, decision = self._pool.prepare(job, picture, resize_mask=self._resize_mask)
+        return picture, mask, decision
 
     def _original(self, job: Job) -> bytes | None:
         """Return the file's bytes for a result in its format: encoding again would change it."""
@@ -264,8 +255,7 @@ class Pipeline:
         given = {place: one.picture for place, one in read.items() if one.picture is not None}
         pictures = list(given.values())
         if task is not None:
-            restorer = pool.restorer_for(task)
-            pictures = restorer.restore_pictures(pictures, [one.mask for one in read.values()])
+            pictures = pool.restore(task, pictures, [one.mask for one in read.values()])
         restored = dict(zip(given, pictures, strict=True))
         del pictures
         seconds = (time.perf_counter() - begin) / max(1, len(read))
@@ -319,8 +309,9 @@ class Pipeline:
             undoable = self._pool.options.undoable
             if missing:
                 notes.append(describe_missing(job.source, job.target, missing, undoable))
-            # With a mask, the plan has said so.
-            loss = None if job.mask is not None else describe_loss(result.picture, job.target)
+            # Where only holes are filled, the plan has said so.
+            exact = job.mask is not None or self._pool.only_fills
+            loss = None if exact else describe_loss(result.picture, job.target)
             notes += [] if loss is None else [loss]
         return tuple(for_command_line(note) for note in notes)
 

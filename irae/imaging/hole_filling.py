@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from irae.imaging.crops import halve
+from irae.imaging.hole_boxes import cover_holes
 
 _LEAST = 8  # least side in pixels at which edges are continued
 # Parameters of the diffusion along edges, chosen on photos_val (docs/ablation.md).
@@ -23,6 +24,10 @@ _AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 _MIDDLE = 4  # the pixel itself in this list
 _FEW = 0.04  # share of pixels in holes below which a CPU is faster with these alone
 _CHUNK = 2**17  # numbers that a CPU works on at once
+# Pictures of more pixels are smoothed in crops around their holes. A pixel is affected by 24 pixels
+# through `_relax`, by one for each step of the diffusion, and by 13 and one through the tensors.
+_LARGE, _CROP = 2**18, 512
+_REACH = 24 + _STEPS + 14
 # All sums below add whole tensors term by term: convolutions and matrix products round differently
 # with the size of the batch, but a picture must be filled equally alone and in a batch.
 
@@ -52,14 +57,10 @@ def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Ten
         return picture
     if height == 1 and width == 1:
         return torch.where(mask, torch.full_like(picture, 0.5), picture)
-    padding = (0, width % 2 if width > 1 else 1, 0, height % 2 if height > 1 else 1)
-    weight = halve(F.pad((~mask).to(picture.dtype), padding))
-    total = halve(F.pad(torch.where(mask, 0, picture), padding))
-    coarse = fill_holes(total / weight.clamp_min(1e-8), weight == 0)
-    size = (height + padding[3], width + padding[1])
-    finer = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
-    filled = torch.where(mask, finer[..., :height, :width], picture)
+    filled = torch.where(mask, _finer(fill_holes(*_coarser(picture, mask)), picture), picture)
     mask = mask.expand(len(filled), -1, -1, -1)
+    if filled.is_cpu and height * width > _LARGE and not filled.requires_grad:
+        return _smooth_around_holes(filled, mask)
     # Small batches stay in a core's cache.
     count = max(1, _CHUNK // filled[0].numel()) if filled.is_cpu else len(filled)
     parts = zip(torch.split(filled, count), torch.split(mask, count), strict=True)
@@ -69,6 +70,27 @@ def fill_holes(picture: Tensor, mask: Tensor, value: float | None = None) -> Ten
     return result.contiguous(memory_format=order)
 
 
+def _padding(height: int, width: int) -> tuple[int, int, int, int]:
+    """Return the padding to even sizes, and of one pixel to two."""
+    return (0, width % 2 if width > 1 else 1, 0, height % 2 if height > 1 else 1)
+
+
+def _coarser(picture: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the averages of known pixels at half the size, and where there are none."""
+    padding = _padding(*picture.shape[-2:])
+    weight = halve(F.pad((~mask).to(picture.dtype), padding))
+    total = halve(F.pad(torch.where(mask, 0, picture), padding))
+    return total / weight.clamp_min(1e-8), weight == 0
+
+
+def _finer(coarse: Tensor, like: Tensor) -> Tensor:
+    """Enlarge the filling at half the size to the size of ``like``."""
+    height, width = like.shape[-2:]
+    size = [2 * side for side in coarse.shape[-2:]]
+    finer = F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
+    return finer[..., :height, :width]
+
+
 def _is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
@@ -76,6 +98,24 @@ def _is_channels_last(x: Tensor) -> bool:
 def _smooth(filled: Tensor, mask: Tensor) -> Tensor:
     smooth = _relax(filled, mask)
     return smooth if min(filled.shape[-2:]) < _LEAST else _continue_edges(smooth, mask)
+
+
+def _smooth_around_holes(filled: Tensor, mask: Tensor) -> Tensor:
+    """Smooth large pictures crop by crop, in place: the result and less time and memory."""
+    height, width = filled.shape[-2:]
+    for picture, hole in zip(filled, mask, strict=True):
+        found = []
+        for box in cover_holes(hole, _REACH, _CROP):
+            crop = box.grown(_REACH, height, width)
+            smooth = _smooth(picture[crop.part][None], hole[crop.part][None])[0]
+            inside = smooth[:, box.top - crop.top :, box.left - crop.left :]
+            changed = hole[box.part][0]
+            height_of, width_of = changed.shape
+            found.append((box, changed, inside[:, :height_of, :width_of][:, changed]))
+        # Afterwards, because crops overlap.
+        for box, changed, values in found:
+            picture[box.part][:, changed] = values
+    return filled
 
 
 def _inwards(x: Tensor) -> Tensor:

@@ -103,6 +103,11 @@ class LoadedModel:
         return int(getattr(self.network, "size_multiple", 1))
 
     @property
+    def context(self) -> int:
+        """Number of pixels around a hole that the network should see, see `Baseline`."""
+        return int(getattr(self.network, "context", 0))
+
+    @property
     def invertible(self) -> bool:
         """Whether `round_trip` is possible."""
         kind = NETWORKS.get(self.spec.network)

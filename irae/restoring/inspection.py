@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from irae.imaging.analysis.noise import Noise, measure_noise
 from irae.imaging.analysis.tone import find_tone
 from irae.imaging.degrade import jpeg_compress
 from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES
-from irae.imaging.io.files import MASK_MARK, read_picture
+from irae.imaging.io.files import MASK_MARK, open_document, read_picture
 from irae.imaging.io.picture import Picture
 from irae.restoring.gain import predict_gains
 from irae.restoring.trial import features, parts_of, restore_parts
@@ -70,6 +70,7 @@ class Inspection:
         jpeg: quality of the present or an earlier JPEG compression; None if there is no trace.
         transparent: number of fully transparent pixels.
         mask: path of a file ``NAME.mask.SUFFIX`` beside the picture, if there is one.
+        page: number of the page, from 1, in a file of several pages; None in others.
     """
 
     path: Path
@@ -87,6 +88,7 @@ class Inspection:
     jpeg: JpegQuality | None = None
     transparent: int = 0
     mask: Path | None = None
+    page: int | None = None
 
     def damage(self) -> dict[str, Any]:
         """Return the damage as plain JSON: ``sigma``, ``noise``, ``jpeg`` and so on."""
@@ -109,8 +111,10 @@ class Inspection:
             name: getattr(self, name)
             for name in ("format", "mode", "depth", "width", "height", "profile")
         }
+        page = {} if self.page is None else {"page": self.page}
+        damage = self.damage()
         return {
-            "input": str(self.path), **about, **self.damage(), "task": task, "reason": reason
+            "input": str(self.path), **page, **about, **damage, "task": task, "reason": reason
         }  # fmt: skip
 
     def as_lines(self) -> list[str]:
@@ -122,8 +126,9 @@ class Inspection:
             noise += f"; salt and pepper in {self.impulses:.1%} of the values"
         jpeg = "no trace" if self.jpeg is None else _describe_quality(self.jpeg)
         tone = [] if self.tint is None else [f"  tone: {_describe_tint(self.tint)}"]
+        page = "" if self.page is None else f"page {self.page}: "
         return [
-            f"{self.path}: {', '.join(facts)}",
+            f"{self.path}: {page}{', '.join(facts)}",
             f"  noise: {noise}",
             *tone,
             f"  JPEG: {jpeg}",
@@ -139,6 +144,20 @@ def inspect_picture(path: str | Path) -> Inspection:
         PictureError: the picture cannot be read.
     """
     return inspect_read(Path(path), read_picture(path))
+
+
+def inspect_pages(path: str | Path) -> Iterator[Inspection]:
+    """Inspect a picture file, and each page of a TIFF by itself.
+
+    Raises:
+        PictureError: the picture, or the page that comes next, cannot be read.
+    """
+    document = open_document(path)
+    if document is None:
+        yield inspect_picture(path)
+        return
+    for number, page in enumerate(document.read(), 1):
+        yield replace(inspect_read(document.path, page), page=number)
 
 
 def inspect_read(path: Path, picture: Picture) -> Inspection:

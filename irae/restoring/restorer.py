@@ -16,6 +16,7 @@ from torch import Tensor
 from irae.errors import UsageError
 from irae.imaging.analysis.impulses import find_impulses, remove_impulses
 from irae.imaging.analysis.tone import Tone, find_tone
+from irae.imaging.io.masks import NOTHING_KNOWN
 from irae.imaging.io.picture import Picture
 from irae.imaging.io.pillow import picture_from_pil, picture_to_pil
 from irae.imaging.tiling import (
@@ -24,11 +25,13 @@ from irae.imaging.tiling import (
     RestoreFunction,
     restore_within_memory,
 )
-from irae.models.checkpoints.model_file import load_model
+from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.loaded import LoadedModel
 from irae.restoring.arrays import unpack_array, unpack_mask, unpack_tensor
 from irae.restoring.options import RestoreOptions
+from irae.restoring.whitening import Whitening, find_shared_noise
 from irae.runtime import select_device
+from irae.tasks import DENOISE
 from irae.tasks.matching import task_of
 
 AUTOMATIC_TILE = 640
@@ -96,6 +99,10 @@ class Restorer:
         self.model.to(chosen, self.options.precision)
         self.model.ensemble = self.options.ensemble
         self.notify = notify or _log.warning
+        # Of a model that somebody trained, nobody knows that another one is better.
+        packaged = self.model.name in packaged_models()
+        self._takes_denoiser = self._task.leaves_shared_noise and packaged
+        self._denoiser: LoadedModel | None = None
         # Remembered, so that the next picture does not run out of memory again.
         self._tile_that_fits: int | None = None
 
@@ -116,7 +123,8 @@ class Restorer:
                 tensor of the image's size. All other pixels are returned bit-equal.
 
         Raises:
-            UsageError: the image's kind, shape, dtype or range, or the mask, is not supported.
+            UsageError: the image's kind, shape, dtype or range, or the mask, is not supported, or
+                the mask marks the whole image.
             ModelError: the model returned non-finite numbers.
         """
         if isinstance(image, Image.Image):
@@ -191,8 +199,11 @@ class Restorer:
         batch, channels, height, width = pixels.shape
         if channels not in (1, 3) or self._choose_tile(batch * height * width) != 0:
             return False
-        # Pictures with a tone or impulses are prepared one by one.
-        return not any(self._tone_of(one) or self._has_impulses(one) for one in pixels)
+        # Such pictures are prepared one by one.
+        return not any(
+            self._tone_of(one) or self._has_impulses(one) or self._whitening_of(one, one)
+            for one in pixels
+        )
 
     def _has_impulses(self, pixels: Tensor) -> bool:
         return self._task.fills_impulses and find_impulses(pixels) is not None
@@ -202,7 +213,20 @@ class Restorer:
         wanted = self._task.keeps_tone and pixels.shape[0] == 3
         return find_tone(pixels) if wanted else None
 
+    def _whitening_of(self, pixels: Tensor, stored: Tensor) -> Whitening | None:
+        """Return how to make noise white that all channels share, if the denoiser is to take it."""
+        return find_shared_noise(pixels, stored) if self._takes_denoiser else None
+
+    def _denoise(self, whitening: Whitening, pixels: Tensor, _mask: Tensor | None) -> Tensor:
+        """Restore ``1 C h w`` by the packaged denoiser."""
+        if self._denoiser is None:
+            self._denoiser = load_model(DENOISE).to(self.model.device, self.options.precision)
+            self._denoiser.ensemble = self.options.ensemble
+        restored = self._denoiser.restore(whitening.apply(pixels)).to(pixels.device)
+        return whitening.undo(restored, pixels)
+
     def _restore_at_once(self, pixels: Tensor, holes: Tensor | None) -> Tensor:
+        _check_some_known(holes)
         restored = self._restore(pixels, holes).to(pixels.device).clamp(0, 1)
         restored = self._blend(pixels, restored)
         return restored if holes is None else torch.where(holes, restored, pixels)
@@ -215,7 +239,8 @@ class Restorer:
         A colour network gets gray as three equal channels, and the results are averaged. CMYK is
         restored as an RGB (CMY) and a gray (K) picture. The task ``photo`` restores toned
         black-and-white pictures as gray ones and gives them their tone again, and fills salt and
-        pepper before.
+        pepper before. The packaged model leaves noise that all channels share to the denoiser; see
+        `irae.restoring.whitening`.
 
         Args:
             pixels: the picture, on any device; the result is on the same device.
@@ -234,11 +259,10 @@ class Restorer:
         if self._task.fills_impulses and channels in (1, 3):
             given = remove_impulses(pixels)
         tone = self._tone_of(given)
-        if tone is not None:
-            gray = self._restore_tiles(tone.to_gray(given), mask, progress)
-            restored = tone.to_colour(gray)
-        elif channels in (1, 3):
-            restored = self._restore_tiles(given, mask, progress)
+        if channels in (1, 3):
+            line = given if tone is None else tone.to_gray(given)
+            restored = self._restore_tiles(line, mask, progress, self._whitening_of(line, given))
+            restored = restored if tone is None else tone.to_colour(restored)
         elif channels == 4:
             tell = progress or (lambda _share: None)
             colours = self._restore_tiles(pixels[:3], mask, lambda share: tell(share / 2))
@@ -257,11 +281,20 @@ class Restorer:
         return torch.lerp(pixels, restored.to(pixels), self.options.strength).clamp(0, 1)
 
     def _restore_tiles(
-        self, pixels: Tensor, mask: Tensor | None, progress: Progress | None
+        self,
+        pixels: Tensor,
+        mask: Tensor | None,
+        progress: Progress | None,
+        whitening: Whitening | None = None,
     ) -> Tensor:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
         restore: RestoreFunction = self._restore
+        overlap = self.options.overlap
+        if whitening is not None:
+            restore = partial(self._denoise, whitening)
         if mask is not None:
+            _check_some_known(mask[None])
+            overlap = max(overlap, self.model.context)
             # Over the whole picture, because the surroundings of a hole may lie outside the tile.
             pixels = self.model.fill(pixels[None], mask[None])[0]
             restore = partial(self._restore, filled=True)
@@ -269,7 +302,7 @@ class Restorer:
             restore,
             pixels,
             tile=tile,
-            overlap=self.options.overlap,
+            overlap=overlap,
             multiple=self.model.size_multiple,
             mask=mask,
             notify=self.notify,
@@ -309,3 +342,9 @@ class Restorer:
             raise UsageError(
                 f"model {self.model.name!r} ({self.task}) takes no mask; use an inpaint model"
             )
+
+
+def _check_some_known(masks: Tensor | None) -> None:
+    """Refuse masks ``B 1 H W`` of which one marks a whole picture."""
+    if masks is not None and bool(masks.flatten(1).all(1).any()):
+        raise UsageError(f"the mask {NOTHING_KNOWN}")

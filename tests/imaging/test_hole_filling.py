@@ -17,6 +17,7 @@ from irae.imaging import hole_filling as filling
 from irae.imaging.degrade import apply_mask, center_mask, irregular_mask
 from irae.imaging.hole_filling import fill_holes
 from irae.imaging.metrics import psnr
+from irae.imaging.thin_masks import thin_mask
 from irae.runtime import generator
 
 
@@ -138,6 +139,28 @@ def test_few_pixels_of_a_large_picture_are_not_paid_for_everywhere(
     mask = torch.zeros(1, 1, 300, 300, dtype=torch.bool)
     mask[..., 3:297:60, 150] = True
     fill_holes(torch.rand(1, 3, 300, 300), mask)
+
+
+@pytest.mark.parametrize("kind", ["scratches", "specks", "stamp", "a large hole", "all but one"])
+@pytest.mark.parametrize(("height", "width"), [(301, 270), (7, 600), (256, 256)])
+def test_a_large_picture_is_filled_alike_crop_by_crop(
+    kind: str, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = torch.rand(2, 3, height, width, generator=generator(1))
+    if kind == "a large hole":
+        masks = [center_mask(height, width, side) for side in (3, min(height, 200))]
+    elif kind == "all but one":
+        masks = [torch.ones(1, height, width, dtype=torch.bool) for _ in range(2)]
+        masks[0][:, 3, 5] = masks[1][:, height - 1, width - 1] = False
+    else:
+        masks = [thin_mask(height, width, generator(seed), kind) for seed in range(2)]
+    mask = torch.stack(masks)
+    whole = fill_holes(picture, mask)
+    monkeypatch.setattr(filling, "_LARGE", 0)
+    monkeypatch.setattr(filling, "_CROP", 3 * filling._REACH)
+    before = picture.clone()
+    torch.testing.assert_close(fill_holes(picture, mask), whole, atol=1e-6, rtol=0)
+    assert torch.equal(picture, before)
 
 
 def test_gradients_pass_through_the_filling() -> None:

@@ -115,6 +115,50 @@ def test_known_pixels_are_bit_equal_and_tiles_without_holes_are_skipped() -> Non
     )
 
 
+@pytest.mark.parametrize("kind", ["scratch", "large hole", "dust", "everything"])
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_holes_are_restored_in_crops_as_in_the_whole_picture(kind: str, multiple: int) -> None:
+    """Also where a hole is larger than a crop, and where the mask covers all of a crop."""
+    convolution = _convolution(4)
+    picture = torch.rand(3, 150, 190, generator=torch.Generator().manual_seed(6))
+    mask = torch.zeros(1, 150, 190, dtype=torch.bool)
+    if kind == "scratch":
+        mask[:, torch.arange(150), torch.arange(150) + 20] = True
+    elif kind == "dust":
+        mask = torch.rand(1, 150, 190, generator=torch.Generator().manual_seed(7)) < 0.01
+    else:
+        mask[:, 10:140, 10:160] = True
+        mask |= torch.tensor(kind == "everything")
+
+    def restore(part: Tensor, hole: Tensor | None) -> Tensor:
+        assert hole is not None and hole.any()
+        assert max(part.shape[-2:]) <= 64
+        return convolution(part)
+
+    tiled = restore_tiled(restore, picture, tile=64, overlap=16, multiple=multiple, mask=mask)
+    expected = torch.where(mask, convolution(picture[None])[0], picture)
+    torch.testing.assert_close(tiled, expected, atol=2e-6, rtol=0)
+    assert torch.equal(tiled[~mask.expand(3, -1, -1)], picture[~mask.expand(3, -1, -1)])
+
+
+def test_seams_in_a_large_hole_are_feathered() -> None:
+    """Crops that disagree make a slope and not a step."""
+    picture = torch.zeros(3, 64, 300)
+    mask = torch.zeros(1, 64, 300, dtype=torch.bool)
+    mask[:, 8:56, 10:290] = True
+    calls = 0
+
+    def restore(part: Tensor, hole: Tensor | None) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return torch.full_like(part, float(calls % 2))
+
+    tiled = restore_tiled(restore, picture, tile=100, overlap=24, mask=mask)
+    steps = tiled[0, 30, 10:290].diff().abs()
+    assert calls > 3
+    assert 0.02 < steps.max() < 0.25
+
+
 class _Memory:
     """A restore function that fails above a given number of pixels."""
 
@@ -239,12 +283,15 @@ def test_progress_is_told_after_each_tile_and_can_end_the_work() -> None:
     restore_tiled(lambda x, _mask: x, picture, tile=200, progress=told.append)
     assert told[6:] == [1.0]
 
-    # Also where there is no hole and so nothing to do.
+    # Also around holes, and where there is none and so nothing to do.
     mask = torch.zeros(1, 100, 140, dtype=torch.bool)
-    mask[:, 3, 3] = True
-    told.clear()
-    restore_tiled(lambda x, _mask: x, picture, tile=64, overlap=8, mask=mask, progress=told.append)
-    assert len(told) == 6
+    for wanted in ([1.0], [0.5, 1.0]):
+        told.clear()
+        restore_tiled(
+            lambda x, _mask: x, picture, tile=64, overlap=8, mask=mask, progress=told.append
+        )
+        assert told == wanted
+        mask[:, 3, 3] = mask[:, 90, 130] = True
 
     class StopError(Exception):
         pass

@@ -122,7 +122,53 @@ def test_any_size(restorer: Restorer, filler: Restorer, height: int, width: int)
     image = _array((height, width, 3), np.uint8)
     assert restorer.restore(image).shape == image.shape
     mask = np.ones((height, width), bool)
+    mask[-1, -1] = False
     assert filler.restore(image, mask).shape == image.shape
+
+
+def test_a_mask_without_known_pixels_is_refused(filler: Restorer) -> None:
+    image, mask = torch.rand(2, 3, 9, 12), torch.zeros(2, 1, 9, 12, dtype=torch.bool)
+    mask[1] = True
+    for given, hole in ((image, mask), (image[1], mask[1])):
+        with pytest.raises(UsageError, match="marks the whole picture") as caught:
+            filler.restore(given, hole)
+        assert "\n" not in str(caught.value)
+    assert filler.restore(image[0], mask[0]).shape == (3, 9, 12)
+
+
+@pytest.mark.parametrize("tile", [16, 24, 64])
+def test_a_mask_that_covers_whole_tiles_is_filled(inpainter: LoadedModel, tile: int) -> None:
+    """A crop may hold no known pixel at all: it was filled with the whole picture in view."""
+    image = torch.rand(3, 100, 90, generator=torch.Generator().manual_seed(5))
+    mask = torch.ones(1, 100, 90, dtype=torch.bool)
+    mask[:, 97, 3] = False
+    restored = Restorer(inpainter, device="cpu", tile=tile, overlap=4).restore(image, mask)
+    assert restored.isfinite().all()
+    assert torch.equal(restored[:, 97, 3], image[:, 97, 3])
+    colour = image[:, 97, 3][:, None, None].expand(3, 100, 90)
+    filled = inpainter.fill(image[None], mask[None])[0]
+    torch.testing.assert_close(filled, colour, atol=1e-4, rtol=0)
+
+
+def test_a_network_sees_as_much_around_a_hole_as_it_declares(
+    inpainter: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.rand(3, 200, 200, generator=torch.Generator().manual_seed(5))
+    mask = torch.zeros(1, 200, 200, dtype=torch.bool)
+    mask[:, 96:104, 96:104] = True
+    sizes = []
+    for context in (0, 40):
+        restorer = Restorer(inpainter, device="cpu", tile=160, overlap=16)
+        monkeypatch.setattr(restorer.model.network, "context", context, raising=False)
+        whole = restorer.model.restore
+
+        def restore(pixels: Tensor, hole: Tensor, whole: Any = whole, **options: Any) -> Tensor:
+            sizes.append(tuple(pixels.shape[2:]))
+            return whole(pixels, hole, **options)
+
+        monkeypatch.setattr(restorer.model, "restore", restore)
+        restorer.restore(image, mask)
+    assert sizes == [(8 + 2 * 16,) * 2, (8 + 2 * 40,) * 2]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])

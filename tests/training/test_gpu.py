@@ -17,6 +17,7 @@ from irae.models.networks.registry import build_network, resolve_options
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE, CONTROL_TIMEOUT, Ranks, StepMemoryError
 from irae.training.loop import train
+from irae.training.objectives.restoration import Restoration
 from irae.training.run import begin, resume
 from irae.training.step import TrainStep
 
@@ -61,7 +62,7 @@ def test_steps_on_a_gpu_learn(
         warmup=1,
         reversible=False,
     )
-    training, batch = TrainStep(network, section, ALONE), make_batch(cuda)
+    training, batch = TrainStep(network, section, ALONE, Restoration()), make_batch(cuda)
     losses = [float(training.step(batch, number)[0]) for number in range(1, 31)]
     assert training.first_bad_step() is None
     assert losses[-1] < 0.7 * losses[0]
@@ -71,7 +72,7 @@ def gradients(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     network.zero_grad()
-    loss, _ = TrainStep(network, TrainingSection(), ALONE).loss(batch)
+    loss, _ = TrainStep(network, TrainingSection(), ALONE, Restoration()).loss(batch)
     torch.autograd.backward(loss)
     flat = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
     return flat, torch.cuda.max_memory_allocated() - before
@@ -114,7 +115,7 @@ def one_rank(cuda: torch.device) -> Iterator[Ranks]:
 
 def test_gradients_are_summed_by_nccl(one_rank: Ranks, cuda: torch.device) -> None:
     network = make_network().to(cuda)
-    training = TrainStep(network, TrainingSection(optimizer="muon"), one_rank)
+    training = TrainStep(network, TrainingSection(optimizer="muon"), one_rank, Restoration())
     loss, _ = training.step(make_batch(cuda), 1)
     assert torch.isfinite(loss)
     one_rank.from_main(network.parameters())
@@ -125,7 +126,7 @@ def test_a_step_that_does_not_fit_a_gpu_is_one_line_and_leaves_the_memory(
     cuda: torch.device,
 ) -> None:
     network = make_network(couplings=24).to(cuda)
-    training = TrainStep(network, TrainingSection(), ALONE)
+    training = TrainStep(network, TrainingSection(), ALONE, Restoration())
     training.step(make_batch(cuda, 2), 1)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(cuda).total_memory
@@ -149,7 +150,7 @@ def test_a_captured_step_is_the_plain_step(
         set_network_dtype(network, torch.bfloat16 if precision == "bf16" else None)
         set_reversible(network, recompute)
         section = TrainingSection(optimizer="muon", precision=precision, warmup=1)  # type: ignore[arg-type]
-        training = TrainStep(network, section, ALONE, graph=graph)
+        training = TrainStep(network, section, ALONE, Restoration(), graph=graph)
         losses = [float(training.step(make_batch(cuda, 8), n)[0]) for n in range(1, 21)]
         assert training.first_bad_step() is None
         found.append(torch.tensor(losses))
@@ -158,7 +159,9 @@ def test_a_captured_step_is_the_plain_step(
 
 def test_a_captured_step_never_waits(cuda: torch.device) -> None:
     network = make_network().to(cuda).to(memory_format=torch.channels_last)
-    training = TrainStep(network, TrainingSection(optimizer="muon"), ALONE, graph=True)
+    training = TrainStep(
+        network, TrainingSection(optimizer="muon"), ALONE, Restoration(), graph=True
+    )
     batch = make_batch(cuda)
     for number in range(1, 9):
         training.step(batch, number)

@@ -16,6 +16,12 @@ from irae.imaging.io.picture import to_stored, to_upright
 MOST_MARKED = 0.7
 """Share of a picture above which a mask is probably the wrong way round."""
 
+NOTHING_KNOWN = (
+    "marks the whole picture, and nothing is left to fill it from; mark the damage alone, or use"
+    " `invert_mask`"
+)
+"""What is wrong with a mask without known pixels, after "its mask" or the like."""
+
 # A layer counts as painted in one colour if so many of its fully visible pixels are within this
 # distance of their median colour. Even a scan of blank paper varies more.
 _PAINTED, _ONE_COLOUR = 0.99, 0.02

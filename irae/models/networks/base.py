@@ -18,6 +18,8 @@ class Baseline(nn.Module):
             `irae.models.call.condition_for`.
         condition_channels: 1 if ``condition`` is the mask, else 0.
         hole_fill: value in the masked region of the input; None for a smooth interpolation.
+        context: number of pixels around a hole that it should see in a large picture, where crops
+            around the holes pass through the network; 0 for the tiles' overlap.
     """
 
     channels: int | None = 3
@@ -25,6 +27,7 @@ class Baseline(nn.Module):
     takes_sigma: bool = False
     condition_channels: int = 0
     hole_fill: float | None = None
+    context: int = 0
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """Map degraded to restored."""

@@ -97,6 +97,25 @@ def test_a_mask_that_marks_nothing_leaves_the_picture(
     assert (tmp_path / "a.restored.png").read_bytes() == source.read_bytes()
 
 
+def test_a_picture_that_is_all_damage_is_one_line_and_the_rest_is_done(
+    irae: Run, tmp_path: Path, inpaint: list[object]
+) -> None:
+    for name, hole in (("a", np.ones_like(HOLE)), ("b", HOLE)):
+        _save(tmp_path / f"in/{name}.png", PHOTO)
+        _save(tmp_path / f"masks/{name}.png", np.where(hole, 255, 0).astype(np.uint8))
+    result = irae(*inpaint, tmp_path / "in", "--mask", tmp_path / "masks", "-o", tmp_path / "out")
+    assert result.returncode == 3
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("irae: ")]
+    assert line == (
+        f"irae: error: {tmp_path / 'in' / 'a.png'}: its mask marks the whole picture, and nothing"
+        " is left to fill it from; mark the damage alone, or use --invert-mask"
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "b.png",
+        "irae-manifest.jsonl",
+    ]
+
+
 @pytest.mark.parametrize("fault", ["cut", "text", "folder of none", "psd", "animated"])
 def test_an_unreadable_mask_is_one_line_and_the_rest_is_done(
     irae: Run, tmp_path: Path, inpaint: list[object], fault: str

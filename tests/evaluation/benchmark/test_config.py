@@ -9,11 +9,12 @@ import pytest
 
 from irae.config import shipped_configs
 from irae.errors import ConfigError
-from irae.evaluation.benchmark.cells import plan
 from irae.evaluation.benchmark.config import load_benchmark
+from irae.evaluation.benchmark.density_cells import DensityCell
+from irae.evaluation.benchmark.plan import plan
 from irae.models.checkpoints.model_file import load_model
 from irae.models.networks.irae import PRESETS
-from irae.models.networks.registry import CLASSICAL, build_network, resolve_options
+from irae.models.networks.registry import CLASSICAL, DENSITIES, build_network, resolve_options
 from irae.tasks import get_task
 from irae.tasks.matching import missing_input, suits
 
@@ -40,6 +41,10 @@ def test_every_shipped_benchmark_has_cells_that_fit(name: str) -> None:
                 assert suits(load_model(cell.checkpoint), get_task(cell.task)), cell.name
             continue
         config = cell.run_config
+        if isinstance(cell, DensityCell):
+            assert config.model.network in DENSITIES
+            build_network(config.model.network, cell.network_options())
+            continue
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         if (key := repr((config.model.network, options))) not in built:
             built.add(key)
@@ -64,6 +69,23 @@ def test_the_first_results_are_what_was_asked_for() -> None:
     assert {cell.config.budget.minutes for cell in cells if cell.config.budget} == {5}
     models = {c.model for c in cells if c.name.startswith("birds/denoise-25/")}
     assert models == {"irae", "irae-paper", "dncnn", "ffdnet", "unet"}
+
+
+def test_holes_are_compared_on_equal_time_with_the_cited_networks() -> None:
+    cells = plan(load_benchmark("holes.yaml"))
+    trained = {"irae", "contextual-attention", "shift-net", "csa", "pconv", "unet"}
+    given = {"telea", "navier-stokes", "fsr", "patchmatch"}
+    damage = {"faces/hole-center-32", "photographs/damage-thin"}
+    assert {cell.name for cell in cells} == {f"{d}/{m}" for d in damage for m in trained | given}
+    assert {cell.model for cell in cells if cell.checkpoint is None} == trained
+    assert {cell.config.budget.minutes for cell in cells if cell.config.budget} == {20}
+    # Nothing is trained on what is tested on.
+    for cell in cells:
+        assert cell.test in ("celeba", "testsets/CBSD68")
+        if cell.checkpoint is None and cell.test != "celeba":
+            sources = {source.source for source in cell.run_config.data.train}
+            assert all(source.startswith("photos/") for source in sources)
+            assert cell.run_config.data.validation.source == "photos_val"
 
 
 def test_training_matches_the_level_it_is_tested_at() -> None:

@@ -36,10 +36,11 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "gradnet": [{"width": 29, "units": 2, "blocks": 1}],
     "contextual-attention": [{"width": 4}],
     "shift-net": [{"width": 4, "depth": 3, "shift_level": 1}],
+    "csa": [{"width": 4, "depth": 3, "attention_level": 1}],
 }
 CASES = [(name, options) for name in NETWORKS for options in SMALL[name]]
 MASKED = [("unet", SMALL["unet"][1])]
-MASKED += [(name, SMALL[name][0]) for name in ("pconv", "contextual-attention", "shift-net")]
+MASKED += [(name, SMALL[name][0]) for name in ("pconv", "contextual-attention", "shift-net", "csa")]
 
 
 def make(name: str, options: dict[str, Any]) -> nn.Module:
@@ -89,6 +90,21 @@ def test_known_pixels_stay_and_holes_are_not_looked_at(name: str, options: dict[
     assert torch.equal(restored[(~mask).expand_as(x)], x[(~mask).expand_as(x)])
     other = torch.where(mask, torch.rand_like(x), x)
     assert torch.equal(model.restore(other, mask), restored)
+
+
+@pytest.mark.parametrize(("name", "options"), MASKED)
+@pytest.mark.parametrize("side", [3, 40])
+def test_holes_that_leave_almost_nothing_known(
+    name: str, options: dict[str, Any], side: int
+) -> None:
+    """Smaller than a patch of the attention, or no whole patch known: still a picture."""
+    model = loaded(name, options, "inpaint")
+    x = torch.rand(2, 3, side, side)
+    mask = torch.ones(2, 1, side, side, dtype=torch.bool)
+    mask[:, :, -1, -1] = False
+    restored = model.restore(x, mask)
+    assert restored.isfinite().all()
+    assert torch.equal(restored[..., -1, -1], x[..., -1, -1])
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
@@ -175,6 +191,8 @@ def test_sizes_are_the_published_ones() -> None:
     assert round(count("gradnet", "default") / 1e6, 2) == 1.63
     assert count("contextual-attention", "paper") == 3_601_542
     assert count("shift-net", "paper") == 54_944_771
+    # Its rough network is a U-Net of eight halvings, its refinement network has 77,692,291.
+    assert count("csa", "paper") == 54_419_459 + 77_692_291
     # 16 blocks of 8 layers: Zhang et al. state 22 M for this body.
     assert round(count("rdn", "paper") / 1e6) == 22
 

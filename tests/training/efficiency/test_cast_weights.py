@@ -18,6 +18,7 @@ from irae.models.networks.registry import build_network
 from irae.tasks.base import Batch
 from irae.training import step
 from irae.training.distributed import ALONE
+from irae.training.objectives.restoration import Restoration
 from irae.training.step import TrainStep
 
 GLOW = {"width": 8, "depth": 2, "levels": 2}
@@ -77,7 +78,7 @@ def gradients(
             parameter += 0.02 * torch.randn(parameter.shape, generator=draw)
     set_network_dtype(network, torch.bfloat16)
     set_reversible(network, recompute)
-    training = TrainStep(network, TrainingSection(precision="bf16"), ALONE)
+    training = TrainStep(network, TrainingSection(precision="bf16"), ALONE, Restoration())
     before = [(key, id(p)) for key, p in network.named_parameters()]
     with Conversions(network) as counted:
         training._gradients(batch())
@@ -104,7 +105,7 @@ def test_weights_and_gradients_are_converted_once_and_stay_the_same(
 
 def test_in_float32_nothing_is_converted() -> None:
     network = build_network("irae", CASES[0][1])
-    training = TrainStep(network, TrainingSection(precision="fp32"), ALONE)
+    training = TrainStep(network, TrainingSection(precision="fp32"), ALONE, Restoration())
     with Conversions(network) as counted:
         training.step(batch(), 1)
     assert not counted.found["together"] and not counted.found["single"]
@@ -113,7 +114,7 @@ def test_in_float32_nothing_is_converted() -> None:
 def test_a_step_that_fails_leaves_the_weights_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build_network("irae", CASES[0][1])
     set_network_dtype(network, torch.bfloat16)
-    training = TrainStep(network, TrainingSection(precision="bf16"), ALONE)
+    training = TrainStep(network, TrainingSection(precision="bf16"), ALONE, Restoration())
     monkeypatch.setattr(training, "loss", lambda given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         training.step(batch(), 1)
@@ -127,7 +128,7 @@ def test_on_a_gpu_too_gradients_stay_the_same(
     torch.manual_seed(0)
     network = build_network("irae", CASES[0][1]).to(cuda)
     set_network_dtype(network, torch.bfloat16)
-    training = TrainStep(network, TrainingSection(precision="bf16"), ALONE)
+    training = TrainStep(network, TrainingSection(precision="bf16"), ALONE, Restoration())
     given = batch()
     given = Batch(given.clean.to(cuda), given.degraded.to(cuda))
     found = []

@@ -19,6 +19,7 @@ from irae.tasks.base import Batch
 from irae.training.distributed import ALONE, Ranks
 from irae.training.efficiency import step_graph
 from irae.training.efficiency.step_graph import WARM_UP, StepGraph, can_capture, choose_graph
+from irae.training.objectives.restoration import Restoration
 from irae.training.run import begin
 from irae.training.step import TrainStep
 
@@ -77,7 +78,7 @@ def batch(number: int, size: int = 2) -> Batch:
 def trained(graph: Any, seconds: float = 0.0, always: bool = True) -> tuple[list[Tensor], Any]:
     torch.manual_seed(0)
     network = build_network("irae", LIFTED)
-    training = TrainStep(network, TrainingSection(optimizer="muon", warmup=1), ALONE)
+    training = TrainStep(network, TrainingSection(optimizer="muon", warmup=1), ALONE, Restoration())
     tape = Tape(training._parameters, seconds)
     if graph:
         training._compute = StepGraph(
@@ -189,6 +190,6 @@ def test_the_recorder_of_cuda_is_what_a_run_uses(monkeypatch: pytest.MonkeyPatch
         "irae.training.step.CudaRecorder", lambda device: made.append(device) or Tape([])
     )
     network = build_network("irae", LIFTED)
-    training = TrainStep(network, TrainingSection(), ALONE, graph="auto")
+    training = TrainStep(network, TrainingSection(), ALONE, Restoration(), graph="auto")
     assert made == [torch.device("cpu")]
     assert isinstance(training._compute, step_graph.StepGraph)

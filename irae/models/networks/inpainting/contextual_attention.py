@@ -179,6 +179,7 @@ class ContextualAttentionNetwork(Baseline):
     condition_channels = 1
     size_multiple = 8
     hole_fill = 0.5
+    context = 128
 
     def __init__(self, *, width: int = 32) -> None:
         super().__init__()

@@ -90,6 +90,7 @@ class ShiftNet(Baseline):
 
     condition_channels = 1
     hole_fill = 0.5
+    context = 128
 
     def __init__(self, *, width: int = 64, depth: int = 8, shift_level: int = 3) -> None:
         super().__init__()
