@@ -191,8 +191,8 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
             "command": "python scripts/measure_density.py --equal RUN RUN RUN",
             "columns": ["network", "parameters", "steps", "minutes", "bits/dim", "round trip"],
             "rows": [run_row(name) for name in chosen.equal],
-            "note": "1,000 held-out pictures, measured once, at the end of each training; minutes of "
-            "one core's time, whatever else runs.",
+            "note": "1,000 held-out pictures, measured once, at the end of each training; minutes "
+            "of one core's time, whatever else runs.",
         }
     pairs = [] if background is None else [("a smaller network, 10 % mutated", model, background)]
     if chosen.ratio is not None:
