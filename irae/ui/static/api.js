@@ -21,7 +21,7 @@ export function watchServer(lost, found) {
 
 /** Begins a sentence with a capital, unless it begins with the name of a file or of irae. */
 export function sentence(text) {
-  const named = text.startsWith("irae") || /^\S+\.\w+\b/.test(text);
+  const named = text.startsWith("irae") || /^[^:;]*\.\w+:/.test(text);
   return named ? text : text[0].toUpperCase() + text.slice(1);
 }
 

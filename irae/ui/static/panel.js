@@ -44,6 +44,7 @@ export function showPanel(item, paints) {
   const filled = item.chosen?.task === "inpaint";
   get("go-on").hidden = !(holes && changed && (!filled || !paints));
   get("go-on").disabled = busy;
+  get("go-on").textContent = filled ? "Go on with this" : "Paint on the result";
   get("find-damage").disabled = busy;
   get("paint-more").hidden = !(holes && result && !paints);
   showDoubt(item, busy, changed);
