@@ -99,9 +99,7 @@ def inspect_(
         raise typer.Exit(3)
 
 
-def _say(
-    found: Inspection, damage: tuple[str, dict[str, Any]] | None, *, as_json: bool
-) -> None:
+def _say(found: Inspection, damage: tuple[str, dict[str, Any]] | None, *, as_json: bool) -> None:
     """Print what was found in a picture or a page, and its damage in words and as JSON."""
     import json
 
