@@ -2,6 +2,7 @@
 
     python scripts/compare_inpainting.py --data DIR [--model inpaint --model telea] [--max-images N]
     python scripts/compare_inpainting.py --data DIR --kinds [--model ...] [--json FILE]
+        [--max-images N]
 
 Without ``--kinds``, by how much is missing: DIR holds ``testsets/CBSD68`` and ``masks/irregular``.
 Masks are sorted by their share of holes as Liu et al. 2018 (arXiv 1804.07723) sort them; each share
@@ -9,7 +10,10 @@ is dealt out to the pictures as ``irae eval --task inpaint --mask`` deals all ma
 the whole picture.
 
 With ``--kinds``, by what the damage is: DIR holds ``photos_val`` and ``film``. The centres of its
-first pictures get holes of each kind. PSNR is inside the holes, and the time is one thread's.
+first pictures get holes of each kind. PSNR is inside the holes, and the time is one thread's. FSR
+needs some seconds for each crop. Therefore FILE keeps the figures of each crop: the same command
+goes on where it was stopped, and measures a method again only if its weights or the seed have
+changed. FILE in docs/results is read by ``scripts/fill_tables.py``, as the table ``hole-kinds``.
 """
 
 from __future__ import annotations
@@ -19,7 +23,10 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +39,13 @@ from irae.evaluation.results import markdown_table
 from irae.imaging.degrade import apply_mask, center_mask
 from irae.imaging.metrics import psnr
 from irae.imaging.thin_masks import thin_mask
+from irae.models.checkpoints.checksums import weights_checksum
 from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel
 from irae.runtime import generator
 from irae.tasks.inpaint import MaskFolder
 from irae.tasks.protocols import get_protocol
+from irae.writing import write_atomically
 
 SHARES = ((1, 10), (10, 20), (20, 30), (30, 40), (40, 50), (50, 60))
 """Per cent of the mask that is hole, from and below."""
@@ -45,7 +54,17 @@ HEIGHT, WIDTH, CROPS = 256, 384, 10
 """Size and default number of the crops of ``--kinds``."""
 
 MODELS = ["inpaint", "telea", "navier-stokes"]
-MODELS_BY_KIND = [*MODELS, "fsr"]
+FILLING = "filling"
+"""The toolkit's filling alone, of which the model `FILLED_BY` starts."""
+FILLED_BY = "inpaint"
+METHODS = {
+    "telea": "Telea",
+    "navier-stokes": "Navier-Stokes",
+    "fsr": "FSR fast",
+    FILLING: "irae's filling alone",
+    FILLED_BY: "irae",
+}
+"""The methods of ``--kinds``, and their names in the table."""
 DAMAGED, FILLED = "holes as they are", "irae's filling alone"
 HELD_OUT = 5
 """Every fifth overlay of film damage is kept apart from training, and is used here."""
@@ -142,50 +161,114 @@ def compare_shares(arguments: argparse.Namespace) -> None:
     print(markdown_table(header, rows))
 
 
-def compare_kinds(arguments: argparse.Namespace) -> None:
-    """Print the table by kind of damage, and write it as JSON if asked to."""
-    torch.set_num_threads(1)
-    models = {name: load_model(name) for name in arguments.model or MODELS_BY_KIND}
-    pictures = open_data("photos_val", root=arguments.data, split="test")
-    count = min(len(pictures), arguments.max_images or CROPS)
-    found: list[dict[str, object]] = []
-    for kind, draw in kinds(arguments.data / "film").items():
-        scores: dict[str, list[float]] = {}
-        seconds: dict[str, list[float]] = {}
-        shares = []
-        for index in range(count):
-            whole = pictures.load(index).float() / 255
-            top, left = (whole.shape[1] - HEIGHT) // 2, (whole.shape[2] - WIDTH) // 2
-            clean = whole[None, :, top : top + HEIGHT, left : left + WIDTH]
-            mask = draw(generator(arguments.seed, index))[None]
-            given = apply_mask(clean, mask)
-            shares.append(float(mask.float().mean()))
-            for name, model in models.items():
+@dataclass
+class Cell:
+    """One method on the holes of one kind.
+
+    Attributes:
+        kind: one of `kinds`.
+        method: one of `METHODS`, or another model's name.
+        seed: seed of the holes.
+        weights: first digits of the checksum of the method's weights; empty without weights.
+        shares: share of each crop that is hole.
+        psnr: PSNR inside the holes of each crop.
+        seconds: time for each crop, of one thread.
+    """
+
+    kind: str
+    method: str
+    seed: int
+    weights: str
+    shares: list[float] = field(default_factory=list)
+    psnr: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+def method_of(name: str) -> tuple[Callable[[Tensor, Tensor], Tensor], str]:
+    """Return a method, and the checksum of its weights if it has some."""
+    model = load_model(FILLED_BY if name == FILLING else name)
+    if name == FILLING:
+        return model.fill, ""
+    weights = weights_checksum(model)[:16] if model.parameters else ""
+    return lambda given, mask: model.restore(given, mask).clamp(0, 1), weights
+
+
+def measure_kinds(
+    data: Path, names: list[str], count: int, seed: int, found: list[Cell], save: Callable[[], None]
+) -> None:
+    """Measure what ``found`` lacks of ``count`` crops, and save after each crop."""
+    pictures = open_data("photos_val", root=data, split="test")
+    methods = {name: method_of(name) for name in names}
+    for kind, draw in kinds(data / "film").items():
+        for name, (method, weights) in methods.items():
+            cell = Cell(kind, name, seed, weights)
+            found[:] = [c for c in found if (c.kind, c.method) != (kind, name) or _same(c, cell)]
+            cell = next((c for c in found if (c.kind, c.method) == (kind, name)), cell)
+            if cell not in found:
+                found.append(cell)
+            for index in range(len(cell.psnr), count):
+                whole = pictures.load(index).float() / 255
+                top, left = (whole.shape[1] - HEIGHT) // 2, (whole.shape[2] - WIDTH) // 2
+                clean = whole[None, :, top : top + HEIGHT, left : left + WIDTH]
+                mask = draw(generator(seed, index))[None]
+                given = apply_mask(clean, mask)
                 began = time.perf_counter()
-                filled = model.restore(given, mask).clamp(0, 1)
-                seconds.setdefault(name, []).append(time.perf_counter() - began)
+                filled = method(given, mask)
+                cell.seconds.append(round(time.perf_counter() - began, 3))
                 error = (filled - clean).square()[mask.expand_as(clean)].mean()
-                scores.setdefault(name, []).append(float(-10 * error.log10()))
-        for name in models:
-            found.append(
-                {
-                    "kind": kind,
-                    "share": statistics.mean(shares),
-                    "method": name,
-                    "psnr": statistics.mean(scores[name]),
-                    "seconds": statistics.median(seconds[name]),
-                }
-            )
-    print(f"{count} crops of {WIDTH}x{HEIGHT}, seed {arguments.seed}, PSNR inside the holes\n")
-    by_kind = {str(row["kind"]): row["share"] for row in found}
-    rows = [
-        [f"{kind} ({share:.1%})"]
-        + [f"{row['psnr']:.2f} ({row['seconds']:.2f} s)" for row in found if row["kind"] == kind]
-        for kind, share in by_kind.items()
-    ]
-    print(markdown_table(["holes", *models], rows))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                cell.psnr.append(round(float(-10 * error.log10()), 4))
+                cell.shares.append(round(float(mask.float().mean()), 5))
+                save()
+
+
+def _same(one: Cell, other: Cell) -> bool:
+    return (one.seed, one.weights) == (other.seed, other.weights)
+
+
+def kinds_table(found: list[Cell], names: list[str], count: int) -> dict[str, list[Any]]:
+    """Return columns and rows, as `scripts/fill_tables.py` reads them."""
+    rows = []
+    for kind in dict.fromkeys(cell.kind for cell in found):
+        cells = {cell.method: cell for cell in found if cell.kind == kind}
+        share = statistics.mean(cells[names[0]].shares[:count])
+        rows.append([kind, f"{share:.1%}"])
+        for name in names:
+            psnr, seconds = cells[name].psnr[:count], cells[name].seconds[:count]
+            time_of = f"{statistics.median(seconds):.2g} s"
+            rows[-1].append(f"{statistics.mean(psnr):.2f} ({time_of})")
+    return {
+        "columns": ["holes", "share", *(METHODS.get(name, name) for name in names)],
+        "rows": rows,
+    }
+
+
+def compare_kinds(arguments: argparse.Namespace) -> None:
+    """Print the table by kind of damage, and keep it in a file of results if asked to."""
+    torch.set_num_threads(1)
+    names = arguments.model or list(METHODS)
+    count, seed, path = arguments.max_images or CROPS, arguments.seed, arguments.json
+    kept = json.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
+    found = [Cell(**cell) for cell in kept.get("cells", [])]
+
+    def save() -> None:
+        if path is not None:
+            content = {**kept, "cells": [asdict(cell) for cell in found]}
+            text = json.dumps(content, indent=1) + "\n"
+            write_atomically(path, lambda new: new.write_text(text, encoding="utf-8"))
+
+    measure_kinds(arguments.data, names, count, seed, found, save)
+    table = kinds_table(found, names, count)
+    print(f"{count} crops of {WIDTH}x{HEIGHT}, seed {seed}, PSNR inside the holes\n")
+    print(markdown_table(table["columns"], table["rows"]))
+    command = f"python scripts/compare_inpainting.py --data DIR --kinds --max-images {count}"
+    kept |= {
+        "command": command,
+        "machine": "one thread of a CPU, float32",
+        "date": date.today().isoformat(),
+        "weights": {c.method: c.weights for c in found if c.weights and c.method in names},
+        "tables": {"hole-kinds": table},
+    }
+    save()
 
 
 def main() -> None:
@@ -195,9 +278,11 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--kinds", action="store_true", help="by kind of damage")
-    parser.add_argument("--json", type=Path, help="with --kinds: also write the figures here")
+    parser.add_argument("--json", type=Path, help="with --kinds: keep the figures here")
     parser.add_argument(
-        "--model", action="append", help=f"default: {', '.join(MODELS)}; with --kinds also fsr"
+        "--model",
+        action="append",
+        help=f"default: {', '.join(MODELS)}; with --kinds {', '.join(METHODS)}",
     )
     parser.add_argument("--max-images", type=int)
     parser.add_argument("--seed", type=int, default=0)

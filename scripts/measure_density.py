@@ -194,10 +194,10 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
             "rows": [run_row(name, ours[:MOST]) for name in chosen.equal],
             "note": f"{MOST:,} test pictures; minutes of one core's time, whatever else runs.",
         }
-    pairs = [] if background is None else [("smaller, briefly trained", model, background)]
+    pairs = [] if background is None else [("a smaller network, 10 % mutated", model, background)]
     if chosen.ratio is not None:
         first, second = (load_density(name) for name in chosen.ratio)
-        pairs.append(("the model's network, equal time", first, second))
+        pairs.append(("the model's network, equal time, 30 %", first, second))
     if pairs:
         columns = ["background", "model, own", "model, digits", "background, own"]
         tables["ratio"] = {

@@ -1,10 +1,10 @@
 """Measure how well what is improbable shows pasted damage, beside a network that learnt to find it.
 
     python scripts/measure_improbable.py --data photos_val --overlays film \
-        [--model MODEL] [--detector MODEL] [--pictures 30] [--crop 320] [-o FILE]
+        [--model MODEL] [--detector MODEL] [--pictures 30] [-o FILE]
 
-The damaged pictures are those of ``scripts/measure_damage.py``; with ``--crop``, the squares in
-their middles, of which every way sees the same pixels. Scores of all pixels are ranked together.
+The damaged pictures are those of ``scripts/measure_damage.py``. Scores of all pixels are ranked
+together.
 """
 
 from __future__ import annotations
@@ -18,26 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure_damage import damaged, median_difference, top_hat
+from measure_damage import SIDE, damaged, median_difference, top_hat
 from torch import Tensor
 
 from irae.imaging.metrics import auroc, average_precision
 from irae.models.checkpoints.model_file import load_patch_density
 from irae.restoring.find_damage import DETECTOR, DamageFinder
-from irae.restoring.improbable import STRIDE, improbability
+from irae.restoring.improbable import improbability
 
 Case = tuple[Tensor, Tensor]
 Way = Callable[[Tensor], Tensor]
-
-
-def middle(case: Case, side: int | None) -> Case:
-    """The square in the middle of a damaged picture and of its mask."""
-    picture, mask = case
-    if side is None:
-        return case
-    top, left = (max(0, length - side) // 2 for length in picture.shape[1:])
-    rows, columns = slice(top, top + side), slice(left, left + side)
-    return picture[:, rows, columns].contiguous(), mask[:, rows, columns]
 
 
 def rows_of(cases: list[Case], ways: dict[str, tuple[str, Way]]) -> list[list[str]]:
@@ -61,21 +51,20 @@ def main() -> None:
     parser.add_argument("--model", default="patches")
     parser.add_argument("--detector", default=DETECTOR)
     parser.add_argument("--pictures", type=int, default=30)
-    parser.add_argument("--crop", type=int)
     parser.add_argument("-o", "--output", type=Path)
     chosen = parser.parse_args()
     density = load_patch_density(chosen.model)
     finder = DamageFinder(chosen.detector, device="cpu")
     pasted = damaged(chosen.data, chosen.overlays, chosen.pictures)
-    cases = [middle((picture, mask), chosen.crop) for _, picture, mask in pasted]
+    cases = [(picture, mask) for _, picture, mask in pasted]
     detector = f"the detector, {finder.model.parameters / 1e6:.2f} M parameters"
     patches = f"density of patches, {density.parameters / 1e6:.2f} M parameters"
     ways: dict[str, tuple[str, Way]] = {
         detector: ("pasted damage", finder.probabilities),
         patches: ("clean photographs", lambda picture: improbability(density, picture)),
-        "its bits at the finest scale": (
+        "its bits, at the finest scale alone": (
             "clean photographs",
-            lambda picture: density.surprise(picture, STRIDE)[0],
+            lambda picture: density.surprise(picture, density.network.block)[0],
         ),
         "difference from the median of 5×5": ("nothing", median_difference),
         "top-hat of 7×7": ("nothing", top_hat),
@@ -84,11 +73,11 @@ def main() -> None:
     share = torch.cat([mask.flatten() for _, mask in cases]).float().mean()
     if chosen.output is None:
         return
-    size = "" if chosen.crop is None else f"The central {chosen.crop}×{chosen.crop} pixels of "
     table: dict[str, Any] = {
         "columns": ["found by", "learnt from", "AUROC", "average precision"],
         "rows": rows,
-        "note": f"{size}{len(cases)} pictures of `photos_val`, {float(share):.1%} of whose pixels "
+        "note": f"The middles of {len(cases)} pictures of `photos_val`, {SIDE}×{SIDE} pixels each, "
+        f"{float(share):.1%} of which "
         "are damaged by at least 10/255; overlays that the detector has not learnt from.",
     }
     content = {

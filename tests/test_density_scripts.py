@@ -91,8 +91,3 @@ def test_ways_of_finding_damage_are_ranked_by_all_pixels(script: Script) -> None
     assert rows[0][3] == "1.0000"
     share = float(torch.cat([mask.flatten() for _, mask in cases]).float().mean())
     assert float(rows[2][3]) < share
-    picture, mask = measure.middle(cases[0], 8)
-    assert torch.equal(picture, cases[0][0][:, 6:14, 8:16])
-    assert torch.equal(mask, cases[0][1][:, 6:14, 8:16])
-    assert measure.middle(cases[0], 100)[0].shape == (3, 20, 24)
-    assert measure.middle(cases[0], None) is cases[0]

@@ -135,3 +135,44 @@ def test_non_local_means_gets_its_best_strength(script: Script) -> None:
     score, strength = compare.best_non_local_means(noisy, clean)
     assert score > float(before) + 3
     assert strength in compare.STRENGTHS
+
+
+@pytest.mark.slow
+def test_holes_by_kind_are_measured_once_and_kept(
+    shared: Path, script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = script("compare_inpainting")
+    if not (shared / "data" / "photos_val").is_dir() or not (shared / "data" / "film").is_dir():
+        pytest.skip("data/photos_val and data/film are not there")
+    pytest.importorskip("cv2", reason="the extra peers is not installed")
+    monkeypatch.setattr(compare, "kinds", lambda film: {"stamp": lambda r: _stamp(compare, r)})
+    names, saved = ["telea", "filling"], []
+    found: list[Any] = []
+
+    def measure(count: int) -> int:
+        saved.clear()
+        with torch.inference_mode():
+            compare.measure_kinds(
+                shared / "data", names, count, 0, found, lambda: saved.append(len(found))
+            )
+        return len(saved)
+
+    assert measure(1) == 2
+    first = [(cell.method, list(cell.psnr)) for cell in found]
+    # Further crops are added, and nothing is measured twice.
+    assert (measure(2), measure(2)) == (2, 0)
+    assert [(cell.method, cell.psnr[:1]) for cell in found] == first
+    telea, filling = found
+    assert all(a > b for a, b in zip(filling.psnr, telea.psnr, strict=True))
+    # Other weights than those of the figures: measured again, and only those.
+    filling.weights = "0" * 16
+    assert measure(2) == 2
+    table = compare.kinds_table(found, names, 2)
+    assert table["columns"] == ["holes", "share", "Telea", "irae's filling alone"]
+    ((kind, share, *cells),) = table["rows"]
+    assert (kind, share.endswith("%"), len(cells)) == ("stamp", True, 2)
+    assert cells[0].startswith(f"{sum(telea.psnr) / 2:.2f} (") and cells[0].endswith(" s)")
+
+
+def _stamp(compare: Any, random: torch.Generator) -> torch.Tensor:
+    return compare.thin_mask(compare.HEIGHT, compare.WIDTH, random, "stamp")

@@ -19,6 +19,7 @@ from irae.restoring.find_damage import DETECTOR, DamageFinder, FoundDamage
 from irae.restoring.inspection import choose_task, explain, inspect_read
 from irae.restoring.options import RestoreOptions
 from irae.restoring.restorer import Restorer
+from irae.runtime import select_device
 from irae.tasks import filling_task, get_task, task_names
 
 
@@ -48,14 +49,25 @@ class ModelPool:
     """Finds the restorer for a task, and the task for a picture.
 
     Args:
-        options: the user's options.
+        options: the user's options; ``device`` may name several devices, separated by commas.
         notify: called with one line when memory ran out and tiles are made smaller.
+
+    Attributes:
+        options: the options, with the first of the devices.
+        devices: the names of all devices.
+
+    Raises:
+        UsageError: one of several devices does not exist.
     """
 
     def __init__(
         self, options: RestoreOptions, notify: Callable[[str], None] | None = None
     ) -> None:
-        self.options = options
+        self.devices = options.device.split(",")
+        if len(self.devices) > 1:
+            for name in self.devices:
+                select_device(name)
+        self.options = replace(options, device=self.devices[0])
         self._notify = notify
         self._lock = Lock()
         self._loaded: dict[str, Restorer] = {}
@@ -125,6 +137,10 @@ class ModelPool:
             for picture, mask in zip(pictures, masks, strict=True)
         ]
         return restorer.restore_pictures(filled)
+
+    def on(self, device: str) -> ModelPool:
+        """Return another pool with the same options on one device."""
+        return ModelPool(replace(self.options, device=device), self._notify)
 
     def default_task(self, *, masked: bool) -> str:
         """Return a task whose model can check the options before any picture is read."""

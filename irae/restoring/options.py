@@ -19,7 +19,8 @@ class RestoreOptions:
         task: the damage to undo. None stands for the model's task or, without a model, for one
             chosen for each picture.
         model: a packaged model's name, a model file or a run folder; None is the task's own model.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; of a batch also several,
+            separated by commas.
         precision: precision of the networks, ``fp32``, ``bf16``, or ``auto``: bf16 where the
             device was measured to be faster with it and the model loses at most 0.02 dB.
         tile: largest side in pixels restored at once; 0 never tiles; None tiles large pictures.

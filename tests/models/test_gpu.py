@@ -27,6 +27,7 @@ CASES: list[tuple[str, str | None, dict[str, Any]]] = [
     ("gradnet", None, {"blocks": 1}),
     ("contextual-attention", None, {"width": 8}),
     ("shift-net", None, {"width": 8, "depth": 3, "shift_level": 1}),
+    ("csa", None, {"width": 8, "depth": 3, "attention_level": 1}),
 ]
 
 

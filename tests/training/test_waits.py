@@ -40,6 +40,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "gradnet": [{"width": 29, "units": 2, "blocks": 1}],
     "contextual-attention": [{"width": 4}],
     "shift-net": [{"width": 4, "depth": 3, "shift_level": 1}],
+    "csa": [{"width": 4, "depth": 3, "attention_level": 1}],
 }
 CASES = [(name, options) for name in NETWORKS for options in SMALL[name]]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from irae.cli.options import Detector, Device, Ensemble, Precision, known_task
+from irae.cli.options import Detector, Ensemble, Precision, known_task
 from irae.errors import UsageError
 from irae.tasks import get_task, task_names
 
@@ -76,7 +76,12 @@ def restore(
         ),
     ] = 1.0,
     ensemble: Ensemble = False,
-    device: Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto, cpu, cuda, cuda:N or mps; several, as cuda:0,cuda:1, share the pictures."
+        ),
+    ] = "auto",
     precision: Precision = "auto",
     tile: Annotated[
         int | None,
@@ -185,6 +190,10 @@ def restore(
         raise UsageError(f"{mask}: no such mask file or folder")
     if address is not None and engine != "ray":
         raise UsageError("--address is for a Ray cluster; add --engine ray")
+    if engine == "ray" and "," in device:
+        raise UsageError(
+            f"--device {device}: several devices are for this machine; drop one option"
+        )
     if (grow_mask or invert_mask) and mask is None:
         option = "--grow-mask" if grow_mask else "--invert-mask"
         raise UsageError(f"{option} is for holes; add --mask")

@@ -35,7 +35,8 @@ def eval_(
         str,
         typer.Option(
             "--model",
-            help="Packaged model, model file or run; or bm3d, nlm, telea, navier-stokes, fsr.",
+            help="Packaged model, model file or run; or bm3d, nlm, telea, navier-stokes,"
+            " fsr, patchmatch.",
         ),
     ],
     data: Annotated[

@@ -23,6 +23,7 @@ from irae.models.networks.dncnn import DnCNN
 from irae.models.networks.ffdnet import FFDNet
 from irae.models.networks.gradnet import GradNet
 from irae.models.networks.inpainting.contextual_attention import ContextualAttentionNetwork
+from irae.models.networks.inpainting.csa import CSANetwork
 from irae.models.networks.inpainting.pconv import PConvUNet
 from irae.models.networks.inpainting.shift_net import ShiftNet
 from irae.models.networks.invdn import InvDN, haar_merge, haar_split
@@ -324,6 +325,18 @@ def _contextual_attention(network: ContextualAttentionNetwork) -> _Plan:
     }
 
 
+def _csa(network: CSANetwork) -> _Plan:
+    """Plan stages of both networks; the known pixels also go around the rough one."""
+    levels = list(network.refinement.levels)
+    plan: _Plan = {"rough picture": [_Hook(network.rough)]}
+    for number, level in enumerate(levels, 1):
+        at = ", attended" if number == network.refinement.attention_level else ""
+        plan[f"down {number}{at}, no skips"] = [_Hook(level.widen_norm)]
+    for number, level in enumerate(reversed(levels), 1):
+        plan[f"up {number}, no skips"] = [_Hook(level.enlarge_norm)]
+    return plan
+
+
 def _rdn(network: RDN) -> _Plan:
     plan = {"shallow features": [_Hook(network.shallow2)]}
     for number in _every(len(network.blocks), 3):
@@ -341,6 +354,7 @@ _PLANS: dict[type[nn.Module], Callable[[Any], _Plan]] = {
     ShiftNet: _normalised,
     GradNet: _gradnet,
     ContextualAttentionNetwork: _contextual_attention,
+    CSANetwork: _csa,
     RDN: _rdn,
 }
 

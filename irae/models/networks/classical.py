@@ -163,3 +163,25 @@ class FrequencySelective(_OpenCVFilling):
         # Its mask is 0 where pixels are missing.
         xphoto.inpaint(levels, 255 * (1 - hole), filled, xphoto.INPAINT_FSR_FAST)
         return filled
+
+
+class PatchMatch(_OpenCVFilling):
+    """Barnes, Shechtman, Finkelstein and Goldman, "PatchMatch: a randomized correspondence
+    algorithm for structural image editing", SIGGRAPH 2009; hole filling with patches of 7×7.
+
+    The package ``pypatchmatch`` (MIT) has wheels for Linux, macOS and Windows; without one for the
+    machine it is compiled, which needs OpenCV.
+    """
+
+    module = "patchmatch"
+    package = "pypatchmatch"
+    radius = 3
+
+    def _fill(self, levels: Array, hole: Array) -> Array:
+        patchmatch = self._import()
+        # It needs a known place: nothing known becomes mid-gray, as in `fill_holes`.
+        if hole.all():
+            return np.full_like(levels, 128)
+        colours = levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
+        filled = np.asarray(patchmatch.inpaint(colours, hole, patch_size=self.radius))
+        return filled if levels.ndim == 3 else filled[..., 0]

@@ -25,7 +25,7 @@ from irae.models.networks import (
     unet,
 )
 from irae.models.networks.densities import density, glow, nice, patches, realnvp
-from irae.models.networks.inpainting import contextual_attention, pconv, shift_net
+from irae.models.networks.inpainting import contextual_attention, csa, pconv, shift_net
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ NETWORKS: dict[str, NetworkKind] = {
         contextual_attention.ContextualAttentionNetwork, contextual_attention.PRESETS
     ),
     "shift-net": NetworkKind(shift_net.ShiftNet, shift_net.PRESETS),
+    "csa": NetworkKind(csa.CSANetwork, csa.PRESETS),
 }
 
 DENSITIES: dict[str, NetworkKind] = {
@@ -111,6 +112,7 @@ CLASSICAL: dict[str, NetworkKind] = {
     "telea": NetworkKind(classical.Telea),
     "navier-stokes": NetworkKind(classical.NavierStokes),
     "fsr": NetworkKind(classical.FrequencySelective),
+    "patchmatch": NetworkKind(classical.PatchMatch),
 }
 
 

@@ -71,6 +71,23 @@ def test_the_first_results_are_what_was_asked_for() -> None:
     assert models == {"irae", "irae-paper", "dncnn", "ffdnet", "unet"}
 
 
+def test_holes_are_compared_on_equal_time_with_the_cited_networks() -> None:
+    cells = plan(load_benchmark("holes.yaml"))
+    trained = {"irae", "contextual-attention", "shift-net", "csa", "pconv", "unet"}
+    given = {"telea", "navier-stokes", "fsr", "patchmatch"}
+    damage = {"faces/hole-center-32", "photographs/damage-thin"}
+    assert {cell.name for cell in cells} == {f"{d}/{m}" for d in damage for m in trained | given}
+    assert {cell.model for cell in cells if cell.checkpoint is None} == trained
+    assert {cell.config.budget.minutes for cell in cells if cell.config.budget} == {20}
+    # Nothing is trained on what is tested on.
+    for cell in cells:
+        assert cell.test in ("celeba", "testsets/CBSD68")
+        if cell.checkpoint is None and cell.test != "celeba":
+            sources = {source.source for source in cell.run_config.data.train}
+            assert all(source.startswith("photos/") for source in sources)
+            assert cell.run_config.data.validation.source == "photos_val"
+
+
 def test_training_matches_the_level_it_is_tested_at() -> None:
     cells = {cell.name: cell for cell in plan(load_benchmark("celeba"))}
     noise = cells["celeba/denoise-50/irae"].run_config.degradation

@@ -37,6 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gradnet": {"width": 8, "units": 2, "blocks": 1},
     "contextual-attention": {"width": 4},
     "shift-net": {"width": 4, "depth": 3, "shift_level": 1},
+    "csa": {"width": 4, "depth": 3, "attention_level": 1},
 }
 
 

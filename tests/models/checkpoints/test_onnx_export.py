@@ -45,6 +45,7 @@ EXPORTED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "gradnet": ("gradnet", "default", {"width": 4, "units": 1, "blocks": 1}, "denoise"),
     "contextual-attention": ("contextual-attention", "default", {"width": 4}, "inpaint"),
     "shift-net": ("shift-net", "default", {"width": 4, "depth": 3, "shift_level": 1}, "inpaint"),
+    "csa": ("csa", "default", {"width": 4, "depth": 3, "attention_level": 1}, "inpaint"),
 }
 
 FOLDED: dict[str, tuple[str, dict[str, Any]]] = {

@@ -36,10 +36,11 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "gradnet": [{"width": 29, "units": 2, "blocks": 1}],
     "contextual-attention": [{"width": 4}],
     "shift-net": [{"width": 4, "depth": 3, "shift_level": 1}],
+    "csa": [{"width": 4, "depth": 3, "attention_level": 1}],
 }
 CASES = [(name, options) for name in NETWORKS for options in SMALL[name]]
 MASKED = [("unet", SMALL["unet"][1])]
-MASKED += [(name, SMALL[name][0]) for name in ("pconv", "contextual-attention", "shift-net")]
+MASKED += [(name, SMALL[name][0]) for name in ("pconv", "contextual-attention", "shift-net", "csa")]
 
 
 def make(name: str, options: dict[str, Any]) -> nn.Module:
@@ -190,6 +191,8 @@ def test_sizes_are_the_published_ones() -> None:
     assert round(count("gradnet", "default") / 1e6, 2) == 1.63
     assert count("contextual-attention", "paper") == 3_601_542
     assert count("shift-net", "paper") == 54_944_771
+    # Its rough network is a U-Net of eight halvings, its refinement network has 77,692,291.
+    assert count("csa", "paper") == 54_419_459 + 77_692_291
     # 16 blocks of 8 layers: Zhang et al. state 22 M for this body.
     assert round(count("rdn", "paper") / 1e6) == 22
 

@@ -17,9 +17,16 @@ from irae.models.networks.registry import CLASSICAL, NETWORKS
 from irae.runtime import generator
 from irae.tasks.matching import task_of
 
-PACKAGES = {"bm3d": "bm3d", "nlm": "skimage", "telea": "cv2", "navier-stokes": "cv2", "fsr": "cv2"}
+PACKAGES = {
+    "bm3d": "bm3d",
+    "nlm": "skimage",
+    "telea": "cv2",
+    "navier-stokes": "cv2",
+    "fsr": "cv2",
+    "patchmatch": "patchmatch",
+}
 DENOISERS = ["bm3d", "nlm"]
-FILLERS = ["telea", "navier-stokes", "fsr"]
+FILLERS = ["telea", "navier-stokes", "fsr", "patchmatch"]
 
 
 def smooth(channels: int = 3, height: int = 40, width: int = 47) -> Tensor:

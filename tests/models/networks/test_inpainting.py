@@ -18,6 +18,11 @@ from irae.models.networks.inpainting.contextual_attention import (
     patches,
     propagate,
 )
+from irae.models.networks.inpainting.csa import (
+    CONSISTENCY_WEIGHT,
+    CSANetwork,
+    coherent_attention,
+)
 from irae.models.networks.inpainting.shift_net import GUIDANCE_WEIGHT, ShiftNet, shift
 
 
@@ -94,6 +99,34 @@ def test_a_shift_moves_the_most_similar_known_feature(height: int, width: int, s
             torch.testing.assert_close(moved[b].flatten(1)[:, p], wanted)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 5), st.integers(2, 5), st.floats(0, 1), st.integers(0, 99))
+def test_coherent_attention_goes_from_place_to_place(
+    height: int, width: int, share: float, seed: int
+) -> None:
+    """The paper's two steps, search and generation, written for one place after the other."""
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, 6, height, width, generator=rng) + 0.5
+    mask = (torch.rand(2, 1, height, width, generator=rng) < share).float()
+    found = coherent_attention(x, mask)
+    for b in range(2):
+        features, hole = x[b].flatten(1), mask[b].flatten()
+        known = features[:, hole == 0]
+        before = None
+        for place in range(height * width):
+            own = features[:, place]
+            wanted = own
+            if hole[place] and known.shape[1]:
+                cosines = F.cosine_similarity(own[:, None], known, dim=0)
+                most = cosines.max().clamp_min(1e-4)
+                wanted = known[:, cosines.argmax()]
+                if before is not None:
+                    adjacent = F.cosine_similarity(own, before, dim=0).clamp_min(0)
+                    wanted = (adjacent * before + most * wanted) / (adjacent + most)
+                before = wanted
+            torch.testing.assert_close(found[b].flatten(1)[:, place], wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_the_losses_that_the_papers_add() -> None:
     torch.manual_seed(0)
     clean = torch.rand(1, 3, 64, 64)
@@ -118,6 +151,17 @@ def test_the_losses_that_the_papers_add() -> None:
     # The clean picture's features are a target: no gradient goes through them.
     assert all(layer.weight.grad is None for layer in list(shifting.decoder)[-1:])
 
+    coherent = CSANetwork(width=4, depth=3, attention_level=2).eval()
+    restored, added = coherent.forward_with_loss(clean, mask, clean)
+    rough, refined, attended, decoded, small = coherent._all(clean, mask)
+    assert torch.equal(restored, refined)
+    assert attended.shape == decoded.shape == (1, 16, 16, 16)
+    whole = torch.cat((2 * clean - 1,) * 2, 1)
+    wanted = coherent.refinement.encode(whole)
+    hole = small.expand_as(wanted) > 0
+    mean = sum((each - wanted)[hole].square().mean() for each in (attended, decoded))
+    torch.testing.assert_close(added, (rough - clean).abs().mean() + CONSISTENCY_WEIGHT * mean)
+
     denoiser = GradNet(width=8, units=1, blocks=1).eval()
     noisy = clean + 0.1 * torch.randn_like(clean)
     restored, added = denoiser.forward_with_loss(noisy, None, clean)
@@ -136,6 +180,12 @@ def test_sobel_measures_slopes() -> None:
 def test_contextual_attention_needs_an_even_width(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="even"):
         ContextualAttentionNetwork(**options)
+
+
+@pytest.mark.parametrize(("depth", "level"), [(2, 1), (3, 3), (3, 0)])
+def test_csa_needs_a_level_inside_its_depth(depth: int, level: int) -> None:
+    with pytest.raises(ValueError, match="attention_level"):
+        CSANetwork(width=4, depth=depth, attention_level=level)
 
 
 @pytest.mark.parametrize(("depth", "level"), [(1, 1), (3, 3), (3, 0)])

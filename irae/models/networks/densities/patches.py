@@ -116,12 +116,12 @@ class PatchDensity(nn.Module):
 
     def _given(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the blocks, the mean and scale of their rings, and the description of these."""
-        ring = windows[:, self._outer].unflatten(1, (3, -1))
+        ring = windows[:, self._outer].reshape(len(windows), 3, -1)
         mean = ring.mean(2, keepdim=True)
         scale = ((ring - mean).square().mean((1, 2), keepdim=True) + _FLOOR**2).sqrt()
         seen = [((ring - mean) / scale).flatten(1), 2 * mean[..., 0] - 1, scale[..., 0].log() / 3]
         context = self.context(torch.cat(seen, 1)[..., None, None])
-        return windows[:, self._inner].unflatten(1, (3, -1)), mean, scale, context
+        return windows[:, self._inner].reshape(len(windows), 3, -1), mean, scale, context
 
     def normalise(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the latents ``N numbers`` of the blocks of windows, and log abs det ``N``."""
@@ -137,7 +137,7 @@ class PatchDensity(nn.Module):
         _, mean, scale, context = self._given(windows)
         x = self.flow.inverse(latents[..., None, None], context)
         x = self.prior.denormalise(x, context).flatten(1) @ self._basis
-        block = x.unflatten(1, (3, -1)) * scale + mean
+        block = x.reshape(len(x), 3, -1) * scale + mean
         result = windows.clone()
         result[:, self._inner] = block.flatten(1)
         return result
