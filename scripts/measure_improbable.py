@@ -1,10 +1,11 @@
 """Measure how well what is improbable shows pasted damage, beside a network that learnt to find it.
 
     python scripts/measure_improbable.py --data photos_val --overlays film \
-        [--model MODEL] [--detector MODEL] [--pictures 30] [-o FILE]
+        [--model MODEL] [--detector MODEL] [--pictures 30] [--only WORD] [-o FILE]
 
 The damaged pictures are those of ``scripts/measure_damage.py``. Scores of all pixels are ranked
-together.
+together. With ``--only``, the ways whose names have the word are measured, such as ``detector``
+after it has been trained again, and the other rows of the file are kept.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--model", default="patches")
     parser.add_argument("--detector", default=DETECTOR)
     parser.add_argument("--pictures", type=int, default=30)
+    parser.add_argument("--only", default="")
     parser.add_argument("-o", "--output", type=Path)
     chosen = parser.parse_args()
     density = load_patch_density(chosen.model)
@@ -69,10 +71,14 @@ def main() -> None:
         "difference from the median of 5×5": ("nothing", median_difference),
         "top-hat of 7×7": ("nothing", top_hat),
     }
-    rows = rows_of(cases, ways)
+    rows = rows_of(cases, {name: way for name, way in ways.items() if chosen.only in name})
     share = torch.cat([mask.flatten() for _, mask in cases]).float().mean()
     if chosen.output is None:
         return
+    if chosen.only:
+        new = {row[0]: row for row in rows}
+        before = json.loads(chosen.output.read_text(encoding="utf-8"))["tables"]["improbable"]
+        rows = [new.get(row[0], row) for row in before["rows"]]
     table: dict[str, Any] = {
         "columns": ["found by", "learnt from", "AUROC", "average precision"],
         "rows": rows,
