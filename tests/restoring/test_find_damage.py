@@ -26,6 +26,14 @@ from irae.runtime import generator
 from irae.writing import file_sha256
 
 
+def test_less_certain_regions_count_in_a_damaged_picture_only(finder: DamageFinder) -> None:
+    probabilities = torch.zeros(1, 40, 60)
+    probabilities[0, 5:8, 5:30] = find_damage.LIKELY + 0.01
+    assert not finder.mask_of(probabilities).any()
+    probabilities[0, 20:23, 5:30] = 0.999
+    assert int(finder.mask_of(probabilities).sum()) == 2 * 3 * 25
+
+
 @pytest.fixture(scope="module")
 def finder() -> DamageFinder:
     return DamageFinder(device="cpu")
@@ -44,7 +52,7 @@ def scratched(height: int = 160, width: int = 200) -> tuple[Tensor, Tensor]:
     return torch.where(mask, 0.97, picture), mask
 
 
-def test_regions_need_a_seed_and_an_area(finder: DamageFinder) -> None:
+def test_regions_need_a_certain_pixel_and_an_area(finder: DamageFinder) -> None:
     probabilities = torch.zeros(1, 40, 60)
     probabilities[0, 5:8, 5:30] = 0.5  # A line of which one pixel is certain.
     probabilities[0, 6, 20] = 0.999
