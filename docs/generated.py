@@ -95,6 +95,8 @@ def run_config() -> str:
         for path, part in sections.items():
             title = f"`{path}` of task `{task.name}`"
             lines += _sections(part, "", known, title=title)
+    title = "`degradation` of objective `find_damage`"
+    lines += _sections(schema.PastedDamageSection, "", known, title=title)
     return "\n".join(lines)
 
 

@@ -72,17 +72,25 @@ class TrainedRun:
     """The result of a training.
 
     Attributes:
-        folder: folder of the run; ``irae restore FILE --model FOLDER`` uses its best weights.
+        folder: folder of the run; the commands take it in place of a model's name, and use its
+            best weights.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
-    def best(self) -> Model:
-        """The model with the best validation score; the last one if there was no validation."""
+    def best(self) -> Any:
+        """The model with the best validation score; the last one if there was no validation.
+
+        It is a `Model`, or of objective ``likelihood`` what `irae.load_density` returns; of a
+        density of patches it is an `irae.models.loaded_patches.LoadedPatchDensity`.
+        """
         best = self.folder / BEST_MODEL
-        return load_model(best if best.is_file() else self.folder / LAST_MODEL)
+        path = best if best.is_file() else self.folder / LAST_MODEL
+        if model_file.is_patch_density(path):
+            return model_file.load_patch_density(path)
+        return model_file.load_density(path) if model_file.is_density(path) else load_model(path)
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

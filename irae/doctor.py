@@ -19,7 +19,12 @@ from torch import Tensor
 from irae.errors import IraeError
 from irae.imaging.degrade import add_noise, irregular_mask
 from irae.models.checkpoints.checksums import check_packaged_weights
-from irae.models.checkpoints.model_file import load_model, packaged_models
+from irae.models.checkpoints.model_file import (
+    load_density,
+    load_model,
+    packaged_densities,
+    packaged_models,
+)
 from irae.models.loaded import BFLOAT16_COST, LoadedModel
 from irae.runtime import bfloat16_is_faster, generator, resolve_precision, select_device, versions
 from irae.tasks.matching import task_of
@@ -74,6 +79,9 @@ def examine(device: str = "auto") -> Iterator[Check]:
     for name in packaged_models():
         if name not in damaged:
             yield _guarded(f"self-test {name}", partial(_self_test, name))
+    for name in packaged_densities():
+        if name not in damaged:
+            yield _guarded(f"self-test {name}", partial(_density_self_test, name))
     if "denoise" in packaged_models() and "denoise" not in damaged:
         yield _guarded("speed", partial(_speed, chosen))
     yield _extras()
@@ -184,6 +192,18 @@ def _self_test(name: str) -> Check:
         says = f"round trip errs by {error:.1e}/255, restoring form by {folded:.1e}/255"
         return Check(f"self-test {name}", True, says, facts)
     return Check(f"self-test {name}", False, f"{fault}; install irae and torch again", facts)
+
+
+def _density_self_test(name: str) -> Check:
+    model = load_density(name)
+    samples = model.sample(8, temperature=0.7)
+    error = model.round_trip(samples)
+    if not error <= ROUND_TRIP:
+        fault = f"the round trip errs by {error:.3g}/255, more than {ROUND_TRIP}/255"
+        remedy = "install irae and torch again"
+        return Check(f"self-test {name}", False, f"{fault}; {remedy}", {"round_trip": error})
+    says = f"round trip of samples errs by {error:.1e}/255"
+    return Check(f"self-test {name}", True, says, {"round_trip": error})
 
 
 def _speed(device: torch.device) -> Check:

@@ -74,4 +74,4 @@ def register() -> None:
         ("irae-leaky", LeakyIRAE),
         ("irae-quarter", QuarterIRAE),
     ):
-        NETWORKS[name] = NetworkKind(build, ("denoise",), {"default": DEFAULT}, invertible=True)
+        NETWORKS[name] = NetworkKind(build, {"default": DEFAULT}, invertible=True)

@@ -1,10 +1,17 @@
 """Measure the packaged densities and their anomaly scores for docs/density.md.
 
-    python scripts/measure_density.py [--root DIR] [--background RUN]
+    python scripts/measure_density.py [--root DIR] [--background RUN] [--reverse RUN]
+        [--equal RUN ...] [--ratio RUN RUN]
+    python scripts/measure_density.py --write-digits DIR
 
-Writes docs/results/density.json, from which ``scripts/fill_tables.py`` makes the tables. Pictures
-of another kind are scikit-learn's handwritten digits, scaled to the size of the model, and MNIST
-where it is below the data root.
+Writes docs/results/density.json, from which ``scripts/fill_tables.py`` makes the tables; tables
+whose runs are not named are kept. Pictures of another kind are scikit-learn's handwritten digits,
+scaled to the size of the model, and MNIST where it is below the data root.
+
+``--write-digits`` writes the digits as PNGs into DIR/train and DIR/test. ``--reverse`` names a
+density that was trained on DIR/train (``irae train --config density/mnist.yaml --data DIR/train``),
+which is measured against Fashion-MNIST. ``--equal`` names runs that were trained on Fashion-MNIST
+for an equal time, ``--ratio`` a density and a background model of one network and an equal time.
 """
 
 from __future__ import annotations
@@ -23,12 +30,16 @@ from torchvision.transforms.functional import pil_to_tensor
 from irae.data.registry import data_root
 from irae.data.small import open_small
 from irae.errors import DataError
-from irae.evaluation.density.anomalies import AnomalyReport, compare
+from irae.evaluation.density.anomalies import AnomalyReport, auroc, compare
+from irae.evaluation.density.pictures import write_png
 from irae.models.checkpoints.model_file import load_density, packaged_densities
 from irae.models.loaded_density import LoadedDensity
 
 OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "density.json"
 MOST = 1000
+
+
+TEST_DIGITS = 397  # The last ones; the first 1,400 are for training.
 
 
 def digits(size: int) -> torch.Tensor:
@@ -68,18 +79,82 @@ def anomaly_table(report: AnomalyReport) -> dict[str, Any]:
     return {"columns": ["score", "AUROC", "95 % interval", "verdict"], "rows": rows, "note": count}
 
 
+def write_digits(folder: Path, size: int = 28) -> None:
+    """Write the digits as files, for a density of them."""
+    pictures = digits(size)
+    for number, picture in enumerate(pictures):
+        part = folder / ("test" if number >= len(pictures) - TEST_DIGITS else "train")
+        part.mkdir(parents=True, exist_ok=True)
+        write_png(picture, part / f"{number:04d}.png", overwrite=True)
+
+
+def run_row(name: str) -> list[str]:
+    """What one run has reached, by the card of its best weights."""
+    model = load_density(name)
+    card = model.spec.card
+    return [
+        f"`{model.spec.network}`",
+        f"{model.parameters:,}",
+        f"{card['steps']:,}",
+        f"{card['seconds'] / 60:.1f}",
+        f"{card['validation_bits_per_dim']:.3f}",
+        f"{card['round_trip']:.4f}/255",
+    ]
+
+
+def ratio_rows(
+    pairs: list[tuple[str, LoadedDensity, LoadedDensity]],
+    inside: torch.Tensor,
+    outside: torch.Tensor,
+) -> list[list[str]]:
+    """The bits of a model and of its background model on both sets, and the AUROC of the ratio."""
+    rows = []
+    for name, model, background in pairs:
+        bits = [[each.bits_per_dim(x) for x in (inside, outside)] for each in (model, background)]
+        means = [f"{float(values.mean()):.3f}" for row in bits for values in row]
+        ratio = auroc(bits[0][0] - bits[1][0], bits[0][1] - bits[1][1])
+        rows.append([name, *means, f"{ratio:.4f}"])
+    return rows
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--root", type=Path)
     parser.add_argument("--model", default="fashion")
     parser.add_argument("--background")
+    parser.add_argument("--reverse")
+    parser.add_argument("--equal", nargs="+", default=[])
+    parser.add_argument("--ratio", nargs=2)
+    parser.add_argument("--write-digits", type=Path)
     chosen = parser.parse_args()
+    if chosen.write_digits is not None:
+        write_digits(chosen.write_digits)
+        return
+    tables = measured(chosen)
+    before = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {"tables": {}}
+    content = {
+        "command": "python scripts/measure_density.py --background RUN",
+        "machine": "a CPU, float32",
+        "date": datetime.date.today().isoformat(),
+        "tables": before["tables"] | tables,
+    }
+    OUTPUT.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, table in tables.items():
+        print(name)
+        for row in table["rows"]:
+            print("  " + "  ".join(row))
+
+
+def measured(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The tables for which there are models and pictures."""
     root = data_root(chosen.root)
     model: LoadedDensity = load_density(chosen.model)
     background = None if chosen.background is None else load_density(chosen.background)
     channels, size, _ = model.network.shape
     ours = open_small("fashion", size=size, channels=channels, root=root, split="test")
-    inside = ("Fashion-MNIST", ours[:MOST])
+    inside, others = ("Fashion-MNIST", ours[:MOST]), digits(size)[:MOST]
     tables: dict[str, Any] = {
         "density": {
             "columns": [
@@ -93,28 +168,44 @@ def main() -> None:
             ],
             "rows": [model_row(name) for name in packaged_densities()],
         },
-        "anomalies-digits": anomaly_table(
-            compare(model, inside, ("digits", digits(size)[:MOST]), background)
-        ),
     }
+    if background is not None:
+        found = compare(model, inside, ("digits", others), background)
+        tables["anomalies-digits"] = anomaly_table(found)
     try:
         mnist = open_small("mnist", size=size, channels=channels, root=root, split="test")
-        tables["anomalies-mnist"] = anomaly_table(
-            compare(model, inside, ("MNIST", mnist[:MOST]), background)
-        )
+        found = compare(model, inside, ("MNIST", mnist[:MOST]), background)
+        tables["anomalies-mnist"] = anomaly_table(found)
     except DataError as error:
         print(error)
-    content = {
-        "command": "python scripts/measure_density.py --background RUN",
-        "machine": "a CPU, float32",
-        "date": datetime.date.today().isoformat(),
-        "tables": tables,
-    }
-    OUTPUT.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name, table in tables.items():
-        print(name)
-        for row in table["rows"]:
-            print("  " + "  ".join(row))
+    if chosen.reverse is not None:
+        of_digits = load_density(chosen.reverse)
+        own = ("digits", digits(size)[-TEST_DIGITS:])
+        found = compare(of_digits, own, inside)
+        tables["anomalies-reverse"] = {
+            **anomaly_table(found),
+            "command": "python scripts/measure_density.py --reverse RUN",
+        }
+    if chosen.equal:
+        tables["density-equal"] = {
+            "command": "python scripts/measure_density.py --equal RUN RUN RUN",
+            "columns": ["network", "parameters", "steps", "minutes", "bits/dim", "round trip"],
+            "rows": [run_row(name) for name in chosen.equal],
+            "note": "1,000 held-out pictures, measured once, at the end of each training; minutes "
+            "of one core's time, whatever else runs.",
+        }
+    pairs = [] if background is None else [("a smaller network, 10 % mutated", model, background)]
+    if chosen.ratio is not None:
+        first, second = (load_density(name) for name in chosen.ratio)
+        pairs.append(("the model's network, equal time, 30 %", first, second))
+    if pairs:
+        columns = ["background", "model, own", "model, digits", "background, own"]
+        tables["ratio"] = {
+            "columns": [*columns, "background, digits", "AUROC of the ratio"],
+            "rows": ratio_rows(pairs, inside[1], others),
+            "note": f"Mean bits per dimension of {MOST:,} pictures each.",
+        }
+    return tables
 
 
 if __name__ == "__main__":

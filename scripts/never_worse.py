@@ -1,11 +1,13 @@
 """What ``irae restore`` without ``--task`` does to good JPEGs: nothing may become worse.
 
-    python scripts/never_worse.py --data DIR [--pictures 3] [--write]
+    python scripts/never_worse.py --data DIR [--pictures 3] [--cache FILE] [--write]
 
 Pictures with known originals are saved as JPEG at seven qualities, with and without subsampled
 chroma, restored as the command line does it, and read from the files that were written. Photographs
 are the first of ``testsets/CBSD68``; pages, drawings, screenshots and gradients are drawn, others
-than those that the decision was fitted to. With ``--write`` the table goes to
+than those that the decision was fitted to. ``--cache`` keeps each result as soon as it is there, so
+that the same command goes on where it was stopped; results of other weights, or of another
+decision, are measured again. With ``--write`` the table goes to
 ``docs/results/never-worse.json``. The exit code is 1 if a cell loses more than 0.05 dB on average,
 or a picture more than 0.3 dB.
 """
@@ -13,21 +15,27 @@ or a picture more than 0.3 dB.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from auto.cases import DRAWN, SIDE, Original, drawings
 from auto.results import write_tables
 
+import irae
+from irae import load_model
 from irae.batch.model_pool import ModelPool
 from irae.batch.restore_files import Request, restore_files
 from irae.evaluation.results import markdown_table
 from irae.imaging.degrade import Subsampling, jpeg_bytes
 from irae.imaging.io.files import read_picture
 from irae.imaging.metrics import psnr
+from irae.models.checkpoints.checksums import weights_checksum
 from irae.restoring.options import RestoreOptions
 
 QUALITIES = (75, 80, 85, 88, 90, 92, 95)
@@ -82,17 +90,57 @@ def restore_jpeg(
     return Result(scores[1] - scores[0], outcome.task, growth)
 
 
+class Cache:
+    """Results by their case, kept in a file of JSON lines; without a path, in memory alone."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._state = path, state_of_decision()
+        self._known: dict[tuple[Any, ...], Result] = {}
+        lines = path.read_text(encoding="utf-8") if path is not None and path.exists() else ""
+        for row in map(json.loads, lines.splitlines()):
+            if row["state"] == self._state:
+                self._known[tuple(row["case"])] = Result(**row["result"])
+
+    def get(self, case: tuple[Any, ...]) -> Result | None:
+        """Return what was measured, if it was."""
+        return self._known.get(case)
+
+    def put(self, case: tuple[Any, ...], result: Result) -> None:
+        """Keep a result."""
+        self._known[case] = result
+        if self._path is not None:
+            row = {"state": self._state, "case": case, "result": asdict(result)}
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def state_of_decision() -> str:
+    """Hash the weights, and the code and the numbers by which auto decides."""
+    found = hashlib.sha256()
+    for name in ("denoise", "jpeg", "photo"):
+        found.update(weights_checksum(load_model(name)).encode())
+    package = Path(irae.__file__).parent
+    for folder in ("restoring", "imaging/analysis"):
+        for path in sorted((package / folder).glob("*.[pj]*")):
+            found.update(path.read_bytes())
+    return found.hexdigest()[:16]
+
+
 def measure(
-    data: Path, count: int, qualities: tuple[int, ...] = QUALITIES
+    data: Path, count: int, qualities: tuple[int, ...] = QUALITIES, cache: Path | None = None
 ) -> dict[tuple[str, str, int], list[Result]]:
     """Measure all cells, by kind of picture, chroma and quality."""
-    pool = ModelPool(RestoreOptions(device="cpu"))
+    pool, known = ModelPool(RestoreOptions(device="cpu")), Cache(cache)
     cells: dict[tuple[str, str, int], list[Result]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for original in originals(data, count):
             for chroma in CHROMA:
                 for quality in qualities:
-                    result = restore_jpeg(original, quality, chroma, pool, Path(folder))
+                    case = (original.kind, original.name, chroma, quality)
+                    result = known.get(case)
+                    if result is None:
+                        result = restore_jpeg(original, quality, chroma, pool, Path(folder))
+                        known.put(case, result)
                     cells.setdefault((original.kind, chroma, quality), []).append(result)
     return cells
 
@@ -139,9 +187,10 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=3, help="pictures of each kind")
+    parser.add_argument("--cache", type=Path, help="file that keeps what was measured")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    cells = measure(arguments.data, arguments.pictures)
+    cells = measure(arguments.data, arguments.pictures, cache=arguments.cache)
     columns, rows = table(cells)
     print(markdown_table(columns, rows))
     if arguments.write:

@@ -9,9 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from irae.ui.api import Parts, make_app
+from irae.ui.api import make_app
+from irae.ui.intake import Intake
 from irae.ui.jobs import Jobs
 from irae.ui.pictures import PictureStore
+from irae.ui.routes.parts import Parts
 from irae.ui.scratch import Scratch
 from irae.ui.service import RestoreService
 
@@ -23,8 +25,8 @@ def description() -> dict[str, Any]:
     scratch = Scratch.create()
     try:
         store = PictureStore(scratch)
-        service = RestoreService(store, "cpu", "fp32", 1, 1)
-        found: dict[str, Any] = make_app(Parts(store, service, Jobs(service.work))).openapi()
+        parts = Parts(store, Intake(store, 1, 1), RestoreService(store, "cpu", "fp32"), Jobs())
+        found: dict[str, Any] = make_app(parts).openapi()
         return found
     finally:
         scratch.remove()

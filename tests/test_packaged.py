@@ -16,7 +16,13 @@ from irae import Restorer, load_model
 from irae.imaging.degrade import add_noise, jpeg_compress
 from irae.imaging.io.files import read_picture
 from irae.imaging.metrics import psnr
-from irae.models.checkpoints.model_file import load_density, packaged_densities, packaged_models
+from irae.models.checkpoints.model_file import (
+    load_density,
+    load_patch_density,
+    packaged_densities,
+    packaged_models,
+    packaged_patch_densities,
+)
 from irae.runtime import generator
 from irae.tasks.base import Degradation
 
@@ -148,6 +154,7 @@ def strings(value: object) -> Iterator[str]:
 def test_no_card_names_a_folder_of_the_machine_that_trained() -> None:
     cards = [load_model(name).spec.card for name in packaged_models()]
     cards += [load_density(name).spec.card for name in packaged_densities()]
+    cards += [load_patch_density(name).spec.card for name in packaged_patch_densities()]
     assert len(cards) > 4
     absolute = [text for text in strings(cards) if Path(text).is_absolute()]
     assert not absolute

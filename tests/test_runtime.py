@@ -27,6 +27,7 @@ from irae.runtime import (
     versions,
 )
 from irae.training.distributed import ALONE
+from irae.training.objectives.restoration import Restoration
 from irae.training.step import TrainStep
 
 
@@ -147,7 +148,7 @@ def test_wherever_a_network_is_put_on_a_device_float32_is_float32(
         RestoringModule(denoiser.network).to("cpu")
     else:
         network = denoiser.network.requires_grad_(True)
-        TrainStep(network, TrainingSection(), ALONE)
+        TrainStep(network, TrainingSection(), ALONE, Restoration())
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
 

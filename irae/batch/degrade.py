@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from irae.batch.jobs import Job
 from irae.batch.outcome import Outcome
-from irae.errors import PictureError, UsageError
+from irae.errors import UsageError, for_command_line
 from irae.imaging.degrade import apply_mask
+from irae.imaging.io.changes import describe_missing, missing_parts
+from irae.imaging.io.encode import encode
 from irae.imaging.io.files import MASK_MARK, read_picture, write_picture
 from irae.imaging.io.masks import read_mask
-from irae.imaging.io.picture import Layout, Picture, codes, to_upright
+from irae.imaging.io.picture import Layout, Picture, to_upright
 from irae.tasks.base import Degradation
-from irae.writing import write_atomically
 
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
@@ -58,12 +58,15 @@ def degrade_file(
             write_picture(job.target, spoilt, overwrite=overwrite)
         else:
             _write_with_mask(job.target, spoilt, damaged.mask, overwrite)
+    missing = missing_parts(picture.layout, job.target.suffix)
+    notes = [describe_missing(job.source, job.target, missing)] if missing else []
     return Outcome(
         input=str(job.source),
         output=str(job.target),
         seconds=round(time.perf_counter() - begin, 3),
         width=picture.width,
         height=picture.height,
+        notes=tuple(map(for_command_line, notes)),
     )
 
 
@@ -102,27 +105,7 @@ def _write_compressed(
     target: Path, picture: Picture, jpeg: dict[str, Any], overwrite: bool
 ) -> None:
     """Write a JPEG file in one compression, so that the picture is damaged only once."""
-    if picture.alpha is not None:
-        raise PictureError(f"{target}: JPEG cannot hold the transparency of the picture; use .png")
-    if target.exists() and not overwrite:
-        raise PictureError(f"{target}: exists already; use --overwrite to replace it")
-    encoded = _encode(picture, jpeg)
-    write_atomically(target, lambda temporary: temporary.write_bytes(encoded))
-
-
-def _encode(picture: Picture, jpeg: dict[str, Any]) -> bytes:
-    levels = codes(picture.pixels, 8).movedim(0, 2).numpy()
-    if levels.shape[2] == 4:
-        image = Image.fromarray(255 - levels, "CMYK")
-    else:
-        image = Image.fromarray(levels if levels.shape[2] == 3 else levels[:, :, 0])
-    layout = picture.layout
-    options = {"icc_profile": layout.icc, "exif": layout.exif, "dpi": layout.dpi}
-    buffer = io.BytesIO()
-    image.save(
-        buffer,
-        "JPEG",
-        **jpeg,
-        **{name: value for name, value in options.items() if value},
-    )
-    return buffer.getvalue()
+    # JPEG has 8 bits, and the picture is to be damaged anyway.
+    picture = replace(picture, layout=replace(picture.layout, depth=8))
+    encoded = encode(picture, target.suffix, str(target), **jpeg)
+    write_picture(target, picture, overwrite=overwrite, encoded=encoded)

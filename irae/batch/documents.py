@@ -10,7 +10,6 @@ from irae.batch.jobs import Job
 from irae.batch.model_pool import ModelPool, TaskDecision
 from irae.imaging.io.encode import check_writable, encode
 from irae.imaging.io.files import Document
-from irae.imaging.io.masks import read_mask
 from irae.imaging.io.picture import Picture, same_levels
 from irae.imaging.io.tiff_pages import join_pages
 
@@ -48,19 +47,10 @@ def restore_document(
     encoded, decisions, first, changed = [], [], None, False
     for page in document.read():
         check_writable(page, job.target.suffix, str(job.target), pages=len(document.pages))
-        mask = None if job.mask is None else read_mask(
-            job.mask,
-            height=page.height,
-            width=page.width,
-            orientation=page.orientation,
-            resize=resize_mask,
-            grow=pool.options.grow_mask,
-            invert=pool.options.invert_mask,
-        )  # fmt: skip
-        decision = pool.choose(job, page, mask)
+        mask, decision = pool.prepare(job, page, resize_mask=resize_mask)
         restored = page
         if decision.task is not None:
-            restored = pool.restorer_for(decision.task).restore_picture(page, mask)
+            (restored,) = pool.restore(decision.task, [page], [mask])
             if same_levels(page, restored):
                 restored, decision = page, decision.with_no_change(job.source)
             else:

@@ -8,11 +8,13 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from irae.batch.devices import Devices
 from irae.batch.documents import restore_document
 from irae.batch.jobs import Job
 from irae.batch.model_pool import ModelPool, TaskDecision
@@ -24,10 +26,9 @@ from irae.errors import IraeError, PictureError, for_command_line
 from irae.imaging.io.changes import describe_loss, describe_missing, missing_parts
 from irae.imaging.io.encode import check_writable
 from irae.imaging.io.files import Document, open_document, read_picture, write_picture
-from irae.imaging.io.masks import read_mask
 from irae.imaging.io.picture import Picture, same_levels
 from irae.inverse.undo import check_sidecar_target, write_sidecar
-from irae.runtime import host_threads, is_out_of_memory, select_device
+from irae.runtime import host_threads, is_out_of_memory
 from irae.writing import file_sha256
 
 MOST_READERS = 4
@@ -111,32 +112,42 @@ class Pipeline:
     def outcomes(self) -> Generator[Future[Outcome]]:
         """Yield the outcome of each job, in order.
 
-        Other threads read the next pictures and write the last ones, while the calling thread
-        restores: one each beside a CPU, up to `MOST_READERS` each beside a GPU, which restores
-        faster than one thread decodes.
+        Other threads read the next pictures and write the last ones: one each beside a CPU, up to
+        `MOST_READERS` each beside a GPU, which restores faster than one thread decodes. On one CPU
+        the calling thread restores, otherwise those of `Devices`.
 
         ``result()`` of a future raises the error of its picture: `PictureError` if the picture
         cannot be read or written or its mask does not fit, `ModelError` if the model returned
         non-finite numbers.
         """
-        threads = _threads(select_device(self._pool.options.device))
-        ahead = ReadAhead(self._jobs, self._read, self._files, threads)
+        devices = Devices(self._pool)
+        threads = sum(_threads(device) for device in devices.kinds)
+        ahead = ReadAhead(self._jobs, self._read, self._files, threads, devices.count)
         writer = ThreadPoolExecutor(threads, thread_name_prefix="write")
+        restored: deque[Future[list[tuple[int, Future[Outcome]]]]] = deque()
         written: deque[tuple[int, Future[Outcome]]] = deque()
+        # One more than are restored at a time, so that no device waits for this thread.
+        waiting = devices.count if devices.count > 1 else 0
         try:
             for group in ahead.groups():
                 full = not group
-                written += self._restore(group, writer)
+                if group:
+                    restored.append(devices.submit(partial(self._restore, group, writer)))
+                if restored and (full or len(restored) > waiting):
+                    written += restored.popleft().result()
                 # The next group is restored while the last pictures of this one are written, unless
                 # memory is full until they are released.
                 while len(written) > (0 if full else threads):
                     pixels, outcome = written.popleft()
                     yield outcome
                     ahead.release(pixels)
-            while written:
-                yield written.popleft()[1]
+            while restored or written:
+                written += restored.popleft().result() if restored else []
+                while written:
+                    yield written.popleft()[1]
         finally:
             ahead.close()
+            devices.close()
             writer.shutdown(cancel_futures=True)
 
     def _read(self, job: Job) -> _Read:
@@ -157,16 +168,8 @@ class Pipeline:
     def _read_single(self, job: Job) -> tuple[Picture, Tensor | None, TaskDecision]:
         picture = read_picture(job.source)
         check_writable(picture, job.target.suffix, str(job.target))
-        mask = None if job.mask is None else read_mask(
-            job.mask,
-            height=picture.height,
-            width=picture.width,
-            orientation=picture.orientation,
-            resize=self._resize_mask,
-            grow=self._pool.options.grow_mask,
-            invert=self._pool.options.invert_mask,
-        )  # fmt: skip
-        return picture, mask, self._pool.choose(job, picture, mask)
+        mask, decision = self._pool.prepare(job, picture, resize_mask=self._resize_mask)
+        return picture, mask, decision
 
     def _original(self, job: Job) -> bytes | None:
         """Return the file's bytes for a result in its format: encoding again would change it."""
@@ -176,7 +179,7 @@ class Pipeline:
             return job.source.read_bytes()
 
     def _restore(
-        self, group: list[Reading[_Read]], writer: ThreadPoolExecutor
+        self, group: list[Reading[_Read]], writer: ThreadPoolExecutor, pool: ModelPool
     ) -> list[tuple[int, Future[Outcome]]]:
         """Restore pictures of one size and submit them for writing.
 
@@ -195,14 +198,16 @@ class Pipeline:
             except (IraeError, OSError, MemoryError, RuntimeError) as error:
                 outcomes[place] = _failed(error)
         for place in [place for place, one in read.items() if one.document is not None]:
-            outcomes[place] = self._restore_pages(jobs[place], read.pop(place), writer)
+            outcomes[place] = self._restore_pages(jobs[place], read.pop(place), writer, pool)
         for task in dict.fromkeys(one.decision.task for one in read.values()):
             places = [place for place, one in read.items() if one.decision.task == task]
             alike = {place: read.pop(place) for place in places}
-            outcomes |= self._restore_alike(task, jobs, alike, writer)
+            outcomes |= self._restore_alike(task, jobs, alike, writer, pool)
         return [(pixels[place], outcomes[place]) for place in range(len(jobs))]
 
-    def _restore_pages(self, job: Job, read: _Read, writer: ThreadPoolExecutor) -> Future[Outcome]:
+    def _restore_pages(
+        self, job: Job, read: _Read, writer: ThreadPoolExecutor, pool: ModelPool
+    ) -> Future[Outcome]:
         """Restore a file of several pages; only its encoded pages are in memory together."""
         begin = time.perf_counter()
         try:
@@ -210,9 +215,7 @@ class Pipeline:
                 if read.staged is not None and file_sha256(job.source) != read.staged.sha256:
                     raise PictureError(f"{job.source}: changed while it was read; run it again")
                 assert read.document is not None
-                made = restore_document(
-                    job, read.document, self._pool, resize_mask=self._resize_mask
-                )
+                made = restore_document(job, read.document, pool, resize_mask=self._resize_mask)
         except (IraeError, OSError, MemoryError, RuntimeError) as error:
             return _failed(error)
         seconds = read.seconds + time.perf_counter() - begin
@@ -227,16 +230,17 @@ class Pipeline:
         jobs: Sequence[Job],
         read: dict[int, _Read],
         writer: ThreadPoolExecutor,
+        pool: ModelPool,
     ) -> dict[int, Future[Outcome]]:
         """Restore the pictures of one task together, or one by one if that fails."""
         try:
-            return self._restore_together(task, jobs, read, writer)
+            return self._restore_together(task, jobs, read, writer, pool)
         except (IraeError, MemoryError, RuntimeError) as error:
             if len(read) == 1 or not (isinstance(error, IraeError) or is_out_of_memory(error)):
                 return {place: _failed(error) for place in read}
         outcomes: dict[int, Future[Outcome]] = {}
         for place, one in read.items():
-            outcomes |= self._restore_alike(task, jobs, {place: one}, writer)
+            outcomes |= self._restore_alike(task, jobs, {place: one}, writer, pool)
         return outcomes
 
     def _restore_together(
@@ -245,13 +249,13 @@ class Pipeline:
         jobs: Sequence[Job],
         read: dict[int, _Read],
         writer: ThreadPoolExecutor,
+        pool: ModelPool,
     ) -> dict[int, Future[Outcome]]:
         begin = time.perf_counter()
         given = {place: one.picture for place, one in read.items() if one.picture is not None}
         pictures = list(given.values())
         if task is not None:
-            restorer = self._pool.restorer_for(task)
-            pictures = restorer.restore_pictures(pictures, [one.mask for one in read.values()])
+            pictures = pool.restore(task, pictures, [one.mask for one in read.values()])
         restored = dict(zip(given, pictures, strict=True))
         del pictures
         seconds = (time.perf_counter() - begin) / max(1, len(read))
@@ -305,8 +309,9 @@ class Pipeline:
             undoable = self._pool.options.undoable
             if missing:
                 notes.append(describe_missing(job.source, job.target, missing, undoable))
-            # With a mask, the plan has said so.
-            loss = None if job.mask is not None else describe_loss(result.picture, job.target)
+            # Where only holes are filled, the plan has said so.
+            exact = job.mask is not None or self._pool.only_fills
+            loss = None if exact else describe_loss(result.picture, job.target)
             notes += [] if loss is None else [loss]
         return tuple(for_command_line(note) for note in notes)
 

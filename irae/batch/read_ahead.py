@@ -13,7 +13,7 @@ from irae.batch.remote import Files
 from irae.imaging.io.files import picture_size
 
 AHEAD_PIXELS = 16_000_000
-"""Largest number of pixels in memory at once; a larger picture is held alone."""
+"""Largest number of pixels in memory at once for each device; a larger picture is held alone."""
 
 AHEAD_PICTURES = 64
 """Largest number of pictures read and not yet restored."""
@@ -56,12 +56,18 @@ class ReadAhead(Generic[ReadT]):
         read: reads one picture.
         files: access to the pictures.
         readers: number of threads that read.
+        at_once: number of pictures that are restored at a time, each on a device.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], read: Callable[[Job], ReadT], files: Files, readers: int = 1
+        self,
+        jobs: Sequence[Job],
+        read: Callable[[Job], ReadT],
+        files: Files,
+        readers: int = 1,
+        at_once: int = 1,
     ) -> None:
-        self._read, self._files = read, files
+        self._read, self._files, self._at_once = read, files, at_once
         self._unread = deque(jobs)
         self._ahead: deque[Reading[ReadT]] = deque()
         self._fetches: dict[int, Future[None]] = {}
@@ -69,6 +75,7 @@ class ReadAhead(Generic[ReadT]):
         self._fetcher = ThreadPoolExecutor(4, thread_name_prefix="fetch")
         self._size: tuple[int, int] | None = None  # Size of the first unread picture.
         self.held = 0
+        self._pictures = 0  # Of the pixels that are held.
 
     def close(self) -> None:
         """Stop reading."""
@@ -90,6 +97,7 @@ class ReadAhead(Generic[ReadT]):
     def release(self, pixels: int) -> None:
         """Give back the memory of a picture whose result is written."""
         self.held -= pixels
+        self._pictures -= 1
 
     def _fits(self, group: list[Reading[ReadT]]) -> bool:
         first = group[0]
@@ -103,9 +111,11 @@ class ReadAhead(Generic[ReadT]):
             if self._size is None:
                 self._size = self._size_of(job)
             pixels = self._size[0] * self._size[1]
-            if self.held and self.held + pixels > AHEAD_PIXELS:
+            full = self.held + pixels > AHEAD_PIXELS * self._at_once
+            if full and self.held and self._pictures >= self._at_once:
                 return
             self.held += pixels
+            self._pictures += 1
             self._unread.popleft()
             self._ahead.append(Reading(job, self._size, self._reader.submit(self._read, job)))
             self._size = None

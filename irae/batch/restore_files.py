@@ -103,7 +103,7 @@ def _restore(
     display_name: Callable[[str], str],
 ) -> list[Outcome]:
     target, folder = _find_output(request, files)
-    plan = _make_plan(request, files, target, folder)
+    plan = _make_plan(request, pool, files, target, folder)
     with ExitStack() as stack:
         manifest = None
         if folder is not None:
@@ -146,13 +146,18 @@ def _find_output(request: Request, files: Files) -> tuple[Path | None, OutputFol
 
 
 def _make_plan(
-    request: Request, files: Files, target: Path | None, folder: OutputFolder | None
+    request: Request,
+    pool: ModelPool,
+    files: Files,
+    target: Path | None,
+    folder: OutputFolder | None,
 ) -> Plan:
     notes: list[str] = []
+    filling = request.mask is not None or pool.options.find_damage
     found, failures = collect_pictures(
         request.inputs,
         recursive=request.recursive,
-        skip_marks=[RESTORED_MARK] if request.mask is None else [RESTORED_MARK, MASK_MARK],
+        skip_marks=[RESTORED_MARK, MASK_MARK] if filling else [RESTORED_MARK],
         skip_folder=None if folder is None else target,
         skip_file=request.mask,
         files=files,
@@ -163,7 +168,7 @@ def _make_plan(
         target,
         single=target is not None and folder is None,
         overwrite=request.overwrite,
-        exact=request.mask is not None,
+        exact=request.mask is not None or pool.only_fills,
         masks=request.mask,
         keeps_manifest=folder is not None,
         suffix=request.suffix,

@@ -21,6 +21,7 @@ from irae.cli.manage.import_ import import_
 from irae.cli.manage.models import models
 from irae.cli.pictures.degrade import degrade
 from irae.cli.pictures.inspect_ import inspect_
+from irae.cli.pictures.mask import mask
 from irae.cli.pictures.noise import noise
 from irae.cli.pictures.restore import restore
 from irae.cli.pictures.roundtrip import roundtrip
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command("restore")(restore)
 app.command("inspect")(inspect_)
+app.command("mask")(mask)
 app.command("undo")(undo)
 app.command("degrade")(degrade)
 app.command("noise")(noise)

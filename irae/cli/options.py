@@ -52,6 +52,13 @@ Precision = Annotated[
         help="Precision of the networks. auto: bf16 if it is faster and costs no quality."
     ),
 ]
+Detector = Annotated[
+    str | None,
+    typer.Option(
+        help="What finds damage: a packaged detector's name, a model file or a run folder."
+        " Default: the packaged one."
+    ),
+]
 Ensemble = Annotated[
     bool,
     typer.Option(

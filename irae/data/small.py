@@ -30,7 +30,7 @@ def open_small(
     get three equal channels for a colour model, colour pictures their luma for a gray one. IDX
     sets must have the size, or one that is smaller by an even number; they are padded with zeros.
     A folder has no parts of its own: some of its pictures, those whose paths have the smallest
-    hashes, are ``val``, and the others ``train`` and ``test``.
+    hashes, are ``val``, and the others ``train``; all of them are ``test``.
 
     Args:
         name_or_dir: a registered set, ``fashion``, ``mnist``, or a folder.
@@ -47,11 +47,24 @@ def open_small(
         pictures = _padded(open_idx(found, root, split), size, str(name_or_dir))
         return pictures.expand(-1, channels, -1, -1).contiguous()
     chosen = open_data(name_or_dir, root=root, split=split)
-    if chosen.folder is not None:
+    if chosen.folder is not None and split != "test":
         chosen = _part(chosen, split)
     crop = None if chosen.working_size is None else chosen.working_size.crop
     chosen = replace(chosen, working_size=WorkingSize(size, crop))
     return read_all(chosen, channels)
+
+
+def find_small(name_or_dir: str | Path, root: Path, split: Split) -> None:
+    """Check that `open_small` finds a set; of pictures in files, none is read.
+
+    Raises:
+        DataError: the set is missing or damaged.
+    """
+    found = _idx_folder(name_or_dir, root)
+    if found is not None:
+        open_idx(found, root, split)
+    else:
+        open_data(name_or_dir, root=root, split=split)
 
 
 def _idx_folder(name_or_dir: str | Path, root: Path) -> str | Path | None:

@@ -13,7 +13,14 @@ from irae.tasks.base import Degradation
 from irae.tasks.protocols import get_protocol
 
 # For each measure its heading in a table, and the number of significant decimals.
-_MEASURES: dict[str, tuple[str, int]] = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 4)}
+_MEASURES: dict[str, tuple[str, int]] = {
+    "psnr": ("PSNR", 2),
+    "ssim": ("SSIM", 4),
+    "bits_per_dim": ("bits/dim", 4),
+}
+
+_FEWER_IS_BETTER = {"bits_per_dim"}
+_WITHOUT_UNIT = {"ssim", "bits_per_dim"}
 
 # Addition to the protocol's summary for scores of the luma.
 _ON_LUMA = (
@@ -36,6 +43,16 @@ def measures() -> dict[str, tuple[str, int]]:
 def heading(measure: str) -> str:
     """Return the heading of a measure in a table."""
     return measures()[measure][0]
+
+
+def unit(measure: str) -> str:
+    """Return the unit of a measure as it follows the heading, such as `` (dB)``, or nothing."""
+    return "" if measure in _WITHOUT_UNIT else " (dB)"
+
+
+def sign(measure: str) -> int:
+    """Return 1 for a measure of which more is better, -1 for one of which less is."""
+    return -1 if measure in _FEWER_IS_BETTER else 1
 
 
 def decimals(measure: str) -> int:

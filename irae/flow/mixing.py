@@ -13,6 +13,22 @@ from torch import Tensor, nn
 from irae.flow.bijection import Bijection, zeros_per_sample
 
 
+def cayley(free: Sequence[Tensor]) -> Tensor:
+    """Return the Cayley transforms of N free matrices ``C C``, orthogonal: ``N C C``.
+
+    They are computed in float64, if the device has it, and rounded once when applied: a matrix and
+    its inverse then match several times better than if both were computed in float32.
+    """
+    stacked = torch.stack(list(free))
+    stacked = stacked if stacked.device.type == "mps" else stacked.double()
+    skew = stacked - stacked.mT
+    identity = torch.eye(skew.shape[1], dtype=skew.dtype, device=skew.device)
+    # `solve` would wait for the device, to see whether the matrices are singular; identity plus
+    # skew-symmetric never is.
+    rotations: Tensor = torch.linalg.solve_ex(identity + skew, identity - skew).result
+    return rotations
+
+
 def _apply(matrix: Tensor, x: Tensor) -> Tensor:
     return F.conv2d(x, matrix.to(x.dtype)[:, :, None, None])
 
@@ -65,12 +81,20 @@ class Mixing(Bijection):
 class InvertibleConv1x1(Mixing):
     """An unconstrained matrix, QR-initialised (Kingma and Dhariwal 2018, section 3.2)."""
 
+    known_inverse: nn.Parameter | None
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels)).Q)
+        # Where `irae.flow.solving` has computed it.
+        self.register_parameter("known_inverse", None)
 
     def matrix(self) -> Tensor:
         return self.weight
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        known = self.known_inverse
+        return super().matrices() if known is None else (self.weight, known)
 
 
 class LUMixing(Mixing):
@@ -122,6 +146,7 @@ class BoundedMixing(Mixing):
     """
 
     fixed: Tensor
+    rotations: nn.Parameter | None
     # Ratio of the change of the log singular values to the change of `log_scale`.
     pace = 1.0
 
@@ -134,19 +159,12 @@ class BoundedMixing(Mixing):
         self.right = nn.Parameter(torch.zeros(channels, channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.register_buffer("fixed", torch.randn(channels, channels) / 2)
+        # U, V and Q, where `irae.flow.solving` has made them.
+        self.register_parameter("rotations", None)
 
-    def _orthogonal(self, *free: Tensor) -> Tensor:
-        """Return the Cayley transform of each free matrix ``C C``, stacked."""
-        # In float64, if the device has it, and rounded once when applied: the matrix and its
-        # inverse then match several times better than if both were computed in float32.
-        stacked = torch.stack(free)
-        stacked = stacked if stacked.device.type == "mps" else stacked.double()
-        skew = stacked - stacked.mT
-        identity = torch.eye(skew.shape[1], dtype=skew.dtype, device=skew.device)
-        # `solve` would wait for the device, to see whether the matrices are singular; identity plus
-        # skew-symmetric never is.
-        rotations: Tensor = torch.linalg.solve_ex(identity + skew, identity - skew).result
-        return rotations
+    def free_matrices(self) -> list[Tensor]:
+        """Return the matrices ``C C`` from which U, V and Q are made."""
+        return [self.left, self.right, self.fixed]
 
     def _log_singular_values(self) -> Tensor:
         return self.bound * torch.tanh(self.pace * self.log_scale / self.bound)
@@ -162,7 +180,8 @@ class BoundedMixing(Mixing):
         return self._product(*rotations), self._inverse_product(*rotations)
 
     def _rotations(self) -> tuple[Tensor, Tensor, Tensor]:
-        left, right, fixed = self._orthogonal(self.left, self.right, self.fixed)
+        known = self.rotations
+        left, right, fixed = cayley(self.free_matrices()) if known is None else known
         return left, right, fixed
 
     def _product(self, left: Tensor, right: Tensor, fixed: Tensor) -> Tensor:

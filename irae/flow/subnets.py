@@ -133,6 +133,47 @@ class ResidualNetwork(CouplingNetwork):
         return convolve(self.exit, F.relu(h), 1).to(x.dtype)
 
 
+class PointwiseNetwork(CouplingNetwork):
+    """Conv 1×1, residual blocks of two 1×1 convolutions, ReLU, conv 1×1: each place by itself.
+
+    Args:
+        in_channels, out_channels, width: channels of the input, the output and between.
+        blocks: number of residual blocks, from 0.
+        zero: whether the last convolution starts at zero.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, width: int, blocks: int, *, zero: bool = True
+    ) -> None:
+        super().__init__()
+        self.entry = nn.Conv2d(in_channels, width, 1)
+        self.inner = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(2 * blocks))
+        self.exit = nn.Conv2d(width, out_channels, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias) if layer.bias is not None else None
+        with torch.no_grad():
+            # A deep network starts near its first layer.
+            for layer in list(self.inner)[1::2]:
+                layer.weight.mul_(0.3)  # type: ignore[operator]
+        if zero:
+            nn.init.zeros_(self.exit.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = _pointwise(self.entry, self._enter(x))
+        layers = [layer for layer in self.inner if isinstance(layer, nn.Conv2d)]
+        for first, second in zip(layers[::2], layers[1::2], strict=True):
+            h = h + _pointwise(second, F.relu(_pointwise(first, F.relu(h))))
+        return _pointwise(self.exit, F.relu(h)).to(x.dtype)
+
+
+def _pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a 1×1 convolution as a product of matrices, in the type of ``x``."""
+    bias = None if layer.bias is None else layer.bias.to(x.dtype)
+    return F.linear(x.movedim(1, 3), layer.weight[:, :, 0, 0].to(x.dtype), bias).movedim(3, 1)
+
+
 NETWORKS: dict[str, type[PlainNetwork] | type[ActNormNetwork]] = {
     "plain": PlainNetwork,
     "actnorm": ActNormNetwork,

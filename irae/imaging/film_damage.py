@@ -8,21 +8,66 @@ from such pairs.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from irae.errors import DataError
 from irae.imaging.blur import gaussian_blur
+from irae.imaging.io.files import read_picture
+from irae.imaging.io.find import find_pictures
 from irae.imaging.thin_masks import draw_thin, random_of
 
 VISIBLE = 10 / 255
 """Least change of a pixel's value that counts as damage."""
 
+APART = 5
+"""One overlay in this many of each kind is kept apart for measuring."""
+
 _MOST_BLUR = 1.0  # Standard deviation in pixels.
 _DRAWN = ("scratches", "hairs", "specks")
 _STAMP_COLOURS = ((1.0, 0.55, 0.1), (1.0, 0.75, 0.2), (0.95, 0.25, 0.15), (1.0, 1.0, 1.0))
+
+
+def read_overlays(folder: str | Path, *, apart: bool) -> list[Tensor]:
+    """Read the overlays of a folder: pictures whose alpha channel has the shape of real damage.
+
+    A kind of damage is what its files are called before a number, as in ``hair_0001.png``. Every
+    fifth of a kind, from its first, is kept apart for measuring and never used for training.
+
+    Args:
+        folder: folder of the overlays, searched recursively.
+        apart: return those that are kept apart, or else all others.
+
+    Returns:
+        Shapes ``1 h w`` in [0, 1].
+
+    Raises:
+        DataError: there are no overlays, or one has no alpha channel.
+        PictureError: an overlay cannot be read.
+    """
+    kinds: dict[str, list[Path]] = {}
+    for path in sorted(find_pictures([str(folder)], recursive=True)):
+        kinds.setdefault(re.sub(r"[\W_]*\d+$", "", path.stem), []).append(path)
+    chosen = [
+        path
+        for paths in kinds.values()
+        for number, path in enumerate(paths)
+        if (number % APART == 0) == apart
+    ]
+    shapes = []
+    for path in chosen:
+        alpha = read_picture(path).alpha
+        if alpha is None:
+            raise DataError(f"{path}: has no alpha channel, which is the shape of the damage")
+        shapes.append(alpha)
+    if not shapes:
+        raise DataError(f"{folder}: has too few overlays of damage; {APART} of a kind are needed")
+    return shapes
 
 
 def paste_damage(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from irae.imaging.crops import halve
 from irae.imaging.hole_boxes import cover_holes
 
 _LEAST = 8  # least side in pixels at which edges are continued
@@ -20,9 +20,8 @@ _GRADIENT_SCALE, _TENSOR_SCALE = 0.5, 4.0  # standard deviations in pixels
 _SEEN = 16  # distance in pixels up to which a pixel affects the direction of diffusion
 _FLAT = 0.01**2  # squared gradients far below this do not count as edges
 _ISOTROPIC = 0.1  # weight of the isotropic diffusion
-# Corners of a cell of 2x2 pixels, as signs along x and y.
-_CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 _AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+_MIDDLE = 4  # the pixel itself in this list
 _FEW = 0.04  # share of pixels in holes below which a CPU is faster with these alone
 _CHUNK = 2**17  # numbers that a CPU works on at once
 # Pictures of more pixels are smoothed in crops around their holes. A pixel is affected by 24 pixels
@@ -79,8 +78,8 @@ def _padding(height: int, width: int) -> tuple[int, int, int, int]:
 def _coarser(picture: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the averages of known pixels at half the size, and where there are none."""
     padding = _padding(*picture.shape[-2:])
-    weight = F.avg_pool2d(F.pad((~mask).to(picture.dtype), padding), 2)
-    total = F.avg_pool2d(F.pad(torch.where(mask, 0, picture), padding), 2)
+    weight = halve(F.pad((~mask).to(picture.dtype), padding))
+    total = halve(F.pad(torch.where(mask, 0, picture), padding))
     return total / weight.clamp_min(1e-8), weight == 0
 
 
@@ -130,34 +129,45 @@ def _outwards(x: Tensor) -> Tensor:
 
 def _relax(filled: Tensor, mask: Tensor, sweeps: int = 8) -> Tensor:
     hole = _inwards(mask).to(filled.dtype)
-    state, curved = (_framed(_inwards(filled)) for _ in range(2))
-    inside = state[:, 1:-1, 1:-1]
+    state, curved = (_Framed(_inwards(filled)) for _ in range(2))
     share = hole / 4
     for _ in range(sweeps):
-        inside.addcmul_(share, _laplacian(state))
+        state.inside.addcmul_(share, state.laplacian())
     # The operator's eigenvalues reach 64; below 2 / 64 the iteration is stable.
-    share = hole * 0.0275
+    share = hole * -0.0275
     for _ in range(sweeps):
-        curved[:, 1:-1, 1:-1] = _laplacian(state)
-        inside.sub_(_laplacian(curved).mul_(share))
-    return _outwards(inside)
+        if filled.requires_grad:
+            curved.inside.copy_(state.laplacian())
+        else:
+            state.laplacian(out=curved.inside)
+        state.inside.addcmul_(share, curved.laplacian())
+    return _outwards(state.inside)
 
 
-def _framed(x: Tensor) -> Tensor:
-    """Pad ``C H W B`` by one pixel; what is there is for `_laplacian` to fill."""
-    return F.pad(x, (0, 0, 1, 1, 1, 1))
+class _Framed:
+    """``C H W B`` inside a frame of one pixel, with views that are made once.
 
+    Attributes:
+        inside: the view ``C H W B``.
+    """
 
-def _laplacian(framed: Tensor) -> Tensor:
-    """Compute the Laplacian of ``C H+2 W+2 B``, whose frame is overwritten: ``C H W B``."""
-    for axis in (1, 2):
-        size = framed.shape[axis]
-        framed.select(axis, 0).copy_(framed.select(axis, 1))
-        framed.select(axis, size - 1).copy_(framed.select(axis, size - 2))
-    inside = framed[:, 1:-1, 1:-1]
-    around = framed[:, :-2, 1:-1] + framed[:, 2:, 1:-1]
-    around.add_(framed[:, 1:-1, :-2]).add_(framed[:, 1:-1, 2:])
-    return around.sub_(inside, alpha=4)
+    def __init__(self, x: Tensor) -> None:
+        whole = F.pad(x, (0, 0, 1, 1, 1, 1))
+        self.inside = whole[:, 1:-1, 1:-1]
+        self._frame = [
+            (whole.select(axis, end), whole.select(axis, next_))
+            for axis in (1, 2)
+            for end, next_ in ((0, 1), (-1, -2))
+        ]
+        self._up, self._down = whole[:, :-2, 1:-1], whole[:, 2:, 1:-1]
+        self._left, self._right = whole[:, 1:-1, :-2], whole[:, 1:-1, 2:]
+
+    def laplacian(self, out: Tensor | None = None) -> Tensor:
+        """Compute the Laplacian ``C H W B``; beyond the border lies the border's pixel again."""
+        for outside, border in self._frame:
+            outside.copy_(border)
+        around = torch.add(self._up, self._down, out=out)
+        return around.add_(self._left).add_(self._right).sub_(self.inside, alpha=4)
 
 
 def _continue_edges(filled: Tensor, mask: Tensor) -> Tensor:
@@ -189,12 +199,13 @@ def _diffuse_at(filled: Tensor, place: Tensor) -> Tensor:
     around = [dy * wide + dx for dy, dx in _AROUND]
     state = F.pad(filled, (1, 1, 1, 1)).permute(0, 2, 3, 1).reshape(-1, channels)
     weights = _stencils_at(_tensors(_inwards(filled)), place)
+    weights = [_STEP_SIZE * each[:, None] for each in weights]
     before = now = state[pixel]
     for pace in _paces():
-        change = torch.zeros_like(now)
+        stepped = now
         for weight, offset in zip(weights, around, strict=True):
-            change.addcmul_(weight[:, None], state[pixel + offset])
-        before, now = now, pace * (now + _STEP_SIZE * change) + (1 - pace) * before
+            stepped = stepped.addcmul(weight, state[pixel + offset])
+        before, now = now, torch.lerp(before, stepped, pace)
         state[pixel] = now
     filled = state.view(batch, height + 2, wide, channels)[:, 1:-1, 1:-1]
     return filled.permute(0, 3, 1, 2).contiguous()
@@ -202,23 +213,27 @@ def _diffuse_at(filled: Tensor, place: Tensor) -> Tensor:
 
 def _diffuse_all(filled: Tensor, mask: Tensor) -> Tensor:
     """Diffuse inside the holes, everywhere at once and without waiting for the device."""
-    now, hole = _inwards(filled), _inwards(mask).to(filled.dtype)
-    height, width = now.shape[1:3]
-    weights = _stencils(_tensors(now))
-    # Pixels outside have no weight.
-    state = _framed(now)
-    inside = state[:, 1:-1, 1:-1]
-    near = [state[:, 1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in _AROUND]
-    known, before, change = now * (1 - hole), now.clone(), torch.empty_like(now)
+    start = _inwards(filled)
+    height, width = start.shape[1:3]
+    # Known pixels have no weights, so that nothing is added to them.
+    share = _STEP_SIZE * _inwards(mask)[0].to(filled.dtype)
+    weights = [each * share for each in _stencils(_tensors(start))]
+    # Pixels outside have no weight either.
+    now, before = (F.pad(start, (0, 0, 1, 1, 1, 1)) for _ in range(2))
+    near, near_before = (
+        [each[:, 1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in _AROUND]
+        for each in (now, before)
+    )
+    stepped = torch.empty_like(start)
     for pace in _paces():
-        torch.mul(weights[0], near[0], out=change)
+        middle = near[_MIDDLE]
+        torch.addcmul(middle, weights[0], near[0], out=stepped)
         for weight, neighbour in zip(weights[1:], near[1:], strict=True):
-            change.addcmul_(weight, neighbour)
-        change.mul_(_STEP_SIZE).add_(now).mul_(pace).add_(before.mul_(1 - pace))
-        # Known pixels stay: each sum has one term that is zero.
-        before, now = now, torch.addcmul(known, hole, change, out=before)
-        inside.copy_(now)
-    return _outwards(now)
+            stepped.addcmul_(weight, neighbour)
+        # In the place of the state before; a pixel that was the same before and now stays so.
+        near_before[_MIDDLE].lerp_(stepped, pace)
+        near, near_before = near_before, near
+    return _outwards(near[_MIDDLE])
 
 
 def _paces() -> list[float]:
@@ -229,8 +244,13 @@ def _paces() -> list[float]:
 def _tensors(picture: Tensor) -> Tensor:
     """Compute diffusion tensors in the cells between the pixels of ``C H W B`` and around it.
 
+    A cell's energy is ∇uᵀ D ∇u / 2, where ∇u is the mean of its two differences along each axis,
+    and `_ISOTROPIC` times half of its squared differences. Its derivative couples each of the four
+    pixels with the other three.
+
     Returns:
-        ``4 H+1 W+1 B``: the tensor's xx, yy and twice its xy component, and the isotropic weight.
+        ``4 H+1 W+1 B``: the couplings along the two diagonals, down right and down left, along x,
+        and along y. Outside the picture they are zero.
     """
     smoothed = _blur(picture, _GRADIENT_SCALE)
     a, b = smoothed[:, :-1, :-1], smoothed[:, :-1, 1:]
@@ -238,17 +258,17 @@ def _tensors(picture: Tensor) -> Tensor:
     x, y = (b - a + d - c) / 2, (c - a + d - b) / 2
     products = torch.stack([_sum(x * x), _sum(y * y), _sum(x * y)])
     xx, yy, xy = _blur(products, _TENSOR_SCALE).unbind()
-    difference = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
+    difference = xx - yy
+    length = torch.sqrt(difference * difference + 4 * (xy * xy))
     # Where gradients agree, diffusion is along the edge alone; elsewhere in all directions.
-    coherence = difference / (xx + yy + _FLAT)
-    single = 1 - coherence.clamp(0, 1)
+    single = 1 - (length / (xx + yy + _FLAT)).clamp(0, 1)
     double = single * single
     across = double * double * single  # Sharper; a general power takes as long as all the rest.
-    mean, half = (1 + across) / 2, (1 - across) / 2 / difference.clamp_min(1e-12)
-    along_x, along_y = mean - half * (xx - yy), mean + half * (xx - yy)
-    everywhere = torch.full_like(mean, _ISOTROPIC)
-    found = torch.stack([along_x, along_y, -2 * half * xy, everywhere])
-    return _framed(found)
+    # D has the eigenvalues 1 and `across`.
+    mean, share = (1 + across) / 4, (1 - across) / length.clamp_min(1e-12) / 4
+    difference, twisted = difference * share, 2 * (xy * share)
+    straight = [_ISOTROPIC / 2 - difference, _ISOTROPIC / 2 + difference]
+    return F.pad(torch.stack([mean - twisted, mean + twisted, *straight]), (0, 0, 1, 1, 1, 1))
 
 
 def _sum(channels: Tensor) -> Tensor:
@@ -262,14 +282,16 @@ def _blur(picture: Tensor, sigma: float) -> Tensor:
     """Blur ``C H W B`` by a Gaussian along H and W; the border is replicated."""
     radius = math.ceil(2.5 * sigma)
     weights = [math.exp(-(at**2) / (2 * sigma**2)) for at in range(-radius, radius + 1)]
+    total = sum(weights)
     for axis in (1, 2):
         size = picture.shape[axis]
         ends = picture.narrow(axis, 0, 1), picture.narrow(axis, size - 1, 1)
         before, after = (end.repeat_interleave(radius, axis) for end in ends)
         padded = torch.cat([before, picture, after], axis)
-        picture = torch.zeros_like(picture)
-        for start, weight in enumerate(weights):
-            picture.add_(padded.narrow(axis, start, size), alpha=weight / sum(weights))
+        first, *others = (weight / total for weight in weights)
+        picture = padded.narrow(axis, 0, size) * first
+        for start, weight in enumerate(others, 1):
+            picture.add_(padded.narrow(axis, start, size), alpha=weight)
     return picture
 
 
@@ -290,34 +312,11 @@ def _stencils_at(tensors: Tensor, place: Tensor) -> list[Tensor]:
 
 def _added(cell: Callable[[Tensor, int, int], Tensor], tensors: Tensor) -> list[Tensor]:
     """Add what the four cells around a pixel give; ``cell`` takes them out of a component."""
-    like = cell(tensors[0], 0, 0)
-    found = [torch.zeros_like(like) for _ in range(9)]
-    # The cells in the order of the corner that the pixel is of the cell.
-    for (x, y), couplings in zip(_CORNERS, _cell_couplings(), strict=True):
-        for kind, weights in zip(tensors, couplings, strict=True):
-            part = cell(kind, int(y < 0), int(x < 0))
-            for total, weight in zip(found, weights, strict=True):
-                if weight:
-                    total.add_(part, alpha=weight)
-    return found
-
-
-@cache
-def _cell_couplings() -> list[list[list[float]]]:
-    """Return the terms of a pixel's stencil from each cell, ``4 4 9``: cell, component, weight.
-
-    They are the derivative of half the sum over all cells of ∇uᵀ D ∇u, where ∇u is the mean of a
-    cell's two differences along each axis; for the last component, of half the squared differences
-    themselves.
-    """
-    weights = torch.zeros(4, 4, 3, 3)
-    for cell, (x, y) in enumerate(_CORNERS):
-        for to_x, to_y in _CORNERS:
-            row, column = 1 + (to_y - y) // 2, 1 + (to_x - x) // 2
-            each = (x * to_x, y * to_y, x * to_y + y * to_x)
-            for kind, value in enumerate(each):
-                weights[cell, kind, row, column] -= value / 4
-        weights[cell, 3, 1, 1] -= 1
-        weights[cell, 3, 1, 1 - x] += 0.5
-        weights[cell, 3, 1 - y, 1] += 0.5
-    return weights.flatten(2).tolist()
+    falling, rising, along, down = tensors
+    left, right = (cell(along, 0, at) + cell(along, 1, at) for at in (0, 1))
+    above, below = (cell(down, at, 0) + cell(down, at, 1) for at in (0, 1))
+    corners = [cell(falling, 0, 0), cell(rising, 0, 1), cell(rising, 1, 0), cell(falling, 1, 1)]
+    sides = (left + right) + (above + below)
+    # A constant does not change.
+    middle = -(sides + ((corners[0] + corners[3]) + (corners[1] + corners[2])))
+    return [corners[0], above, corners[1], left, middle, right, corners[2], below, corners[3]]

@@ -1,8 +1,9 @@
 """Metrics of the difference of two pictures: PSNR, SSIM in two forms, PSNR-B; and the luma.
 
-Every metric takes two batches ``B C H W`` in [0, 1], computes in float64 on the device of the first
-(on the CPU if the device has no float64) and returns one float64 number per picture, never a mean
-over the batch.
+Besides, two metrics of telling two kinds of things apart by a score: AUROC and average precision.
+Every other one takes two batches ``B C H W`` in [0, 1], computes in float64 on the device of the
+first (on the CPU if the device has no float64) and returns one float64 number per picture, never a
+mean over the batch.
 """
 
 from __future__ import annotations
@@ -215,3 +216,30 @@ def _ssim_map(moments: list[Tensor], *, data_range: float, covariance_scale: flo
     covariance = (product - mean_a * mean_b) * covariance_scale
     likeness = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     return likeness / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
+
+
+def auroc(inside: Tensor, outside: Tensor) -> float:
+    """Return the probability that an outside score exceeds an inside one; ties count half.
+
+    It is the area under the receiver operating characteristic (Hanley and McNeil 1982), by ranks.
+    """
+    ordered = inside.double().sort().values
+    below = torch.searchsorted(ordered, outside.double(), right=False)
+    upto = torch.searchsorted(ordered, outside.double(), right=True)
+    return float((below + upto).double().mean() / (2 * len(inside)))
+
+
+def average_precision(scores: Tensor, truth: Tensor) -> float:
+    """Return the mean precision over all true things, found in the order of their scores.
+
+    Args:
+        scores: ``N``, larger for what is more likely true. Of equal scores the false ones come
+            first, which is the least that any order gives.
+        truth: bool ``N``, True at least once.
+    """
+    false_first = torch.argsort(truth.int(), stable=True)
+    ranked = torch.argsort(scores[false_first], descending=True, stable=True)
+    order = false_first[ranked]
+    hits = truth[order].double()
+    precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1, dtype=torch.float64)
+    return float((precision * hits).sum() / hits.sum())

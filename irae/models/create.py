@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 
+from irae.errors import ModelError
 from irae.models.checkpoints.model_file import load_model
+from irae.models.density import Density
 from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.networks.registry import NETWORKS, build_network, resolve_options
+from irae.models.loaded_density import LoadedDensity
+from irae.models.networks.registry import DENSITIES, NETWORKS, build_network, resolve_options
 
 
 def untrained(
@@ -29,6 +32,23 @@ def untrained(
     resolved = resolve_options(network, preset, options)
     built = build_network(network, resolved)
     return LoadedModel(built, ModelSpec(network, resolved, task), name or network)
+
+
+def untrained_density(network: str, options: dict[str, Any], name: str = "") -> LoadedDensity:
+    """Build a density with initial weights; see `untrained`.
+
+    Args:
+        network: a name in `irae.models.networks.registry.DENSITIES`.
+        options: all of its options.
+        name: name of the model; the network's name if empty.
+
+    Raises:
+        ModelError: there is no such density, or an option is invalid.
+    """
+    built = build_network(network, options)
+    if not isinstance(built, Density):
+        raise ModelError(f"network {network!r} is no density; use {', '.join(DENSITIES)}")
+    return LoadedDensity(built, ModelSpec(network, options, ""), name or network)
 
 
 def usual_preset(network: str) -> str | None:

@@ -28,7 +28,7 @@ from irae.models.inference.restoring_form import Form, restoring_form
 from irae.models.inference.self_ensemble import mean_over_orientations
 from irae.models.networks.lifted import LiftedIRAE
 from irae.models.networks.registry import NETWORKS
-from irae.runtime import network_dtype, resolve_precision, use_full_float32
+from irae.runtime import network_dtype, resolve_precision, upload, use_full_float32
 
 BFLOAT16_COST = 0.02
 """Largest loss in dB due to subnets in bfloat16 that ``auto`` accepts."""
@@ -178,6 +178,9 @@ class LoadedModel:
             self._form_of = weights
         return self._form(x, condition)
 
+    def _uploaded(self, x: Tensor) -> Tensor:
+        return upload(x, self.device) if x.is_cpu else x.to(self.device)
+
     def fill(self, degraded: Tensor, mask: Tensor) -> Tensor:
         """Fill the masked region (mask ``B 1 H W``) of ``B C H W`` as the network expects it."""
         return fill_holes(degraded, mask, getattr(self.network, "hole_fill", None))
@@ -200,10 +203,10 @@ class LoadedModel:
         Raises:
             ModelError: the mask or the sigma is missing.
         """
-        x = degraded.to(self.device, torch.float32)
+        x = self._uploaded(degraded.to(dtype=torch.float32))
         hole = None
         if mask is not None:
-            hole = mask.to(self.device).expand(x.shape[0], 1, *x.shape[2:])
+            hole = self._uploaded(mask).expand(x.shape[0], 1, *x.shape[2:])
             x = x if filled else self.fill(x, hole)
         try:
             condition = condition_for(self.network, mask=hole, sigma=sigma, filled=x)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Generic, Self, TypeVar
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from irae.flow.subnets import set_network_dtype
 from irae.models.density import Density, Latents
@@ -16,18 +19,21 @@ BATCH = 250
 NOISE_KEY = 0xD15C  # of the random stream of dequantisation
 
 
-class LoadedDensity:
-    """A density with its spec.
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+class LoadedLikelihood(Generic[_Network]):
+    """A network with a likelihood, and its spec.
 
     Attributes:
-        network: the density, not trained any more.
+        network: the network, not trained any more.
         spec: the content of its file's header.
         name: its name in messages.
         device: its device.
         precision: precision of its subnets.
     """
 
-    def __init__(self, network: Density, spec: ModelSpec, name: str) -> None:
+    def __init__(self, network: _Network, spec: ModelSpec, name: str) -> None:
         self.network = network.eval().requires_grad_(False)
         self.network.to(memory_format=torch.channels_last)
         self.spec, self.name = spec, name
@@ -39,7 +45,7 @@ class LoadedDensity:
         """Number of trained parameters."""
         return sum(p.numel() for p in self.network.parameters())
 
-    def to(self, device: torch.device | str, precision: str = "fp32") -> LoadedDensity:
+    def to(self, device: torch.device | str, precision: str = "fp32") -> Self:
         """Move the model to a device and set the subnets' precision, in place.
 
         Raises:
@@ -51,11 +57,22 @@ class LoadedDensity:
         set_network_dtype(self.network, network_dtype(self.precision))
         return self
 
+
+class LoadedDensity(LoadedLikelihood[Density]):
+    """A density with its spec."""
+
     def _parts(self, count: int) -> list[slice]:
         return [slice(first, first + BATCH) for first in range(0, count, BATCH)]
 
     @torch.inference_mode()
-    def bits_per_dim(self, pictures: Tensor, *, draws: int = 1, seed: int = 0) -> Tensor:
+    def bits_per_dim(
+        self,
+        pictures: Tensor,
+        *,
+        draws: int = 1,
+        seed: int = 0,
+        advance: Callable[[int], object] | None = None,
+    ) -> Tensor:
         """Return the bits per dimension of uint8 pictures ``N C H W``: float32 ``N`` on the CPU.
 
         The noise of dequantisation depends on the seed and the place of the picture alone.
@@ -64,12 +81,15 @@ class LoadedDensity:
             pictures: any number of pictures of the model's shape.
             draws: draws of the noise that are averaged.
             seed: seed of the noise.
+            advance: called with the number of pictures just computed.
         """
         found = []
         for rows in self._parts(len(pictures)):
             part = pictures[rows].to(self.device)
             random = generator(seed, NOISE_KEY, rows.start)
             found.append(self.network.bits_per_dim(part, random, draws).cpu())
+            if advance is not None:
+                advance(len(part))
         return torch.cat(found) if found else torch.zeros(0)
 
     @torch.inference_mode()

@@ -19,7 +19,8 @@ class RestoreOptions:
         task: the damage to undo. None stands for the model's task or, without a model, for one
             chosen for each picture.
         model: a packaged model's name, a model file or a run folder; None is the task's own model.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; of a batch also several,
+            separated by commas.
         precision: precision of the networks, ``fp32``, ``bf16``, or ``auto``: bf16 where the
             device was measured to be faster with it and the model loses at most 0.02 dB.
         tile: largest side in pixels restored at once; 0 never tiles; None tiles large pictures.
@@ -32,9 +33,14 @@ class RestoreOptions:
         undoable: write a sidecar beside each result that gives the original back.
         grow_mask: number of pixels by which masked regions grow in every direction.
         invert_mask: fill what masks do not mark.
+        find_damage: find scratches, dust, hairs and stamps in pictures without a mask, and fill
+            them: alone, or before another task is done.
+        detector: what finds them: a packaged detector's name, a model file or a run folder; None
+            is the packaged one.
 
     Raises:
-        UsageError: the strength or the overlap is out of range.
+        UsageError: the strength or the overlap is out of range, or there is a detector but nothing
+            to find.
     """
 
     task: str | None = None
@@ -49,6 +55,8 @@ class RestoreOptions:
     undoable: bool = False
     grow_mask: int = 0
     invert_mask: bool = False
+    find_damage: bool = False
+    detector: str | None = None
 
     def __post_init__(self) -> None:
         # Written so that NaN fails too.
@@ -56,6 +64,8 @@ class RestoreOptions:
             raise UsageError(f"strength {self.strength} is out of range; it goes from 0 to 1")
         if self.overlap < 0:
             raise UsageError(f"overlap {self.overlap} is negative; use 0 or more")
+        if self.detector is not None and not self.find_damage:
+            raise UsageError("`detector` is for finding damage; add `find_damage`")
 
     def check(self, model: LoadedModel) -> None:
         """Check that the options suit a model.
@@ -96,4 +106,5 @@ class RestoreOptions:
             **({"ensemble": True} if self.ensemble else {}),
             **({"grow_mask": self.grow_mask} if self.grow_mask else {}),
             **({"invert_mask": True} if self.invert_mask else {}),
+            **({"find_damage": True} if self.find_damage else {}),
         }

@@ -25,16 +25,22 @@ from irae.imaging.tiling import (
     RestoreFunction,
     restore_within_memory,
 )
-from irae.models.checkpoints.model_file import load_model
+from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.loaded import LoadedModel
 from irae.restoring.arrays import unpack_array, unpack_mask, unpack_tensor
 from irae.restoring.options import RestoreOptions
+from irae.restoring.trial import parts_of, removes_only_noise
+from irae.restoring.whitening import Whitening, find_shared_noise
 from irae.runtime import select_device
+from irae.tasks import DENOISE
 from irae.tasks.matching import task_of
 
 AUTOMATIC_TILE = 640
 """Side in pixels of the tiles in which pictures with more than its square are restored. The
 packaged denoiser then restores 24 megapixels in less than 1.5 GB; at 1024 it took 0.1 GB more."""
+
+JOINED_SHARE = 0.25
+"""Largest share of a GPU's free memory for a picture whose tiles are joined there."""
 
 ImageT = TypeVar("ImageT", Image.Image, np.ndarray[Any, Any], Tensor)
 
@@ -94,6 +100,10 @@ class Restorer:
         self.model.to(chosen, self.options.precision)
         self.model.ensemble = self.options.ensemble
         self.notify = notify or _log.warning
+        # Of a model that somebody trained, nobody knows that another one is better.
+        packaged = self.model.name in packaged_models()
+        self._takes_denoiser = self._task.leaves_shared_noise and packaged
+        self._denoiser: LoadedModel | None = None
         # Remembered, so that the next picture does not run out of memory again.
         self._tile_that_fits: int | None = None
 
@@ -190,8 +200,11 @@ class Restorer:
         batch, channels, height, width = pixels.shape
         if channels not in (1, 3) or self._choose_tile(batch * height * width) != 0:
             return False
-        # Pictures with a tone or impulses are prepared one by one.
-        return not any(self._tone_of(one) or self._has_impulses(one) for one in pixels)
+        # Such pictures are prepared one by one.
+        return not any(
+            self._tone_of(one) or self._has_impulses(one) or self._whitening_of(one, one)
+            for one in pixels
+        )
 
     def _has_impulses(self, pixels: Tensor) -> bool:
         return self._task.fills_impulses and find_impulses(pixels) is not None
@@ -200,6 +213,27 @@ class Restorer:
         """Return the tone that the result has to keep, if the picture is toned."""
         wanted = self._task.keeps_tone and pixels.shape[0] == 3
         return find_tone(pixels) if wanted else None
+
+    def _whitening_of(self, pixels: Tensor, stored: Tensor) -> Whitening | None:
+        """Return how to make noise white that all channels share, if the denoiser is to take it."""
+        found = find_shared_noise(pixels, stored) if self._takes_denoiser else None
+        if found is None:
+            return None
+        white = [found.apply(part[None]) for part in parts_of(pixels)]
+        restored = [self._restore_white(part)[0] for part in white]
+        suits = removes_only_noise([part[0] for part in white], restored, found.sigma)
+        return found if suits else None
+
+    def _denoise(self, whitening: Whitening, pixels: Tensor, _mask: Tensor | None) -> Tensor:
+        """Restore ``1 C h w`` whose noise all channels share."""
+        return whitening.undo(self._restore_white(whitening.apply(pixels)), pixels)
+
+    def _restore_white(self, pixels: Tensor) -> Tensor:
+        """Restore ``B 3 h w`` with white noise by the packaged denoiser."""
+        if self._denoiser is None:
+            self._denoiser = load_model(DENOISE).to(self.model.device, self.options.precision)
+            self._denoiser.ensemble = self.options.ensemble
+        return self._denoiser.restore(pixels).to(pixels.device)
 
     def _restore_at_once(self, pixels: Tensor, holes: Tensor | None) -> Tensor:
         _check_some_known(holes)
@@ -215,7 +249,8 @@ class Restorer:
         A colour network gets gray as three equal channels, and the results are averaged. CMYK is
         restored as an RGB (CMY) and a gray (K) picture. The task ``photo`` restores toned
         black-and-white pictures as gray ones and gives them their tone again, and fills salt and
-        pepper before.
+        pepper before. The packaged model leaves noise that all channels share to the denoiser; see
+        `irae.restoring.whitening`.
 
         Args:
             pixels: the picture, on any device; the result is on the same device.
@@ -234,11 +269,10 @@ class Restorer:
         if self._task.fills_impulses and channels in (1, 3):
             given = remove_impulses(pixels)
         tone = self._tone_of(given)
-        if tone is not None:
-            gray = self._restore_tiles(tone.to_gray(given), mask, progress)
-            restored = tone.to_colour(gray)
-        elif channels in (1, 3):
-            restored = self._restore_tiles(given, mask, progress)
+        if channels in (1, 3):
+            line = given if tone is None else tone.to_gray(given)
+            restored = self._restore_tiles(line, mask, progress, self._whitening_of(line, given))
+            restored = restored if tone is None else tone.to_colour(restored)
         elif channels == 4:
             tell = progress or (lambda _share: None)
             colours = self._restore_tiles(pixels[:3], mask, lambda share: tell(share / 2))
@@ -257,11 +291,17 @@ class Restorer:
         return torch.lerp(pixels, restored.to(pixels), self.options.strength).clamp(0, 1)
 
     def _restore_tiles(
-        self, pixels: Tensor, mask: Tensor | None, progress: Progress | None
+        self,
+        pixels: Tensor,
+        mask: Tensor | None,
+        progress: Progress | None,
+        whitening: Whitening | None = None,
     ) -> Tensor:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
         restore: RestoreFunction = self._restore
         overlap = self.options.overlap
+        if whitening is not None:
+            restore = partial(self._denoise, whitening)
         if mask is not None:
             _check_some_known(mask[None])
             overlap = max(overlap, self.model.context)
@@ -277,10 +317,20 @@ class Restorer:
             mask=mask,
             notify=self.notify,
             progress=progress,
+            device=self._joins_tiles(pixels),
         )
         if used != tile:
             self._tile_that_fits = used
         return restored
+
+    def _joins_tiles(self, pixels: Tensor) -> torch.device | None:
+        """Return the GPU of the model if a picture in host memory can be joined there."""
+        device = self.model.device
+        if device.type != "cuda" or not pixels.is_cpu:
+            return None
+        # The picture and its result; the tiles' activations need the rest.
+        needed = 2 * pixels.numel() * pixels.element_size()
+        return device if needed < JOINED_SHARE * torch.cuda.mem_get_info(device)[0] else None
 
     def _choose_tile(self, pixels: int) -> int:
         tile = self.options.tile

@@ -51,12 +51,15 @@ class Batch:
         degraded: the damaged patches, of the same shape.
         mask: bool ``B 1 H W``, True in the masked region; None if there is none.
         sigma: noise levels ``B`` in 8-bit units, if known.
+        damaged: bool ``B 1 H W``, True where a detector is to find damage; None if nothing is to
+            be found.
     """
 
     clean: Tensor
     degraded: Tensor
     mask: Tensor | None = None
     sigma: Tensor | None = None
+    damaged: Tensor | None = None
 
 
 DamageBatch = Callable[["Tensor", "Tensor", "BatchRandom"], Batch]
@@ -141,6 +144,8 @@ class Task(ABC):
             colours (`irae.imaging.analysis.tone`).
         fills_impulses: whether salt and pepper is filled before the network sees a picture
             (`irae.imaging.analysis.impulses`).
+        leaves_shared_noise: whether the packaged model leaves noise that all channels share to the
+            packaged denoiser (`irae.restoring.whitening`).
         published_batch: number of pictures that the published code tests at a time.
         measures: scores besides PSNR and SSIM; for each a heading and the number of decimals.
     """
@@ -159,6 +164,7 @@ class Task(ABC):
     needs_mask: ClassVar[bool] = False
     keeps_tone: ClassVar[bool] = False
     fills_impulses: ClassVar[bool] = False
+    leaves_shared_noise: ClassVar[bool] = False
     published_batch: ClassVar[int] = 100
     measures: ClassVar[Mapping[str, tuple[str, int]]] = {}
 

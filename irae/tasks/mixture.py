@@ -26,13 +26,16 @@ from irae.tasks.pairs import PairPool
 from irae.tasks.photo import KINDS, PhotoSection
 
 # Keys of random streams of a step.
-_NOISE, _PAIRS = 3, 4
+_NOISE, _PAIRS, _IMPULSES = 3, 4, 5
 
 # Noise is drawn with a margin in pixels, so that blurring it leaves no different border.
 _MARGIN = 8
 
 # Widest blurs in pixels.
 _SOFTEST, _COARSEST = 1.4, 2.0
+
+# Largest share of the values of a picture that are salt and pepper.
+_MOST_IMPULSES = 0.1
 
 # Probability that a clean picture is softened before the damage, 1/7 for the other kinds. These
 # gave the best results on real pairs.
@@ -106,6 +109,10 @@ class Damage:
         self.subsampled = random.bernoulli(0.8)
         self.down, self.right = random.integer(0, 15), random.integer(0, 15)
         self.rounded = random.bernoulli(0.85)
+        # Drawn last: whatever their probability, all other numbers stay the same.
+        impulses = random.bernoulli(section.impulses)
+        self.impulses = (random.uniform(0, _MOST_IMPULSES) * impulses).float()
+        self.alike = random.bernoulli(0.5)
 
     def _is(self, *kinds: str) -> Tensor:
         numbers = torch.tensor([KINDS.index(kind) for kind in kinds])
@@ -213,6 +220,19 @@ class Damage:
         weight = 1 + shadows * (0.5 - clean.mean(1, keepdim=True)) * 1.6
         return clean + sigma * weight * _inner(noise)
 
+    def hit(self, pictures: Tensor, chance: Tensor) -> Tensor:
+        """Turn some values into black or white, in all channels of a pixel or in each by itself.
+
+        Args:
+            pictures: ``B 3 H W``.
+            chance: uniform numbers in [0, 1), ``B 3 H W``.
+        """
+        alike = upload(self.alike, pictures.device)[:, None, None, None]
+        chance = torch.where(alike, chance[:, :1], chance)
+        share = _there(self.impulses, pictures)[:, None, None, None]
+        pictures = torch.where(chance < share, torch.ones_like(pictures), pictures)
+        return torch.where(chance < share / 2, torch.zeros_like(pictures), pictures)
+
     def save(self, pictures: Tensor) -> Tensor:
         """Simulate saving: JPEG compression, rounding to 8 bits, or no loss at all."""
         rounded = ((pictures.clamp(0, 1) * 255).round() / 255).to(pictures)
@@ -289,7 +309,7 @@ class Mixture:
         section, side = self._section, self._patch
         drawn = (random.bernoulli(section.drawn)).nonzero()[:, 0].tolist()
         seeds = random.integer(0, 2**31 - 1).tolist()
-        damage = Damage(section, random)
+        damage = self.draw_damage(random)
         clean = damage.tone(damage.soften(clean))
         if drawn:
             pages = list(self._workers.map(lambda i: draw_page(side, seeds[i]), drawn))
@@ -297,20 +317,27 @@ class Mixture:
                 0, _there(torch.tensor(drawn), clean), _there(torch.stack(pages), clean)
             )
         noise = random.pixels(torch.randn, side + 2 * _MARGIN, _NOISE, clean.device, channels=4)
-        degraded = damage.save(damage.spoil(clean, noise))
+        spoilt = damage.spoil(clean, noise)
+        if section.impulses:
+            spoilt = damage.hit(spoilt, random.pixels(torch.rand, side, _IMPULSES, clean.device))
+        degraded = damage.save(spoilt)
         if self._pairs is not None:
-            self._put_pairs(clean, degraded, random.columns(_PAIRS))
+            self.put_pairs(clean, degraded, random.columns(_PAIRS))
         return Batch(clean, degraded)
 
-    def _put_pairs(self, clean: Tensor, degraded: Tensor, random: RandomColumns) -> None:
-        """Replace some of the patches by real pairs, in place."""
+    def draw_damage(self, random: RandomColumns) -> Damage:
+        """Draw the damage of a batch."""
+        return Damage(self._section, random)
+
+    def put_pairs(self, clean: Tensor, degraded: Tensor, random: RandomColumns) -> dict[int, int]:
+        """Replace some of the patches by real pairs, in place; return their pairs by row."""
         assert self._pairs is not None
         wanted = random.bernoulli(self._section.pair_share)
         number = random.choice(self._pairs.weights)
         down, right, symmetry = random.uniform(), random.uniform(), random.integer(0, 7)
         index = wanted.nonzero()[:, 0]
         if not len(index):
-            return
+            return {}
         cut = [
             self._pairs.cut(
                 int(number[i]), float(down[i]), float(right[i]), int(symmetry[i]), self._patch
@@ -320,6 +347,7 @@ class Mixture:
         there = upload(index, clean.device)
         for patches, found in zip((degraded, clean), zip(*cut, strict=True), strict=True):
             patches.index_copy_(0, there, _there(torch.stack(found), patches))
+        return dict(zip(index.tolist(), number[index].tolist(), strict=True))
 
 
 def pairs_folder(name: str, root: Path) -> Path:

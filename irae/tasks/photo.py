@@ -93,6 +93,9 @@ class PhotoSection(DegradationSection):
     # How often clean pictures are softened before the damage, as photographs at full size are
     # soft: 1 is as often as was measured best (3/4 of the camera's, 1/3 of the noisy), 0 is never.
     soft: Share = 1.0
+    # Share of the patches in which up to a tenth of the values are black or white. Restoring fills
+    # most of these before the network, so 0 is enough for salt and pepper alone.
+    impulses: Share = 0.0
     drawn: Share = 0.06  # share of the patches that are pages of text and drawings
     pairs: str | None = None  # folder of NAME_noisy.*, NAME_clean.*; below data.root, or a path
     pair_share: Share = 0.35  # share of the patches that are real pairs, if there are any
@@ -137,6 +140,7 @@ class Photo(Task):
     levels_help = "SIGMA or SIGMA/QUALITY (noise, then JPEG), or camera"
     keeps_tone = True
     fills_impulses = True
+    leaves_shared_noise = True
     default_levels = ("8/95", "15/90", "25/80")
     section = PhotoSection
     validation_section = PhotoValidation

@@ -42,6 +42,20 @@ class ValidationSection(Section):
     max_round_trip: float = Field(default=0.5, gt=0)  # in 8-bit units; above it, never the best
 
 
+class PastedDamageSection(DegradationSection):
+    """The damage that is pasted onto clean pictures, for a detector to find."""
+
+    folders: ClassVar[tuple[str, ...]] = ("overlays",)
+
+    # Pictures whose alpha is the shape of real damage (NAME_0001.png …); every fifth of each NAME
+    # is kept apart for measuring. Half of the damage is then theirs, and all is drawn without.
+    overlays: str | None = None
+    undamaged: Share = 0.2  # share of the patches that stay without damage
+    toned: Share = 0.2  # share of the patches that become toned black-and-white pictures
+    noise: Share = 0.5  # share of the patches with noise, or grain, over all
+    jpeg: Share = 0.5  # share of the patches that are compressed at last
+
+
 def check_range(
     key: str, value: float | tuple[float, float], low: float, high: float
 ) -> tuple[float, float]:

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from irae.errors import IraeError, TrainingError, UsageError, first_line
+from irae.training.heartbeat import Heartbeat, lost_after
 
 T = TypeVar("T")
 
@@ -36,7 +37,8 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
 CONTROL_TIMEOUT = timedelta(days=7)
 """Longest time that one process may work alone while the others wait: validation on large pictures,
-the measurements of a benchmark. A process that ends is noticed at once all the same."""
+the measurements of a benchmark. A process that ends is noticed at once all the same, and one whose
+machine is gone by its heartbeat."""
 
 
 class PeerLostError(TrainingError):
@@ -248,6 +250,31 @@ def _meet() -> tuple[Any, int, int]:
     return store, rank, count
 
 
+def _heartbeat(rank: int, count: int, seconds: float) -> Heartbeat:
+    """Begin to give and to watch for signs of life, over a further connection to the store."""
+    shared: Any = dist  # Its stores are not declared.
+    server = shared.TCPStore(
+        os.environ["MASTER_ADDR"], _variable("MASTER_PORT"), is_master=False, wait_for_workers=False
+    )
+    # After a restart by torchrun the signs of the processes before are still there.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = shared.PrefixStore(f"irae/heartbeat/{attempt}", server)
+
+    def lost(others: list[int]) -> None:
+        # The first of those that are left says it.
+        if all(other in others for other in range(rank)):
+            names = " and ".join(str(other) for other in others)
+            sys.stderr.write(
+                f"irae: error: no sign of life of rank {names} of {count} for {seconds:g} seconds; "
+                "--resume continues from the last checkpoint\n"
+            )
+            sys.stderr.flush()
+        # The main thread waits for the lost process, and cannot be interrupted.
+        os._exit(TrainingError.exit_code)
+
+    return Heartbeat(store, rank, count, seconds, lost)
+
+
 def _unreachable(rank: int, count: int, reason: str) -> TrainingError:
     return TrainingError(
         f"rank {rank} of {count} cannot reach the others at {os.environ.get('MASTER_ADDR')}:"
@@ -270,6 +297,7 @@ def processes() -> Iterator[Ranks]:
     if _count() == 1:
         yield ALONE
         return
+    seconds = lost_after()
     nccl = torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     store, rank, count = _meet()
@@ -280,9 +308,10 @@ def processes() -> Iterator[Ranks]:
         control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
     except RuntimeError as error:
         raise _unreachable(rank, count, first_line(error)) from None
-    ranks = Ranks(rank, count, control)
+    ranks, heartbeat = Ranks(rank, count, control), _heartbeat(rank, count, seconds)
     try:
         yield ranks
+        heartbeat.leave()
         dist.destroy_process_group()
     except (PeerLostError, StepMemoryError) as error:
         if ranks.main or isinstance(error, StepMemoryError):
@@ -293,5 +322,6 @@ def processes() -> Iterator[Ranks]:
     except (IraeError, SystemExit):
         # All processes reach this point together. After any other error some may still wait for
         # this process, and notice only when it exits.
+        heartbeat.leave()
         dist.destroy_process_group()
         raise

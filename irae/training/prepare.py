@@ -18,10 +18,10 @@ from irae.flow.subnets import set_network_dtype
 from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import network_dtype, resolve_precision
-from irae.training.activation_memory import fits
 from irae.training.batches.collection import with_sources
 from irae.training.checkpoint import CONFIG_FILE
 from irae.training.distributed import Ranks
+from irae.training.efficiency.activation_memory import fits
 from irae.training.objectives.choose import objective_of
 
 

@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from irae.config import RunConfig, check_config, dump_config
 from irae.errors import ModelError, TrainingError
 from irae.flow.reversible import set_reversible
 from irae.flow.subnets import set_network_dtype
 from irae.locks import Lock, lock_folder
-from irae.models.checkpoints.model_file import load_density, load_model, save_model
+from irae.models.checkpoints.model_file import (
+    load_density,
+    load_detector,
+    load_model,
+    load_patch_density,
+    save_model,
+)
 from irae.models.density import Density
 from irae.models.loaded import ModelSpec
+from irae.models.networks.damage_detector import DamageDetector
+from irae.models.networks.densities.patches import PatchDensity
 from irae.runtime import network_dtype, versions
 from irae.training.checkpoint import (
     BEST_MODEL,
@@ -33,6 +42,7 @@ from irae.training.checkpoint import (
 )
 from irae.training.dead_units import restart
 from irae.training.distributed import ALONE, Ranks
+from irae.training.efficiency.step_graph import choose_graph
 from irae.training.ema import EMA
 from irae.training.find_nonfinite import diagnose
 from irae.training.objectives.base import ValidationScore
@@ -85,7 +95,8 @@ class Run:
         set_network_dtype(self.network, network_dtype(section.precision))
         set_reversible(self.network, section.reversible is True)
         self.ema = EMA(self.network, self.config.training.ema)
-        self.train_step = TrainStep(self.network, self.config.training, ranks)
+        graph = choose_graph(self.network, section, device, ranks)
+        self.train_step = TrainStep(self.network, section, ranks, self.objective, graph=graph)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
         self.score: ValidationScore | None = None  # The latest validation of this process.
         self.notices: list[str] = list(self.validation.left_out)
@@ -107,9 +118,9 @@ class Run:
     def _start_weights(self) -> None:
         init = self.config.model.init
         if init is not None:
-            given = load_density(init) if isinstance(self.network, Density) else load_model(init)
+            given = _start_network(self.network, init)
             try:
-                start_from(self.network, given.network)
+                start_from(self.network, given)
             except ValueError as error:
                 raise ModelError(f"model.init {init!r}: {error}") from None
             return
@@ -346,6 +357,17 @@ def resume(
 
     ranks.on_main(write)
     return run
+
+
+def _start_network(network: nn.Module, init: str) -> nn.Module:
+    """Load the network of a model of the same kind, whose weights a run starts from."""
+    if isinstance(network, Density):
+        return load_density(init).network
+    if isinstance(network, PatchDensity):
+        return load_patch_density(init).network
+    if isinstance(network, DamageDetector):
+        return load_detector(init).network
+    return load_model(init).network
 
 
 def _purpose(config: RunConfig) -> str:

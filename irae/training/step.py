@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from irae.config import TrainingSection
 from irae.errors import TrainingError
+from irae.flow.solving import solved_together
 from irae.flow.subnets import CouplingNetwork
-from irae.models.call import (
-    condition_for,
-    from_network_channels,
-    network_autocast,
-    repeat_for_channels,
-    to_network_channels,
-)
-from irae.models.density import Density
+from irae.models.call import condition_for, repeat_for_channels, to_network_channels
 from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
 from irae.training.distributed import Ranks, StepMemoryError
+from irae.training.efficiency.cast_weights import weights_converted
+from irae.training.efficiency.step_graph import CudaRecorder, StepGraph
 from irae.training.muon import Muon
-
-_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "l1": torch.abs,
-    "l2": torch.square,
-    # The logarithm of each sample's mean square (Chen et al. 2022, arXiv 2204.04676): a large hole,
-    # whose content is unpredictable, must not dominate the small ones of the same batch.
-    "psnr": torch.square,
-    # Charbonnier et al. 1994, as in Lai et al. 2017 (epsilon 1e-3).
-    "charbonnier": lambda error: torch.sqrt(error * error + 1e-6),
-}
+from irae.training.objectives.base import Objective
 
 
 def learning_rate(step: int, section: TrainingSection) -> float:
@@ -76,7 +62,7 @@ def _compiler_faults() -> Iterator[None]:
 
 
 class TrainStep:
-    """The optimiser of a network, with the loss and the guards of a step.
+    """The optimiser of a network, with the guards of a step.
 
     Nothing in a step waits for the device. From the first step whose loss or gradient is not
     finite, no step changes a weight. `first_bad_step` reports it, and the weights are then still
@@ -86,10 +72,21 @@ class TrainStep:
         network: the network to train, on its device.
         section: the section ``training``, with ``precision`` and ``reversible`` resolved.
         ranks: the processes that share each batch.
+        objective: what is optimised; it computes the loss.
+        graph: run forward and backward pass as a CUDA graph; ``auto`` where it is faster.
     """
 
-    def __init__(self, network: nn.Module, section: TrainingSection, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        section: TrainingSection,
+        ranks: Ranks,
+        objective: Objective,
+        *,
+        graph: bool | Literal["auto"] = False,
+    ) -> None:
         self.network, self._section, self._ranks = network, section, ranks
+        self._objective = objective
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._device = self._parameters[0].device
         use_full_float32()
@@ -106,6 +103,10 @@ class TrainStep:
         # Number of the first step that was not finite; 0 if there is none.
         self._bad_step = torch.zeros((), device=self._device)
         self._forward: Callable[..., Tensor] = network
+        self._compute: Callable[[Batch], tuple[Tensor, Tensor]] = self._gradients
+        if graph:
+            recorder, always = CudaRecorder(self._device), graph is True
+            self._compute = StepGraph(self._gradients, self._parameters, recorder, always=always)
         if section.compile:
             self._compile(reversible=section.reversible is True)
 
@@ -118,6 +119,11 @@ class TrainStep:
         for part in self.network.modules():
             if isinstance(part, CouplingNetwork):
                 part.compile()
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replays of a CUDA graph."""
+        return isinstance(self._compute, StepGraph) and self._compute.replays
 
     def step(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
         """Make one update from this process's rows of a batch.
@@ -148,9 +154,7 @@ class TrainStep:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(number - 1, self._section) * group.get("pace", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, error = self.loss(batch)
-        torch.autograd.backward(loss)
-        loss = loss.detach()
+        loss, error = self._compute(batch)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         self._ranks.sum([*gradients, loss, error])
         norm = nn.utils.get_total_norm(gradients)
@@ -162,61 +166,25 @@ class TrainStep:
         self.optimizer.step()
         return loss, error
 
+    def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute this process's gradients; return its share of the loss and of the error."""
+        with ExitStack() as stack:
+            if not self._section.compile:  # A compiled network takes its own weights alone.
+                stack.enter_context(weights_converted(self.network, self._section.precision))
+                stack.enter_context(solved_together(self.network))
+            loss, error = self.loss(batch)
+            torch.autograd.backward(loss)
+        return loss.detach(), error
+
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return this process's share of the batch's loss and mean squared error (no gradient).
 
         Their sums over the processes are those of the whole batch.
         """
-        network, section = self.network, self._section
-        if isinstance(network, Density):
-            return self._bits_per_dim(network, batch)
-        inputs = network_inputs(network, batch)
-        middle = additional = None
-        with network_autocast(network, self._device, section.precision), _compiler_faults():
-            with_loss = getattr(network, "forward_with_loss", None)
-            if with_loss is not None:
-                clean = to_network_channels(network, batch.clean)
-                restored, additional = with_loss(*inputs, clean)
-            elif section.middle_weight:
-                middle, restored = network.middle_and_end(*inputs)  # type: ignore[operator]
-            else:
-                restored = self._forward(*inputs)
-        loss, mse = self._compare(restored, batch)
-        if middle is not None:
-            early, _ = self._compare(middle, batch)
-            loss = loss + section.middle_weight * (early - loss)
-        if additional is not None:
-            loss = loss + additional / self._ranks.count
-        return loss, mse
-
-    def _bits_per_dim(self, network: Density, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return this process's share of the batch's bits per dimension, twice."""
         with _compiler_faults():
-            log_prob = self._forward(batch.clean)
-        loss = network.to_bits_per_dim(log_prob).mean() / self._ranks.count
-        return loss, loss.detach().clone()
-
-    def _compare(self, restored: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return this process's share of a restored batch's loss and mean squared error."""
-        section = self._section
-        restored = from_network_channels(self.network, restored.float(), batch.clean.shape[1])
-        mse = F.mse_loss(restored.detach().clamp(0, 1), batch.clean) / self._ranks.count
-        error = _LOSSES[section.loss](restored - batch.clean)
-        weight = torch.ones_like(error[:, :1])
-        # Only the masked region counts: known pixels are put back in the end. A small weight on
-        # them keeps the network near the identity there, and thus well conditioned.
-        if batch.mask is not None:
-            weight = torch.where(batch.mask, 1.0, section.known_weight)
-        if section.loss == "psnr":
-            share = weight.sum((1, 2, 3)) * error.shape[1]
-            each = torch.log((error * weight).sum((1, 2, 3)) / share + 1e-5)
-            return each.mean() / self._ranks.count, mse
-        total = weight.sum()
-        if batch.mask is not None:
-            self._ranks.sum([total])
-        else:
-            total = total * self._ranks.count
-        return (error * weight).sum() / (total * error.shape[1]), mse
+            return self._objective.loss(
+                self.network, self._forward, batch, self._section, self._ranks
+            )
 
     def first_bad_step(self) -> int | None:
         """Return the first step, from 1, whose loss or gradient was not finite, or None.

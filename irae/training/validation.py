@@ -106,7 +106,7 @@ class Validation:
                 self.left_out.append(str(error))
                 continue
             clean = rules.clean(whole, 0, index)
-            self._cases += _cases(config, _centre(clean, config.data.validation.crop), index)
+            self._cases += _cases(config, centre(clean, config.data.validation.crop), index)
         pairs = get_task(config.task).validation_pairs(
             config.data.validation, data_root(config.data.root)
         )
@@ -196,7 +196,8 @@ def _bytes(pixels: Tensor) -> bytes:
     return (pixels * 65535).round().to(torch.int32).numpy().tobytes()
 
 
-def _centre(picture: Tensor, side: int) -> Tensor:
+def centre(picture: Tensor, side: int) -> Tensor:
+    """Cut the middle of ``C H W``, at most ``side`` in each direction."""
     height, width = picture.shape[1:]
     # Multiples of 8 keep the JPEG grid of a lightly compressed original in place.
     top = max(0, (height - side) // 2) // 8 * 8

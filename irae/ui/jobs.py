@@ -1,4 +1,4 @@
-"""Jobs of restoring: one at a time on a thread of their own, and each can be stopped."""
+"""Jobs: one at a time on a thread of their own, and each can be stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 
 from irae.errors import IraeError, first_line
 from irae.imaging.tiling import Progress
-from irae.restoring.options import RestoreOptions
 from irae.ui.errors import RefusedError, StoppedError
 
 UNWATCHED_SECONDS = 30.0
@@ -21,24 +20,24 @@ UNWATCHED_SECONDS = 30.0
 
 ENDED = frozenset({"done", "failed", "stopped"})
 
-Work = Callable[[str, RestoreOptions, Progress], dict[str, Any]]
-"""Restores a picture by its id, and returns what the page says of the result."""
+Work = Callable[[Progress], dict[str, Any]]
+"""What a job does with its picture, such as restoring it; returns what the page says of it."""
 
 _log = logging.getLogger(__name__)
 
 
 class Job:
-    """One picture to restore.
+    """Something to do with one picture.
 
     Attributes:
         id: its name in the API, which nobody can guess.
         picture: id of its picture.
-        options: how.
+        work: what is done.
     """
 
-    def __init__(self, picture: str, options: RestoreOptions) -> None:
+    def __init__(self, picture: str, work: Work) -> None:
         self.id = secrets.token_urlsafe(16)
-        self.picture, self.options = picture, options
+        self.picture, self.work = picture, work
         self.state = "waiting"
         self.error: str | None = None
         self.result: dict[str, Any] | None = None
@@ -91,30 +90,29 @@ class Jobs:
     """All jobs of a server.
 
     Args:
-        work: does one job.
         unwatched_seconds: see `UNWATCHED_SECONDS`.
     """
 
-    def __init__(self, work: Work, unwatched_seconds: float = UNWATCHED_SECONDS) -> None:
-        self._work, self._patience = work, unwatched_seconds
+    def __init__(self, unwatched_seconds: float = UNWATCHED_SECONDS) -> None:
+        self._patience = unwatched_seconds
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._changed = threading.Condition()
         threading.Thread(target=self._run, daemon=True, name="jobs").start()
 
-    def add(self, picture: str, options: RestoreOptions) -> Job:
-        """Let a picture be restored after those that wait already.
+    def add(self, picture: str, work: Work) -> Job:
+        """Let something be done with a picture after the jobs that wait already.
 
         Raises:
             RefusedError: a job for this picture has not ended yet.
         """
         with self._changed:
             if any(job.picture == picture and not job.ended for job in self._jobs.values()):
-                raise RefusedError(409, "this picture is being restored already; stop that first")
+                raise RefusedError(409, "irae is at work on this picture already; stop that first")
             # Only the last job of a picture is of interest.
             self._forget(picture)
-            job = Job(picture, options)
+            job = Job(picture, work)
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._changed.notify_all()
@@ -128,7 +126,7 @@ class Jobs:
         """
         job = self._jobs.get(key)
         if job is None:
-            raise RefusedError(404, "there is no such job; restore the picture again")
+            raise RefusedError(404, "there is no such job; start it again")
         return job
 
     def describe(self, job: Job) -> dict[str, Any]:
@@ -195,7 +193,7 @@ class Jobs:
         state = "failed"
         try:
             progress(0.0)
-            job.result = self._work(job.picture, job.options, progress)
+            job.result = job.work(progress)
             state = "done"
         except StoppedError:
             state = "stopped"
@@ -204,7 +202,7 @@ class Jobs:
         except Exception as error:
             # The thread must live on for the other jobs, and the fault is told on both sides.
             _log.exception("a job failed")
-            job.error = f"restoring failed ({first_line(error)}); irae's terminal says more"
+            job.error = f"it failed ({first_line(error)}); irae's terminal says more"
         finally:
             job.state = state
             job.touch()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from irae.restoring.options import RestoreOptions
 from irae.ui.errors import RefusedError
 from irae.ui.previews import Preview
 from irae.ui.scratch import Scratch
@@ -31,6 +32,9 @@ class Result:
             changed.
         preview: the same for the browser.
         about: what the page says of it, as plain JSON.
+        task: what was undone; None if the picture was left as it is.
+        options: how.
+        mask: the mask of its holes, if it was filled.
     """
 
     folder: Path
@@ -38,6 +42,22 @@ class Result:
     pixels: Path | None
     preview: Preview
     about: dict[str, Any]
+    task: str | None
+    options: RestoreOptions
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What the model was unsure of when it made a result.
+
+    Attributes:
+        file: the map, a gray PNG as `irae.restoring.uncertainty.to_map` draws it, upright.
+        preview: the map for the browser: one colour, more opaque where the model was less sure.
+    """
+
+    file: Path
+    preview: Preview
 
 
 @dataclass
@@ -52,7 +72,9 @@ class StoredPicture:
         preview: the same for the browser, upright.
         about: what was found, as plain JSON.
         mask: a mask of its holes, a PNG.
+        damage: the mask of the damage that was found, a PNG, if somebody has asked.
         result: the last result.
+        doubt: what the model was unsure of, if somebody has asked.
     """
 
     id: str
@@ -62,7 +84,9 @@ class StoredPicture:
     preview: Preview
     about: dict[str, Any]
     mask: Path | None = None
+    damage: Path | None = None
     result: Result | None = None
+    doubt: Doubt | None = None
     _used: float = field(default_factory=time.monotonic)
     _users: int = 0
     _deleted: bool = False
@@ -117,6 +141,7 @@ class PictureStore:
         """Put a result in the place of the earlier one."""
         with self._guard:
             earlier, picture.result = picture.result, result
+            picture.doubt = None
         if earlier is not None:
             shutil.rmtree(earlier.folder, ignore_errors=True)
 

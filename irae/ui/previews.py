@@ -66,8 +66,14 @@ class Preview:
     @classmethod
     def save(cls, picture: Picture, folder: Path) -> Preview:
         """Write the preview of a picture into a folder, which is created."""
+        profile = picture.layout.icc
+        icc = profile if profile is not None and profile[16:20] == b"RGB " else None
+        return cls.save_image(make_preview(picture), folder, icc)
+
+    @classmethod
+    def save_image(cls, image: Image.Image, folder: Path, icc: bytes | None = None) -> Preview:
+        """Write the preview of an image, RGB or RGBA, with a colour profile if it has one."""
         folder.mkdir()
-        image = make_preview(picture)
         width, height = image.size
         levels = 0
         while True:
@@ -76,8 +82,6 @@ class Preview:
             if max(image.size) <= SMALLEST_LEVEL:
                 break
             image = image.reduce(2)
-        profile = picture.layout.icc
-        icc = profile if profile is not None and profile[16:20] == b"RGB " else None
         return cls(folder, width, height, levels, icc)
 
     def png(self, region: Region) -> bytes:

@@ -18,6 +18,7 @@ from irae.errors import UsageError
 from irae.imaging.io.limits import LIMIT_VARIABLE, max_pixels
 from irae.runtime import resolve_precision, select_device
 from irae.ui.guard import HOST, App, Guard
+from irae.ui.intake import Intake
 from irae.ui.jobs import Jobs
 from irae.ui.pictures import KEPT_SECONDS, PictureStore
 from irae.ui.scratch import Scratch
@@ -91,16 +92,16 @@ def _bind(listener: socket.socket, port: int) -> None:
 def _make_app(options: Options, scratch: Scratch, token: str) -> tuple[App, Callable[[], None]]:
     """Return the guarded application, and what is to be called every few seconds."""
     try:
-        from irae.ui.api import Parts, make_app
+        from irae.ui.api import make_app
+        from irae.ui.routes.parts import Parts
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("fastapi", "starlette"):
             raise
         raise UsageError("irae ui needs FastAPI; pip install 'irae[ui]'") from None
     store = PictureStore(scratch)
-    service = RestoreService(
-        store, options.device, options.precision, options.most_bytes, options.most_pixels
-    )
-    jobs = Jobs(service.work)
+    intake = Intake(store, options.most_bytes, options.most_pixels)
+    service = RestoreService(store, options.device, options.precision)
+    jobs = Jobs()
 
     def sweep() -> None:
         jobs.stop_unwatched()
@@ -111,7 +112,7 @@ def _make_app(options: Options, scratch: Scratch, token: str) -> tuple[App, Call
             if time.time() - archive.stat().st_mtime >= KEPT_SECONDS:
                 archive.unlink(missing_ok=True)
 
-    return Guard(make_app(Parts(store, service, jobs, options.opened)), token), sweep
+    return Guard(make_app(Parts(store, intake, service, jobs, options.opened)), token), sweep
 
 
 def _announce(address: str, options: Options, ready: Callable[[str], None]) -> None:

@@ -3,236 +3,193 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 
-from irae.batch.jobs import Found, Job, plan_outputs
+from irae.batch.jobs import Found, plan_outputs
 from irae.batch.model_pool import ModelPool
 from irae.errors import IraeError, PictureError
-from irae.imaging.io.encode import PICTURE_SUFFIXES, SUFFIX_OF_FORMAT
-from irae.imaging.io.files import (
-    RESTORED_MARK,
-    encode_picture,
-    picture_size,
-    read_picture,
-    write_picture,
-)
+from irae.imaging.io.files import RESTORED_MARK, encode_picture, read_picture, write_picture
 from irae.imaging.io.masks import read_mask
-from irae.imaging.io.picture import Picture, codes
+from irae.imaging.io.picture import Picture, codes, same_levels
 from irae.imaging.tiling import Progress
-from irae.restoring.inspection import choose_task, inspect_read
 from irae.restoring.options import RestoreOptions
-from irae.tasks import get_task
+from irae.restoring.uncertainty import orientation_spread
+from irae.tasks import filling_task, get_task
+from irae.ui.damage import describe_found, write_found
+from irae.ui.doubt import keep_doubt
 from irae.ui.errors import RefusedError
+from irae.ui.intake import without
 from irae.ui.pictures import PictureStore, Result, StoredPicture
-from irae.ui.previews import Preview, upright_size
-from irae.ui.words import describe_damage, describe_result, kept
+from irae.ui.previews import Preview
+from irae.ui.words import describe_result, notes_on
 
 KEPT_SETTINGS = 4
 """How many combinations of options keep their models loaded."""
 
+_FINDING = 0.3
+"""Share of the time of filling found damage that finding it takes, about."""
+
 
 class RestoreService:
-    """Looks at pictures and restores them.
+    """Restores pictures.
 
     Args:
         store: holds the pictures.
         device: as `irae.Restorer` takes it, and so is ``precision``.
-        most_bytes: limit of one file.
-        most_pixels: limit of one picture.
     """
 
-    def __init__(
-        self, store: PictureStore, device: str, precision: str, most_bytes: int, most_pixels: int
-    ) -> None:
+    def __init__(self, store: PictureStore, device: str, precision: str) -> None:
         self.store = store
-        self.most_bytes, self.most_pixels = most_bytes, most_pixels
         self._device, self._precision = device, precision
         self._pool: dict[RestoreOptions, ModelPool] = {}
-        # Several large pictures in memory at once would be too many.
-        self._looking = threading.Lock()
+        # What restoring had to say; jobs run one at a time.
+        self._heard: list[str] = []
 
-    def take(self, upload: Path, name: str) -> StoredPicture:
-        """Look at a file that was brought, and keep it; the file is gone afterwards.
-
-        Args:
-            upload: the file.
-            name: its name as the user calls it, perhaps with subfolders.
-
-        Raises:
-            PictureError: it is no picture, damaged or too large.
-        """
-        folder = self.store.scratch.fresh_folder()
-        try:
-            with self._looking:
-                return self._take(upload, name, folder)
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, IraeError):
-                raise type(error)(_without(str(error), folder)) from None
-            raise
-        finally:
-            upload.unlink(missing_ok=True)
-
-    def _take(self, upload: Path, name: str, folder: Path) -> StoredPicture:
-        source = folder / "source" / safe_name(name)
-        source.parent.mkdir()
-        upload.rename(source)
-        self._admit(source, picture_size(source))
-        picture = read_picture(source)
-        heic = picture.layout.format == "HEIF"
-        if heic:
-            # Nothing writes HEIC, so from here on the picture is a PNG.
-            source.unlink()
-            source = source.with_suffix(".png")
-            write_picture(source, picture)
-            picture = read_picture(source)
-        # A header may claim fewer pixels than the decoder finds, in a TIFF for example.
-        self._admit(source, (picture.width, picture.height))
-        if source.suffix.lower() not in PICTURE_SUFFIXES:
-            suffix = SUFFIX_OF_FORMAT.get(picture.layout.format, ".png")
-            source = source.rename(source.with_name(f"{source.name}{suffix}"))
-        found = inspect_read(source, picture)
-        task, _ = choose_task(found)
-        width, height = upright_size(picture)
-        about = {
-            "name": name,
-            "width": width,
-            "height": height,
-            "format": "HEIC" if heic else picture.layout.format,
-            "depth": picture.layout.depth,
-            "found": describe_damage(found),
-            "task": task,
-            "kept": kept(picture, found.transparent > 0 or _has_alpha(picture)),
-            "saved_as": source.with_name(f"{source.stem}{RESTORED_MARK}{source.suffix}").name,
-        }
-        preview = Preview.save(picture, folder / "before")
-        return self.store.add(folder, name, source, preview, about)
-
-    def _admit(self, path: Path, size: tuple[int, int]) -> None:
-        width, height = size
-        if width * height > self.most_pixels:
-            raise PictureError(
-                f"{path.name}: has {width:,} × {height:,} pixels, more than this page takes"
-                f" ({self.most_pixels / 1e6:,.6g} million); cut it into parts, or start irae ui"
-                " with a larger --max-pixels"
-            )
-
-    def take_mask(self, stored: StoredPicture, upload: Path) -> dict[str, Any]:
-        """Check a mask and keep it with its picture; the file is gone afterwards.
-
-        Returns:
-            The share of the picture that is white, as plain JSON.
-
-        Raises:
-            PictureError: it is no PNG.
-            RefusedError: its size is not the picture's, or nothing in it is white.
-        """
-        try:
-            with upload.open("rb") as stream:
-                if stream.read(8) != b"\x89PNG\r\n\x1a\n":
-                    raise PictureError("the mask is not a PNG; send one of the picture's size")
-            size = picture_size(upload)
-            wanted = stored.preview.width, stored.preview.height
-            if size != wanted:
-                raise RefusedError(
-                    422, f"the mask has {size[0]} × {size[1]} pixels and the picture has"
-                    f" {wanted[0]} × {wanted[1]}; use a mask of the same size"
-                )  # fmt: skip
-            try:
-                mask = read_mask(upload)[0]
-            except PictureError as error:
-                raise PictureError(str(error).replace(str(upload), "the mask")) from None
-        finally:
-            upload.unlink(missing_ok=True)
-        if not bool(mask.any()):
-            raise RefusedError(422, "nothing is painted yet; paint over what is to be filled")
-        path = stored.folder / "mask.png"
-        fresh = stored.folder / "mask.new"
-        Image.fromarray(mask.numpy().astype(np.uint8) * 255).save(fresh, "PNG", compress_level=1)
-        stored.mask = fresh.replace(path)
-        return {"share": float(mask.float().mean())}
-
-    def work(self, key: str, options: RestoreOptions, progress: Progress) -> dict[str, Any]:
-        """Do a job of `irae.ui.jobs.Jobs`."""
-        with self.store.using(key) as stored:
-            return self.restore(stored, options, progress).about
-
-    def restore(self, stored: StoredPicture, options: RestoreOptions, progress: Progress) -> Result:
+    def restore(self, key: str, options: RestoreOptions, progress: Progress) -> dict[str, Any]:
         """Restore a picture; the result is put in the place of an earlier one.
 
         Args:
-            stored: the picture.
+            key: id of the picture.
             options: what was chosen; device and precision are the server's.
             progress: as for `irae.restoring.restorer.Restorer.restore_picture`.
 
+        Returns:
+            What the page says of the result, as plain JSON.
+
         Raises:
             IraeError: it cannot be restored.
-            RefusedError: the task needs a mask, and there is none.
+            RefusedError: there is no such picture, or the task needs a mask and there is none.
         """
-        folder = stored.folder / f"result-{self.store.scratch.fresh_file().name}"
-        folder.mkdir()
-        try:
-            result = self._restore(stored, options, progress, folder)
-        except BaseException as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, IraeError):
-                raise type(error)(_without(str(error), stored.folder)) from None
-            raise
-        self.store.set_result(stored, result)
-        return result
+        with self._at_work_on(key) as stored:
+            folder = stored.folder / f"result-{self.store.scratch.fresh_file().name}"
+            folder.mkdir()
+            try:
+                result = self._restore(stored, options, progress, folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            self.store.set_result(stored, result)
+            return result.about
+
+    def draw_doubt(self, key: str, progress: Progress) -> dict[str, Any]:
+        """Draw the map of what the model was unsure of when it made the result of a picture.
+
+        Args:
+            key: id of the picture.
+            progress: as for `restore`; all takes eight times as long.
+
+        Returns:
+            The largest spread, and the one from which the map has its full colour, in 8-bit units.
+
+        Raises:
+            RefusedError: there is no such picture, or no result that differs from it.
+        """
+        with self._at_work_on(key) as stored:
+            result = doubtful_result(stored)
+            picture = read_picture(stored.source)
+            restorer = self._models(result.options).restorer_for(result.task or "")
+            mask = _mask_of(picture, result.mask, result.options)
+            spread = orientation_spread(restorer, picture.pixels, mask, progress)
+            stored.doubt, full = keep_doubt(spread, picture, result.folder)
+            return {"largest": round(float(spread.max()), 2), "full": round(full, 2)}
+
+    def find_damage(self, key: str, progress: Progress) -> dict[str, Any]:
+        """Find scratches, dust, hairs and stamps in a picture, and keep their mask.
+
+        Args:
+            key: id of the picture.
+            progress: as for `restore`.
+
+        Returns:
+            What was found, in words and as shares of the picture, as plain JSON.
+        """
+        with self._at_work_on(key) as stored:
+            picture = read_picture(stored.source)
+            found = self._models(RestoreOptions()).finder().find(picture.pixels, progress)
+            stored.damage = write_found(found, picture, stored.folder / "damage.png")
+            fills = bool(found.mask.any()) and not found.too_much
+            return {"found": describe_found(found), "fills": fills, **found.as_json()}
+
+    @contextmanager
+    def _at_work_on(self, key: str) -> Iterator[StoredPicture]:
+        """Give a picture for the time of a job, whose errors name no folder of the server."""
+        with self.store.using(key) as stored:
+            self._heard.clear()
+            try:
+                yield stored
+            except IraeError as error:
+                raise type(error)(without(str(error), stored.folder)) from None
 
     def _restore(
         self, stored: StoredPicture, options: RestoreOptions, progress: Progress, folder: Path
     ) -> Result:
         begin = time.perf_counter()
-        pool = self._models(options)
-        picture = read_picture(stored.source)
-        needs_mask = options.task is not None and get_task(options.task).needs_mask
-        if needs_mask and stored.mask is None:
-            raise RefusedError(422, "nothing is painted yet; paint over what is to be filled")
-        masks = stored.mask if needs_mask else None
-        plan = plan_outputs([Found(stored.source)], None, exact=needs_mask, masks=masks)
-        (job,) = plan.jobs
-        task = pool.choose(Job(stored.source, job.target, masks), picture).task
-        target = folder / job.target.name
-        pixels: Path | None = None
-        model = None
-        if task is None or options.strength == 0:
-            shutil.copyfile(stored.source, target)
-            restored = picture
+        picture, pool = read_picture(stored.source), self._models(options)
+        exact = pool.only_fills or _needs_mask(options)
+        plan = plan_outputs([Found(stored.source)], None, exact=exact)
+        task = self._task_for(stored, options)
+        if task is not None and options.find_damage:
+            source = self._find_mask(picture, pool, _part(progress, 0, _FINDING), folder)
+            progress = _part(progress, _FINDING, 1)
         else:
-            mask = None if masks is None else read_mask(
-                masks,
-                height=picture.height,
-                width=picture.width,
-                orientation=picture.orientation,
-                grow=options.grow_mask,
-            )  # fmt: skip
-            restorer = pool.restorer_for(task)
-            model = restorer.model.name
-            restored = restorer.restore_picture(picture, mask, progress)
+            source = _mask_for(stored, options, folder)
+        mask = _mask_of(picture, source, options)
+        if pool.only_fills and mask is None:
+            task = None
+        restored = picture if task is None else _restored(pool, task, picture, mask, progress)
+        changed = not same_levels(picture, restored)
+        target = folder / (plan.jobs[0].target.name if changed else stored.about["saved_as"])
+        pixels = folder / "pixels.npy" if changed else None
+        if pixels is None:
+            restored = picture
+            shutil.copyfile(stored.source, target)
+        else:
             write_picture(target, restored)
-            pixels = folder / "pixels.npy"
             np.save(pixels, _codes(restored))
+        notes = notes_on(stored.about, restored, target, mask) if changed else []
         about = {
             "name": target.name,
             "bytes": target.stat().st_size,
             "task": task,
-            "model": model,
-            "changed": pixels is not None,
-            "done": describe_result(task, changed=pixels is not None),
+            "model": None if task is None else pool.restorer_for(task).model.name,
+            "changed": changed,
+            "done": describe_result(task, options, changed=changed),
+            "notes": notes + [_sentence(line) for line in self._heard],
             "seconds": round(time.perf_counter() - begin, 1),
             "options": options.recorded(),
         }
-        return Result(folder, target, pixels, Preview.save(restored, folder / "after"), about)
+        preview = Preview.save(restored, folder / "after")
+        return Result(folder, target, pixels, preview, about, task, options, source)
+
+    def _task_for(self, stored: StoredPicture, options: RestoreOptions) -> str | None:
+        """Return the task: the chosen one, the model's, or the one found when it was brought."""
+        if options.strength == 0:
+            return None
+        if self._models(options).only_fills:
+            return filling_task().name
+        if options.task is None and options.model is not None:
+            return self._models(options).restorer_for("").task
+        found: str | None = stored.about["task"]
+        return options.task or found
+
+    def _find_mask(
+        self, picture: Picture, pool: ModelPool, progress: Progress, folder: Path
+    ) -> Path | None:
+        """Find damage; returns the mask of what can be filled."""
+        found = pool.finder().find(picture.pixels, progress)
+        self._heard.append(describe_found(found))
+        if found.too_much or not found.mask.any():
+            return None
+        return write_found(found, picture, folder / "mask.png")
 
     def encoded(self, stored: StoredPicture, suffix: str, quality: int) -> Path:
         """Return the result as a file of another format, encoded from the restored pixels.
@@ -267,30 +224,84 @@ class RestoreService:
             while len(self._pool) >= KEPT_SETTINGS:
                 self._pool.pop(next(iter(self._pool)))
             own = replace(options, device=self._device, precision=self._precision)
-            self._pool[options] = ModelPool(own)
+            self._pool[options] = ModelPool(own, self._heard.append)
         return self._pool[options]
 
 
-def safe_name(name: str) -> str:
-    """Return a file's name for this machine: no folders, short enough, nothing hidden in it."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    path = Path("".join(c for c in last if c.isprintable()).strip(". ") or "picture")
-    stem, suffix = path.stem, path.suffix if len(path.suffix) <= 10 else ""
-    # Names of 255 bytes are the most that file systems take, and results have longer names.
-    while len(stem.encode()) > 180:
-        stem = stem[:-1]
-    return f"{stem}{suffix}"
+def changed_result(stored: StoredPicture) -> Result:
+    """Return the result of a picture.
+
+    Raises:
+        RefusedError: there is none, or it does not differ from the picture.
+    """
+    if stored.result is None:
+        raise RefusedError(409, "this picture has no result yet; restore it first")
+    if stored.result.pixels is None:
+        raise RefusedError(409, "nothing was changed in this picture; restore it in another way")
+    return stored.result
 
 
-def _without(text: str, folder: Path) -> str:
-    """Return a message without the path of a folder, of which the user knows nothing."""
-    for part in sorted(folder.glob("*"), reverse=True):
-        text = text.replace(f"{part}/", "")
-    return text.replace(f"{folder / 'source'}/", "").replace(f"{folder}/", "")
+def doubtful_result(stored: StoredPicture) -> Result:
+    """Return the result of a picture of which a map of uncertainty can be drawn.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    result = changed_result(stored)
+    if result.mask is not None and not get_task(result.task or "").needs_mask:
+        raise RefusedError(
+            409, "of damage that was filled before another task no map is drawn; leave out one"
+        )
+    return result
 
 
-def _has_alpha(picture: Picture) -> bool:
-    return picture.alpha is not None and not bool((picture.alpha == 1).all())
+def _restored(
+    pool: ModelPool, task: str, picture: Picture, mask: Tensor | None, progress: Progress
+) -> Picture:
+    """Restore a picture; for a task that takes no mask, what it marks is filled before."""
+    restorer = pool.restorer_for(task)
+    if mask is None or get_task(restorer.task).needs_mask:
+        return restorer.restore_picture(picture, mask, progress)
+    filled = pool.filler().restore_picture(picture, mask, _part(progress, 0, 0.5))
+    return restorer.restore_picture(filled, None, _part(progress, 0.5, 1))
+
+
+def _part(progress: Progress, begin: float, end: float) -> Progress:
+    """Return what is told the share of a part of the work."""
+
+    def tell(share: float) -> None:
+        progress(begin + share * (end - begin))
+
+    return tell
+
+
+def _needs_mask(options: RestoreOptions) -> bool:
+    return options.task is not None and get_task(options.task).needs_mask
+
+
+def _mask_for(stored: StoredPicture, options: RestoreOptions, folder: Path) -> Path | None:
+    """Return the mask for the chosen task, kept with the result because the other may change."""
+    if not _needs_mask(options):
+        return None
+    if stored.mask is None:
+        raise RefusedError(422, "nothing is painted yet; paint over what is to be filled")
+    return Path(shutil.copyfile(stored.mask, folder / "mask.png"))
+
+
+def _mask_of(picture: Picture, path: Path | None, options: RestoreOptions) -> Tensor | None:
+    if path is None:
+        return None
+    return read_mask(
+        path,
+        height=picture.height,
+        width=picture.width,
+        orientation=picture.orientation,
+        grow=options.grow_mask,
+    )
+
+
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:].rstrip('.')}."
 
 
 def _codes(picture: Picture) -> np.ndarray[Any, Any]:

@@ -160,7 +160,9 @@ def test_a_changed_mask_is_a_changed_input(batch: Batch, model_files: dict[str, 
     for name in NAMES:
         mask = batch.root / "masks" / name
         mask.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (24, 16), 255).save(mask)
+        hole = Image.new("L", (24, 16), 0)
+        hole.paste(255, (4, 4, 12, 12))
+        hole.save(mask)
     options = RestoreOptions(model=str(model_files["inpaint"]), device="cpu")
     assert batch.run(options, mask=batch.root / "masks").done == 4
     Image.new("L", (24, 16), 0).save(batch.root / "masks" / "a.png")

@@ -135,6 +135,8 @@ def test_folders_are_scaled_and_split_the_same_every_time(tmp_path: Path) -> Non
     assert torch.equal(parts[0], parts[2])
     reds = {int(p[0, 0, 0]) for p in torch.cat(parts[:2])}
     assert reds == {number * 10 for number in range(20)}
+    # A folder that is named for testing is tested on as a whole.
+    assert len(open_small(tmp_path, size=8, channels=3, root=tmp_path, split="test")) == 20
     gray = open_small(tmp_path, size=8, channels=1, root=tmp_path, split="val")
     assert torch.equal(gray[:, 0, 0, 0], (parts[1][:, 0, 0, 0] * 0.299).round().to(torch.uint8))
 

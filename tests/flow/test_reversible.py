@@ -29,7 +29,7 @@ from irae.models.checkpoints.model_file import load_model
 from irae.models.networks.irae import IRAE, PRESETS
 from irae.models.networks.lifted import LiftedIRAE
 from irae.models.networks.registry import build_network, resolve_options
-from irae.training.activation_memory import activation_bytes
+from irae.training.efficiency.activation_memory import activation_bytes
 
 WEIGHTS = Path(reversible.__file__).resolve().parents[1] / "weights"
 PAPER = {

@@ -12,11 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio_with_blocked_effect
 
 from irae.errors import UsageError
-from irae.imaging.metrics import psnr, psnr_b, rgb_to_y, ssim, ssim_authors
+from irae.imaging.metrics import (
+    auroc,
+    average_precision,
+    psnr,
+    psnr_b,
+    rgb_to_y,
+    ssim,
+    ssim_authors,
+)
 from irae.runtime import generator
 
 SHAPES = [(3, 11, 11), (3, 64, 64), (3, 37, 90), (1, 40, 40)]
@@ -189,3 +198,22 @@ def test_metrics_refuse_what_they_cannot_compare() -> None:
         psnr_b(picture, picture)
     with pytest.raises(UsageError, match="3 channels"):
         rgb_to_y(picture[:, :1])
+
+
+def test_average_precision_and_auroc_are_scikits() -> None:
+    random = torch.Generator().manual_seed(1)
+    truth = torch.rand(500, generator=random) < 0.2
+    scores = torch.randn(500, generator=random) + truth.float()
+    assert average_precision(scores, truth) == pytest.approx(
+        average_precision_score(truth.numpy(), scores.numpy())
+    )
+    assert auroc(scores[~truth], scores[truth]) == pytest.approx(
+        roc_auc_score(truth.numpy(), scores.numpy())
+    )
+
+
+def test_equal_scores_are_worth_least() -> None:
+    truth = torch.tensor([True, False, False, True])
+    assert average_precision(torch.ones(4), truth) == pytest.approx((1 / 3 + 2 / 4) / 2)
+    assert auroc(torch.ones(2), torch.ones(2)) == 0.5
+    assert average_precision(truth.float(), truth) == 1

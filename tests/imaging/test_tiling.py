@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from irae.errors import IraeError, UsageError
 from irae.imaging.tiling import restore_tiled, restore_within_memory, tile_spans
@@ -307,3 +310,51 @@ def test_progress_is_told_after_each_tile_and_can_end_the_work() -> None:
     with pytest.raises(StopError):
         restore_within_memory(count, picture, tile=64, overlap=8, notify=print, progress=stop)
     assert done == 2
+
+
+def test_tiles_are_cut_and_joined_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tiles there are, one picture goes to the device, and one comes back."""
+    monkeypatch.setattr("irae.imaging.tiling.upload", lambda x, device: x.to(device))
+    copies: list[tuple[int, str]] = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if func.overloadpacket.__name__ == "_to_copy" and result.device != args[0].device:
+                copies.append((args[0].numel(), result.device.type))
+            return result
+
+    gpu = torch.device("cuda:0")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        picture = torch.rand(3, 200, 260)
+        with Copies():
+            result = restore_tiled(
+                lambda x, mask: x.to(gpu), picture, tile=64, overlap=16, device=gpu
+            )
+    assert result.shape == picture.shape and result.device.type == "cpu"
+    assert [copy for copy in copies if copy[0] > 64] == [
+        (picture.numel(), "cuda"),
+        (picture.numel(), "cpu"),
+    ]
+
+
+def test_tiles_joined_elsewhere_are_those_joined_here() -> None:
+    picture = torch.rand(3, 100, 130, generator=torch.Generator().manual_seed(0))
+
+    def restore(x: Tensor, mask: Tensor | None) -> Tensor:
+        return x.square()
+
+    options: dict[str, Any] = {"tile": 48, "overlap": 16}
+    there = restore_tiled(restore, picture, device=torch.device("cpu"), **options)
+    assert torch.equal(there, restore_tiled(restore, picture, **options))
+
+
+def test_tiles_joined_on_a_gpu_are_those_joined_here(cuda: torch.device) -> None:
+    picture = torch.rand(3, 100, 130, generator=torch.Generator().manual_seed(0))
+    options: dict[str, Any] = {"tile": 48, "overlap": 16}
+    there = restore_tiled(lambda x, mask: x.cuda().square(), picture, device=cuda, **options)
+    here = restore_tiled(lambda x, mask: x.square(), picture, **options)
+    assert there.device.type == "cpu"
+    torch.testing.assert_close(there, here, atol=1e-6, rtol=0)

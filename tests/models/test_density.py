@@ -124,7 +124,7 @@ def test_reversible_training_has_the_same_gradients(name: str) -> None:
 
 
 def test_reversible_training_keeps_the_same_memory_at_any_depth() -> None:
-    from irae.training.activation_memory import activation_bytes
+    from irae.training.efficiency.activation_memory import activation_bytes
 
     def kept(depth: int, reversible: bool) -> int:
         network = small("density", size=16, couplings=[depth], widths=[16])

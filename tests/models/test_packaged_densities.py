@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from irae.data.folder import open_folder
 from irae.data.idx import IDX_SETS, open_idx
 from irae.models.anomaly import QUANTILES
 from irae.models.checkpoints.checksums import recorded_checksums
-from irae.models.checkpoints.model_file import load_density, packaged_densities, packaged_models
+from irae.models.checkpoints.model_file import (
+    load_density,
+    load_patch_density,
+    packaged_densities,
+    packaged_models,
+    packaged_patch_densities,
+)
+from irae.restoring.improbable import improbability
 from irae.writing import file_sha256
 
 LARGEST = 4_000_000
@@ -45,6 +53,39 @@ def test_cards_have_the_reference_of_scores(name: str) -> None:
     held_out = load_density(name).spec.card["held_out"]
     assert held_out["pictures"] >= 500
     assert all(len(values) == QUANTILES for values in held_out["quantiles"].values())
+
+
+@pytest.mark.parametrize("name", packaged_patch_densities())
+def test_densities_of_patches_are_small_and_whole(name: str) -> None:
+    path = packaged_patch_densities()[name]
+    assert path.stat().st_size <= LARGEST
+    assert recorded_checksums(path.parent)[path.name] == file_sha256(path)
+    model = load_patch_density(name)
+    assert model.parameters <= 1_000_000
+    page = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert all(line in page for line in model.spec.card["measured"])
+    others = {*packaged_densities(), *packaged_models()}
+    assert name not in others
+
+
+def test_the_packaged_density_of_patches_knows_photographs(shared: Path) -> None:
+    folder = shared / "data" / "photos_val"
+    if not folder.is_dir():
+        pytest.skip("data/photos_val is not there")
+    model = load_patch_density("patches")
+    photograph = open_folder(folder).load(0)[:, :96, :128]
+    bits = float(model.bits_per_dim(photograph).mean())
+    noise = torch.randint(0, 256, photograph.shape, dtype=torch.uint8)
+    assert bits < 5
+    assert float(model.bits_per_dim(noise).mean()) > bits + 2
+    assert model.round_trip(photograph) <= 0.5
+    # A latent of a photograph is about standard normal, and a white speck is far from it.
+    speck = photograph.float() / 255
+    before = improbability(model, speck)
+    speck[:, 40:44, 60:64] = 1 - speck[:, 40:44, 60:64].round()
+    after = improbability(model, speck)
+    assert 0.3 < float(before.median()) < 3
+    assert float(after[0, 40:44, 60:64].mean()) > 3 * float(before[0, 40:44, 60:64].mean())
 
 
 @pytest.mark.slow

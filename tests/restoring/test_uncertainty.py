@@ -36,6 +36,17 @@ def test_a_model_that_changes_nothing_is_sure(denoiser: LoadedModel) -> None:
     assert float(orientation_spread(restorer, pixels).max()) < 1e-3
 
 
+def test_an_ensemble_is_as_unsure_as_its_members(denoiser: LoadedModel) -> None:
+    pixels = torch.rand(3, 20, 26, generator=generator(0))
+    shares: list[float] = []
+    restorer = Restorer(denoiser, device="cpu", precision="fp32", ensemble=True)
+    found = orientation_spread(restorer, pixels, progress=shares.append)
+    alone = Restorer(denoiser, device="cpu", precision="fp32")
+    assert torch.equal(found, orientation_spread(alone, pixels))
+    assert restorer.model.ensemble
+    assert shares == [step / 8 for step in range(1, 9)]
+
+
 def test_a_map_is_white_at_its_stated_spread() -> None:
     spread = torch.tensor([[[0.0, WHITE / 2, WHITE, 3 * WHITE]]])
     assert to_map(spread)[0, 0].tolist() == [0, 128, 255, 255]

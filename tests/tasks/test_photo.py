@@ -61,6 +61,30 @@ def test_two_processes_together_see_the_batch_of_one(tmp_path: Path) -> None:
     assert whole.sigma is None
 
 
+def test_impulses_hit_some_patches_and_change_no_other_number() -> None:
+    kinds = {"white": 0.5, "camera": 0.5}
+    without = damaged(PhotoSection(kinds=kinds, drawn=0))
+    some = damaged(PhotoSection(kinds=kinds, drawn=0, impulses=0.5))
+    assert torch.equal(some.clean, without.clean)
+    changed = (some.degraded != without.degraded).flatten(1).any(1)
+    assert 3 <= int(changed.sum()) <= 13
+    every = damaged(PhotoSection(kinds={"clean": 1.0}, soft=0, drawn=0, impulses=1.0))
+    extreme = (every.degraded <= 0) | (every.degraded >= 1)
+    shares = extreme.flatten(1).float().mean(1)
+    assert float(shares.max()) < 0.13
+    assert 0.02 < float(shares.mean()) < 0.08
+    salt = (every.degraded >= 1).float().sum() / extreme.float().sum()
+    assert 0.4 < float(salt) < 0.6
+    # Some hit whole pixels, some each channel by itself.
+    whole = (extreme.all(1) == extreme.any(1)).flatten(1).all(1)
+    assert 3 <= int(whole.sum()) <= 13
+    parts = [
+        damaged(PhotoSection(drawn=0, impulses=1.0), rows) for rows in (slice(0, 7), slice(7, 16))
+    ]
+    joined = torch.cat([part.degraded for part in parts])
+    assert torch.equal(joined, damaged(PhotoSection(drawn=0, impulses=1.0)).degraded)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_does_what_it_is_called(kind: str) -> None:
     section = PhotoSection(kinds={kind: 1.0}, soft=0, drawn=0, sigma=(10, 20))

@@ -196,6 +196,61 @@ def test_one_process_may_work_alone_for_as_long_as_the_control_group_waits(
     assert "another process of this run is gone" in ended.said
 
 
+BEGIN = """
+import os, signal, sys, time
+os.environ.update(environment)
+os.environ["IRAE_LOST_SECONDS"] = arguments[2]
+for stream in (1, 2):
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+from irae.training import distributed
+with distributed.processes() as ranks:
+    ranks.together(lambda: None)
+"""
+# A stopped process keeps its connections, as a machine without power does.
+STOPS = f"""{BEGIN}
+    if ranks.rank == int(arguments[3]):
+        os.kill(os.getpid(), int(arguments[4]))
+    ranks.any(False)
+"""
+WORKS_ALONE = f"""{BEGIN}
+    print(ranks.on_main(lambda: time.sleep(15) or "worked"), flush=True)
+    # One may also leave long before the other.
+    time.sleep(0 if ranks.rank else 10)
+"""
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_silent_process_does_not_leave_the_other_waiting(gone: int, tmp_path: Path) -> None:
+    pair = start_pair(tmp_path, 3, gone, int(signal.SIGSTOP), program=STOPS)
+    left = pair.processes[1 - gone]
+    left.join(60)
+    code = left.exitcode
+    pair.processes[gone].kill()
+    ended = pair.wait(10)
+    assert code == 1, ended.said
+    assert len(ended.errors) == 1 and len(ended.said.splitlines()) == 1, ended.said
+    assert f"no sign of life of rank {gone} of 2 for 3 seconds" in ended.errors[0]
+    assert "--resume" in ended.errors[0]
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_killed_process_is_noticed_at_once(gone: int, tmp_path: Path) -> None:
+    began = time.monotonic()
+    pair = start_pair(tmp_path, 600, gone, int(signal.SIGKILL), program=STOPS)
+    ended = pair.wait(120)
+    assert ended.codes[1 - gone] == 1 and time.monotonic() - began < 120, ended.said
+    assert len(ended.errors) == gone and "no sign of life" not in ended.said
+
+
+@pytest.mark.distributed
+def test_a_process_may_work_alone_for_longer_than_the_others_may_be_silent(tmp_path: Path) -> None:
+    ended = start_pair(tmp_path, 6, program=WORKS_ALONE).wait(90)
+    assert ended.codes == [0, 0], ended.said
+    assert ended.said.count("worked") == 2
+
+
 def test_the_control_group_waits_for_days() -> None:
     assert distributed.CONTROL_TIMEOUT >= timedelta(days=2) > distributed.COLLECTIVE_TIMEOUT
 

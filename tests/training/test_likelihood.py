@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -210,3 +211,47 @@ def test_a_warm_start_continues_from_the_weights(tmp_path: Path, digits: Path) -
         assert torch.equal(value, source[key]), key
     with pytest.raises(IraeError, match="restores pictures and is no density"):
         new_run(tmp_path / "c", digits, "model.init=denoise")
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion", "FashionMNIST")])
+def test_the_shipped_configs_learn_from_files_in_torchvisions_layout(
+    name: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "data" / folder / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 60), ("t10k", 7)):
+        pixels = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        header = (0x0803).to_bytes(4) + b"".join(n.to_bytes(4) for n in pixels.shape)
+        path = raw / f"{part}-images-idx3-ubyte.gz"
+        path.write_bytes(gzip.compress(header + pixels.tobytes()))
+    monkeypatch.setenv("IRAE_DATA", str(tmp_path / "data"))
+    overrides = [
+        "model.options.couplings=[2]",
+        "model.options.widths=[4]",
+        "model.options.blocks=1",
+        "training={steps: 1, batch: 4, threads: 1, precision: fp32}",
+    ]
+    config = prepare(load_config(f"density/{name}.yaml", overrides))
+    run = begin(config, tmp_path / "run", CPU)
+    assert run.collection.train.shape == (55, 1, 28, 28)
+    train(run)
+    assert load_density(tmp_path / "run").network.shape == (1, 28, 28)
+
+
+def test_a_training_from_python_gives_its_density(digits: Path, tmp_path: Path) -> None:
+    import irae
+
+    options = {"couplings": [2], "widths": [4], "blocks": 1, "channels": 1, "size": 8}
+    config = {
+        "extends": "density/base.yaml",
+        "model": {"options": options},
+        "training": {"steps": 2, "batch": 4, "threads": 1, "validate_every": 2, "samples": 0},
+    }
+    run = irae.train(config, tmp_path / "run", data=digits, device="cpu")
+    density = run.best
+    assert density.sample(3).shape == (3, 1, 8, 8)
+    assert run.metrics[-1]["validation_bits_per_dim"] > 0
+    # Before the first validation, the last weights are the best there are.
+    (tmp_path / "run" / "best.safetensors").unlink()
+    assert run.best.network.shape == (1, 8, 8)

@@ -17,11 +17,12 @@ from irae.config import RunConfig, TrainingSection, load_config
 from irae.errors import TrainingError
 from irae.models.networks.registry import build_network, resolve_options
 from irae.tasks.base import Batch
-from irae.training import activation_memory as memory
 from irae.training import run as runs
-from irae.training.activation_memory import activation_bytes
 from irae.training.distributed import ALONE, StepMemoryError
+from irae.training.efficiency import activation_memory as memory
+from irae.training.efficiency.activation_memory import activation_bytes
 from irae.training.find_nonfinite import diagnose
+from irae.training.objectives.restoration import Restoration
 from irae.training.step import TrainStep
 
 CPU = torch.device("cpu")
@@ -44,7 +45,7 @@ def optimisation(settings: RunConfig) -> TrainStep:
     torch.manual_seed(0)
     model = settings.model
     network = build_network("irae", resolve_options("irae", model.preset, model.options))
-    return TrainStep(network, settings.training, ALONE)
+    return TrainStep(network, settings.training, ALONE, Restoration())
 
 
 def noisy_batch(seed: int = 0) -> Batch:
@@ -75,7 +76,7 @@ class Full(nn.Module):
 def test_a_step_that_does_not_fit_is_one_line(pictures: Path) -> None:
     settings = config(pictures)
     with pytest.raises(StepMemoryError, match=r"step 3 does not fit the memory of cpu; lower") as e:
-        TrainStep(Full(), settings.training, ALONE).step(noisy_batch(), 3)
+        TrainStep(Full(), settings.training, ALONE, Restoration()).step(noisy_batch(), 3)
     line = one_line(e.value)
     assert line is not None and "\n" not in line and "training.batch (2)" in line
     # Nothing holds what the step had allocated.
@@ -222,7 +223,9 @@ def test_a_networks_own_loss_is_added() -> None:
     network = build_network("invdn", resolve_options("invdn", None, {}))
     clean = torch.rand(2, 3, 16, 16)
     batch = Batch(clean, (clean + 0.1 * torch.randn_like(clean)), None, None)
-    optimisation = TrainStep(network, TrainingSection(precision="fp32", loss="l2"), ALONE)
+    optimisation = TrainStep(
+        network, TrainingSection(precision="fp32", loss="l2"), ALONE, Restoration()
+    )
     network.eval()
     with torch.no_grad():
         loss, _ = optimisation.loss(batch)

@@ -17,6 +17,7 @@ from irae.models.networks.registry import NETWORKS, build_network
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
 from irae.training.ema import EMA
+from irae.training.objectives.restoration import Restoration
 from irae.training.step import TrainStep
 
 GLOW = {"width": 8, "depth": 2, "levels": 2}
@@ -73,7 +74,7 @@ def test_a_step_of_every_network_reads_nothing(
     average = EMA(network, 0.99)
     for optimizer, loss in (("muon", "psnr"), ("adamw", "l1")):
         section = TrainingSection(optimizer=optimizer, loss=loss)  # type: ignore[arg-type]
-        training = TrainStep(network, section, ALONE)
+        training = TrainStep(network, section, ALONE, Restoration())
         batch = make_batch(torch.device("cpu"))
         with no_waits("cpu"):
             for number in (1, 2):
@@ -93,7 +94,7 @@ def test_a_loss_copies_nothing_from_or_to_the_host(
     # The device has no generators of its own.
     monkeypatch.setattr("irae.models.networks.invdn.generator", lambda *keys, device: None)
     network = make_network(name, options).to(device)
-    training = TrainStep(network, TrainingSection(optimizer="muon"), ALONE)
+    training = TrainStep(network, TrainingSection(optimizer="muon"), ALONE, Restoration())
     batch = make_batch(device)
     with no_waits("meta"):
         loss, error = training.loss(batch)
@@ -134,7 +135,7 @@ def test_cuda_itself_finds_no_wait_in_a_step(
     network = make_network(name, options).to(cuda).to(memory_format=torch.channels_last)
     set_network_dtype(network, torch.bfloat16)
     section = TrainingSection(optimizer="muon", precision="bf16")
-    training, average = TrainStep(network, section, ALONE), EMA(network, 0.99)
+    training, average = TrainStep(network, section, ALONE, Restoration()), EMA(network, 0.99)
     batch = make_batch(cuda)
     training.step(batch, 1)  # The first call allocates workspaces and chooses algorithms.
     torch.cuda.set_sync_debug_mode("error")

@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+# Makes the helpers beside the tests importable.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 OPTIONS = ["--no-browser", "--port", "0", "--device", "cpu", "--precision", "fp32"]
 
 
@@ -111,10 +114,12 @@ def make_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     """Makes the API with limits of 10^6 bytes and 10^5 pixels, unless others are given."""
     pytest.importorskip("fastapi", reason="the page needs irae[ui]")
     testclient = pytest.importorskip("fastapi.testclient", reason="its client needs httpx")
-    from irae.ui.api import Parts, make_app
+    from irae.ui.api import make_app
     from irae.ui.guard import Guard
+    from irae.ui.intake import Intake
     from irae.ui.jobs import Jobs
     from irae.ui.pictures import PictureStore
+    from irae.ui.routes.parts import Parts
     from irae.ui.scratch import Scratch
     from irae.ui.service import RestoreService
 
@@ -132,8 +137,10 @@ def make_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         scratch = Scratch.create()
         made.append(scratch)
         store = PictureStore(scratch)
-        service = RestoreService(store, "cpu", "fp32", most_bytes, most_pixels)
-        parts = Parts(store, service, Jobs(service.work, unwatched_seconds), opened)
+        service = RestoreService(store, "cpu", "fp32")
+        parts = Parts(
+            store, Intake(store, most_bytes, most_pixels), service, Jobs(unwatched_seconds), opened
+        )
         client = testclient.TestClient(
             Guard(make_app(parts), "secret"),
             base_url="http://127.0.0.1:7860",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import error_of, mask_of_box, noisy, pixels_of, restored_by_command
 from PIL import Image, ImageCms
 
 from irae.batch.model_pool import ModelPool
@@ -21,65 +22,26 @@ from irae.restoring.options import RestoreOptions
 pytest.importorskip("fastapi", reason="the page needs irae[ui]")
 
 
-def _noisy(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32), **options: Any) -> Path:
-    values = np.random.default_rng(seed).normal(128, 25, (size[1], size[0], 3))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(path, **options)
-    return path
-
-
-def _restored(source: Path, mask: Path | None = None, **options: Any) -> Path:
-    """What the command makes of a picture."""
-    told: list[Outcome] = []
-    pool = ModelPool(RestoreOptions(device="cpu", precision="fp32", **options))
-    restore_files(Request((str(source),), mask=mask, overwrite=True), pool, told.append)
-    assert told[0].output is not None, told[0].error
-    return Path(told[0].output)
-
-
-def _pixels(answer: Any) -> np.ndarray[Any, Any]:
-    assert answer.status_code == 200, answer.text
-    with Image.open(io.BytesIO(answer.content)) as image:
-        return np.asarray(image)
-
-
-def _mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> bytes:
-    image = Image.new("L", size)
-    image.paste(255, box)
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _error(answer: Any, status: int) -> str:
-    assert answer.status_code == status, answer.text
-    assert list(answer.json()) == ["error"]
-    sentence: str = answer.json()["error"]
-    assert "\n" not in sentence
-    assert "/tmp" not in sentence
-    return sentence
-
-
 def test_a_picture_is_brought_restored_and_fetched(api: Any, tmp_path: Path) -> None:
-    source = _noisy(tmp_path / "Großmutter 1920.png")
+    source = noisy(tmp_path / "Großmutter 1920.png")
     about = api.bring(source)
     assert about["name"] == "Großmutter 1920.png"
     assert (about["width"], about["height"], about["depth"]) == (40, 32, 8)
     assert about["found"] == "Looks noisy; its noise will be removed."
     key = about["id"]
     missing = api.client.get(f"/api/pictures/{key}/result")
-    assert _error(missing, 409) == "this picture has no result yet; restore it first"
+    assert error_of(missing, 409) == "this picture has no result yet; restore it first"
     told = api.restore(key, task="denoise", strength=0.5, ensemble=True)
     assert told["state"] == "done"
     assert told["result"]["name"] == "Großmutter 1920.restored.png"
     assert told["result"]["changed"]
     answer = api.client.get(f"/api/pictures/{key}/result")
-    expected = _restored(source, task="denoise", strength=0.5, ensemble=True)
+    expected = restored_by_command(source, task="denoise", strength=0.5, ensemble=True)
     assert answer.content == expected.read_bytes()
     assert "Gro%C3%9Fmutter%201920.restored.png" in answer.headers["content-disposition"]
     assert api.client.delete(f"/api/pictures/{key}").status_code == 204
     assert api.files() == []
-    assert "bring it again" in _error(api.client.get(f"/api/pictures/{key}/preview"), 404)
+    assert "bring it again" in error_of(api.client.get(f"/api/pictures/{key}/preview"), 404)
 
 
 def test_what_belongs_to_a_file_is_kept(api: Any, tmp_path: Path) -> None:
@@ -88,8 +50,8 @@ def test_what_belongs_to_a_file_is_kept(api: Any, tmp_path: Path) -> None:
     exif[271] = "camera"
     deep = np.random.default_rng(0).normal(32000, 6000, (32, 40)).clip(0, 65535).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png", exif=exif, icc_profile=b"a profile, whole")
-    _noisy(tmp_path / "x.jpg", quality=92, exif=exif, icc_profile=profile)
-    rgb = Image.open(_noisy(tmp_path / "rgb.png"))
+    noisy(tmp_path / "x.jpg", quality=92, exif=exif, icc_profile=profile)
+    rgb = Image.open(noisy(tmp_path / "rgb.png"))
     rgb.convert("CMYK").save(tmp_path / "ink.tif")
     rgb.putalpha(Image.linear_gradient("L").resize(rgb.size))
     rgb.save(tmp_path / "glass.png")
@@ -103,51 +65,51 @@ def test_what_belongs_to_a_file_is_kept(api: Any, tmp_path: Path) -> None:
         assert about["kept"] == words, name
         assert api.restore(about["id"], task="denoise")["state"] == "done"
         got = api.client.get(f"/api/pictures/{about['id']}/result").content
-        assert got == _restored(tmp_path / name, task="denoise").read_bytes(), name
+        assert got == restored_by_command(tmp_path / name, task="denoise").read_bytes(), name
 
 
 def test_a_hole_is_filled_as_the_command_fills_it(api: Any, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # To be turned to the right: it is looked at as 32 by 40.
-    source = _noisy(tmp_path / "x.jpg", quality=92, exif=exif)
+    source = noisy(tmp_path / "x.jpg", quality=92, exif=exif)
     key = api.bring(source)["id"]
     told = api.restore(key, task="inpaint")
     assert told["state"] == "failed"
     assert told["error"] == "nothing is painted yet; paint over what is to be filled"
-    mask = _mask((32, 40), (8, 10, 14, 30))
+    mask = mask_of_box((32, 40), (8, 10, 14, 30))
     answer = api.client.put(f"/api/pictures/{key}/mask", content=mask)
     assert answer.json()["share"] == pytest.approx(120 / 1280)
     assert api.restore(key, task="inpaint", grow_mask=1)["result"]["name"] == "x.restored.png"
     (tmp_path / "mask.png").write_bytes(api.client.get(f"/api/pictures/{key}/mask").content)
-    expected = _restored(source, tmp_path / "mask.png", task="inpaint", grow_mask=1)
+    expected = restored_by_command(source, tmp_path / "mask.png", task="inpaint", grow_mask=1)
     assert api.client.get(f"/api/pictures/{key}/result").content == expected.read_bytes()
     assert api.client.delete(f"/api/pictures/{key}").status_code == 204
     assert api.files() == []
 
 
 def test_regions_show_the_true_pixels(api: Any, tmp_path: Path) -> None:
-    source = _noisy(tmp_path / "x.png", size=(300, 290))
+    source = noisy(tmp_path / "x.png", size=(300, 290))
     key = api.bring(source)["id"]
     view = f"/api/pictures/{key}/preview"
     with Image.open(source) as image:
         whole = np.asarray(image)
-    assert np.array_equal(_pixels(api.client.get(view)), whole)
+    assert np.array_equal(pixels_of(api.client.get(view)), whole)
     part = {"x": 17, "y": 200, "width": 100, "height": 90}
-    assert np.array_equal(_pixels(api.client.get(view, params=part)), whole[200:290, 17:117])
-    small = _pixels(api.client.get(view, params={"scale": 0.4}))
+    assert np.array_equal(pixels_of(api.client.get(view, params=part)), whole[200:290, 17:117])
+    small = pixels_of(api.client.get(view, params={"scale": 0.4}))
     assert small.shape == (116, 120, 3)
     assert abs(float(small.mean()) - float(whole.mean())) < 0.5
     assert small.std() < whole.std()
-    assert _error(api.client.get(view, params={"of": "after"}), 409)
-    assert "scale" in _error(api.client.get(view, params={"scale": 2}), 422)
-    assert "300 × 290" in _error(api.client.get(view, params={"x": 290, "width": 20}), 422)
+    assert error_of(api.client.get(view, params={"of": "after"}), 409)
+    assert "scale" in error_of(api.client.get(view, params={"scale": 2}), 422)
+    assert "300 × 290" in error_of(api.client.get(view, params={"x": 290, "width": 20}), 422)
     api.restore(key, task="denoise")
-    after = _pixels(api.client.get(view, params={"of": "after"}))
-    assert np.array_equal(after, _pixels(api.client.get(f"/api/pictures/{key}/result")))
+    after = pixels_of(api.client.get(view, params={"of": "after"}))
+    assert np.array_equal(after, pixels_of(api.client.get(f"/api/pictures/{key}/result")))
 
 
 def test_the_result_in_other_formats(api: Any, tmp_path: Path) -> None:
-    source = _noisy(tmp_path / "x.jpg", quality=95)
+    source = noisy(tmp_path / "x.jpg", quality=95)
     key = api.bring(source)["id"]
     api.restore(key, task="denoise")
     result = f"/api/pictures/{key}/result"
@@ -157,15 +119,15 @@ def test_the_result_in_other_formats(api: Any, tmp_path: Path) -> None:
     restore_files(Request((str(source),), str(tmp_path / "y.png")), pool, told.append)
     answer = api.client.get(result, params={"format": "png"})
     assert answer.content == (tmp_path / "y.png").read_bytes()
-    lossless = _pixels(answer)
-    assert np.array_equal(_pixels(api.client.get(result, params={"format": "webp"})), lossless)
+    lossless = pixels_of(answer)
+    assert np.array_equal(pixels_of(api.client.get(result, params={"format": "webp"})), lossless)
     sizes = [
         len(api.client.get(result, params={"format": "jpeg", "quality": q}).content)
         for q in (30, 90)
     ]
     assert sizes[0] < sizes[1]
-    assert _error(api.client.get(result, params={"format": "jpeg", "quality": 101}), 422)
-    assert _error(api.client.get(result, params={"format": "exe"}), 422)
+    assert error_of(api.client.get(result, params={"format": "jpeg", "quality": 101}), 422)
+    assert error_of(api.client.get(result, params={"format": "exe"}), 422)
 
 
 def test_a_format_that_cannot_hold_the_picture_says_so(api: Any, tmp_path: Path) -> None:
@@ -174,11 +136,11 @@ def test_a_format_that_cannot_hold_the_picture_says_so(api: Any, tmp_path: Path)
     key = api.bring(tmp_path / "x.png")["id"]
     api.restore(key, task="denoise")
     answer = api.client.get(f"/api/pictures/{key}/result", params={"format": "jpeg"})
-    assert "x.restored.jpg: JPEG cannot hold 16 bits" in _error(answer, 422)
+    assert "x.restored.jpg: JPEG cannot hold 16 bits" in error_of(answer, 422)
 
 
 def test_nothing_to_do_gives_the_file_back(api: Any, tmp_path: Path) -> None:
-    source = _noisy(tmp_path / "x.jpg", quality=92)
+    source = noisy(tmp_path / "x.jpg", quality=92)
     key = api.bring(source)["id"]
     told = api.restore(key, task="denoise", strength=0)
     assert told["result"]["changed"] is False
@@ -191,7 +153,7 @@ def test_nothing_to_do_gives_the_file_back(api: Any, tmp_path: Path) -> None:
 
 
 def test_a_later_result_takes_the_place_of_the_earlier_one(api: Any, tmp_path: Path) -> None:
-    key = api.bring(_noisy(tmp_path / "x.png"))["id"]
+    key = api.bring(noisy(tmp_path / "x.png"))["id"]
     api.restore(key, task="denoise")
     first = api.client.get(f"/api/pictures/{key}/result").content
     count = len(api.files())
@@ -204,9 +166,9 @@ def test_many_results_keep_names_and_subfolders(api: Any, tmp_path: Path) -> Non
     names = ["a/x.png", "b/x.png", "a/x.png", "../../etc/y.png", "C:\\z.png", "not done.png"]
     keys = []
     for seed, name in enumerate(names):
-        keys.append(api.bring(_noisy(tmp_path / "x.png", seed), name)["id"])
+        keys.append(api.bring(noisy(tmp_path / "x.png", seed), name)["id"])
     empty = api.client.post("/api/archives", json={"pictures": keys})
-    assert "no result yet" in _error(empty, 409)
+    assert "no result yet" in error_of(empty, 409)
     for key in keys[:-1]:
         assert api.restore(key, task="denoise")["state"] == "done"
     archive = api.client.post("/api/archives", json={"pictures": keys}).json()["id"]
@@ -217,7 +179,7 @@ def test_many_results_keep_names_and_subfolders(api: Any, tmp_path: Path) -> Non
         ]  # fmt: skip
         first = packed.read("a/x.png")
     assert first == api.client.get(f"/api/pictures/{keys[0]}/result").content
-    assert _error(api.client.get(f"/api/archives/{archive}"), 404)
+    assert error_of(api.client.get(f"/api/archives/{archive}"), 404)
     assert api.client.post("/api/leave", json={"pictures": keys}).status_code == 204
     assert api.files() == []
 
@@ -226,7 +188,7 @@ def test_events_tell_a_job_from_its_beginning_to_its_end(
     make_api: Callable[..., Any], tmp_path: Path
 ) -> None:
     api = make_api(most_pixels=10**6)
-    key = api.bring(_noisy(tmp_path / "x.png", size=(300, 200)))["id"]
+    key = api.bring(noisy(tmp_path / "x.png", size=(300, 200)))["id"]
     job = api.client.post(f"/api/pictures/{key}/restore", json={"tile": 64}).json()["job"]
     told = []
     with api.client.stream("GET", f"/api/jobs/{job}/events") as answer:
@@ -243,22 +205,22 @@ def test_events_tell_a_job_from_its_beginning_to_its_end(
 def test_pictures_named_at_the_start_are_there(
     make_api: Callable[..., Any], tmp_path: Path
 ) -> None:
-    source, gone = _noisy(tmp_path / "x.png"), tmp_path / "gone.png"
+    source, gone = noisy(tmp_path / "x.png"), tmp_path / "gone.png"
     api = make_api(opened=(source, gone))
     assert api.client.get("/api/about").json()["opened"] == ["x.png", "gone.png"]
     answer = api.client.post("/api/opened/0")
     assert answer.status_code == 201
     assert answer.json()["name"] == "x.png"
     assert source.is_file()
-    assert "gone.png" in _error(api.client.post("/api/opened/1"), 422)
-    assert _error(api.client.post("/api/opened/2"), 404)
+    assert "gone.png" in error_of(api.client.post("/api/opened/1"), 422)
+    assert error_of(api.client.post("/api/opened/2"), 404)
 
 
 def test_heic_is_read_with_what_belongs_to_it(api: Any, tmp_path: Path) -> None:
     heif = pytest.importorskip("pillow_heif", reason="HEIC needs irae[ui]")
     exif = Image.Exif()
     exif[271], exif[274] = "telephone", 6
-    with Image.open(_noisy(tmp_path / "x.png")) as image:
+    with Image.open(noisy(tmp_path / "x.png")) as image:
         heif.from_pillow(image).save(tmp_path / "IMG_1.HEIC", exif=exif.tobytes(), quality=95)
     about = api.bring(tmp_path / "IMG_1.HEIC")
     assert about["format"] == "HEIC"
@@ -276,7 +238,7 @@ def test_heic_is_read_with_what_belongs_to_it(api: Any, tmp_path: Path) -> None:
     file.save(tmp_path / "deep.heic", quality=-1, chroma=444, matrix_coefficients=0)
     about = api.bring(tmp_path / "deep.heic")
     assert "16 bits" in about["kept"]
-    shown = _pixels(api.client.get(f"/api/pictures/{about['id']}/preview"))
+    shown = pixels_of(api.client.get(f"/api/pictures/{about['id']}/preview"))
     assert np.abs(shown.astype(int) - (raster >> 8)).max() <= 3
 
 

@@ -86,8 +86,8 @@ def test_the_limits_are_told_as_numbers_with_the_remedy(api: Any) -> None:
 def test_a_body_without_an_end_is_cut_off(tmp_path: Path) -> None:
     from fastapi import Request
 
-    from irae.ui.bodies import receive_file
     from irae.ui.errors import RefusedError
+    from irae.ui.routes.bodies import receive_file
 
     sent = 0
 
@@ -107,8 +107,8 @@ def test_a_body_without_an_end_is_cut_off(tmp_path: Path) -> None:
 def test_a_body_that_does_not_come_is_given_up(tmp_path: Path) -> None:
     from fastapi import Request
 
-    from irae.ui.bodies import receive_file
     from irae.ui.errors import RefusedError
+    from irae.ui.routes.bodies import receive_file
 
     async def silence() -> Any:
         await asyncio.sleep(60)
@@ -188,6 +188,10 @@ def test_ids_that_do_not_exist_are_404(api: Any) -> None:
         ("GET", "/api/pictures/x/result"),
         ("GET", "/api/pictures/x/preview"),
         ("DELETE", "/api/pictures/x"),
+        ("GET", "/api/pictures/x/damage"),
+        ("POST", "/api/pictures/x/damage"),
+        ("GET", "/api/pictures/x/uncertainty"),
+        ("POST", "/api/pictures/x/uncertainty"),
         ("GET", "/api/jobs/x"),
         ("GET", "/api/jobs/x/events"),
         ("DELETE", "/api/jobs/x"),

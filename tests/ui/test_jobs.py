@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from irae.errors import PictureError
-from irae.restoring.options import RestoreOptions
 from irae.ui.errors import RefusedError
-from irae.ui.jobs import Jobs
-
-OPTIONS = RestoreOptions()
+from irae.ui.jobs import Job, Jobs
 
 
 class Workshop:
@@ -24,9 +22,12 @@ class Workshop:
         self.log: list[tuple[str, float]] = []
         self.at_tile = threading.Semaphore(0)
         self.go_on = threading.Semaphore(0)
-        self.jobs = Jobs(self._work, patience)
+        self.jobs = Jobs(patience)
 
-    def _work(self, picture: str, _options: Any, progress: Callable[[float], None]) -> Any:
+    def add(self, picture: str) -> Job:
+        return self.jobs.add(picture, partial(self._work, picture))
+
+    def _work(self, picture: str, progress: Callable[[float], None]) -> Any:
         if picture == "bad":
             raise PictureError("bad: damaged")
         if picture == "fault":
@@ -54,7 +55,7 @@ def _wait(jobs: Jobs, job: Any) -> dict[str, Any]:
 
 def test_one_job_runs_at_a_time_in_the_order_in_which_they_came() -> None:
     shop = Workshop()
-    first, second, third = (shop.jobs.add(name, OPTIONS) for name in "abc")
+    first, second, third = (shop.add(name) for name in "abc")
     assert shop.at_tile.acquire(timeout=20)
     assert shop.jobs.describe(first)["state"] == "running"
     assert shop.jobs.describe(second) == {"state": "waiting", "ahead": 1}
@@ -67,7 +68,7 @@ def test_one_job_runs_at_a_time_in_the_order_in_which_they_came() -> None:
 
 def test_a_job_stops_after_its_present_tile() -> None:
     shop = Workshop()
-    job = shop.jobs.add("a", OPTIONS)
+    job = shop.add("a")
     shop.tiles(1)
     assert shop.at_tile.acquire(timeout=20)
     told = shop.jobs.describe(job)
@@ -77,14 +78,14 @@ def test_a_job_stops_after_its_present_tile() -> None:
     shop.go_on.release()
     assert _wait(shop.jobs, job) == {"state": "stopped"}
     assert len(shop.log) == 2
-    after = shop.jobs.add("a", OPTIONS)
+    after = shop.add("a")
     shop.tiles(4)
     assert _wait(shop.jobs, after)["state"] == "done"
 
 
 def test_a_job_that_waits_stops_at_once() -> None:
     shop = Workshop()
-    first, second = shop.jobs.add("a", OPTIONS), shop.jobs.add("b", OPTIONS)
+    first, second = shop.add("a"), shop.add("b")
     shop.jobs.stop(second)
     assert second.state == "stopped"
     shop.tiles(4)
@@ -111,14 +112,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_job_that_nobody_waits_for_ends(clock: Clock) -> None:
     shop = Workshop()
-    job = shop.jobs.add("a", OPTIONS)
+    job = shop.add("a")
     with job.watched():
         assert shop.at_tile.acquire(timeout=20)
         clock.now += 31
         shop.go_on.release()
         assert shop.at_tile.acquire(timeout=20)
         # Another one waits, and nobody holds its events open.
-        waiting = shop.jobs.add("b", OPTIONS)
+        waiting = shop.add("b")
         clock.now += 29
         shop.jobs.stop_unwatched()
         assert waiting.state == "waiting"
@@ -137,7 +138,7 @@ def test_a_job_that_nobody_waits_for_ends(clock: Clock) -> None:
 
 def test_a_sign_of_life_counts(clock: Clock) -> None:
     shop = Workshop()
-    job = shop.jobs.add("a", OPTIONS)
+    job = shop.add("a")
     for touch in (job.touch, lambda: shop.jobs.touch("a"), job.touch):
         assert shop.at_tile.acquire(timeout=20)
         clock.now += 20
@@ -151,7 +152,7 @@ def test_a_sign_of_life_counts(clock: Clock) -> None:
 
 def test_a_failure_is_told_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
     shop = Workshop()
-    bad, fault, good = (shop.jobs.add(name, OPTIONS) for name in ("bad", "fault", "good"))
+    bad, fault, good = (shop.add(name) for name in ("bad", "fault", "good"))
     shop.tiles(4)
     assert _wait(shop.jobs, good)["state"] == "done"
     assert shop.jobs.describe(bad) == {"state": "failed", "error": "bad: damaged"}
@@ -161,10 +162,10 @@ def test_a_failure_is_told_and_the_others_go_on(caplog: pytest.LogCaptureFixture
 
 def test_a_picture_has_one_job_and_takes_it_along() -> None:
     shop = Workshop()
-    job = shop.jobs.add("a", OPTIONS)
+    job = shop.add("a")
     assert shop.at_tile.acquire(timeout=20)
-    with pytest.raises(RefusedError, match="being restored already") as refused:
-        shop.jobs.add("a", OPTIONS)
+    with pytest.raises(RefusedError, match="at work on this picture already") as refused:
+        shop.add("a")
     assert refused.value.status == 409
     shop.jobs.drop("a")
     with pytest.raises(RefusedError, match="no such job"):

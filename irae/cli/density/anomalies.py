@@ -47,19 +47,15 @@ def anomalies(
     if max_images is not None and max_images < 2:
         raise UsageError(f"--max-images is {max_images}; use at least 2")
     from irae.data.registry import data_root
-    from irae.data.small import open_small
     from irae.evaluation.density.anomalies import compare
+    from irae.evaluation.density.pictures import open_test
     from irae.models.checkpoints.model_file import load_density
     from irae.runtime import select_device
 
     loaded = load_density(model).to(select_device(device))
     second = None if background is None else load_density(background).to(loaded.device)
-    channels, size, _ = loaded.network.shape
 
     def read(name: str) -> tuple[str, Tensor]:
-        pictures = open_small(
-            name, size=size, channels=channels, root=data_root(root), split="test"
-        )
-        return name, pictures[:max_images]
+        return name, open_test(loaded, name, data_root(root))[:max_images]
 
     print_measured(compare(loaded, read(data), read(other), second, seed=seed), json_)

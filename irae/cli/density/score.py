@@ -44,8 +44,10 @@ def score(
     Example: irae score pictures/ --model fashion --json
     """
     import json
+    import sys
 
     import torch
+    from tqdm import tqdm
 
     from irae.errors import IraeError, PictureError, for_command_line
     from irae.evaluation.density.pictures import check_target, read_for
@@ -61,16 +63,21 @@ def score(
     if csv is not None:
         check_target(csv, overwrite, (".csv",))
     files, pictures, failed = [], [], 0
-    for path in find_pictures(list(inputs), recursive=recursive):
+    paths = find_pictures(list(inputs), recursive=recursive)
+    for path in tqdm(paths, desc="reading", unit="picture", disable=None):
         try:
             pictures.append(read_for(loaded, path))
             files.append(path)
         except IraeError as error:
             failed += 1
-            typer.echo(f"irae: error: {for_command_line(str(error))}", err=True)
+            tqdm.write(f"irae: error: {for_command_line(str(error))}", file=sys.stderr)
     if not files:
         raise PictureError(f"none of the {failed} pictures could be scored; see the lines above")
-    found = score_pictures(loaded, files, torch.stack(pictures), other, draws=draws, seed=seed)
+    total = len(files) * (1 if other is None else 2)
+    with tqdm(total=total, desc="scoring", unit="picture", disable=None) as bar:
+        found = score_pictures(
+            loaded, files, torch.stack(pictures), other, draws=draws, seed=seed, advance=bar.update
+        )
     if csv is not None:
         _write_csv(found, csv)
     if json_:

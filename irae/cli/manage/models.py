@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from irae.cli.options import Json
+
+if TYPE_CHECKING:
+    from irae.models.loaded import LoadedModel
+    from irae.models.loaded_density import LoadedLikelihood
+    from irae.models.loaded_detector import LoadedDetector
 
 
 def models(json_: Json = False) -> None:
@@ -18,34 +23,34 @@ def models(json_: Json = False) -> None:
 
     from irae.models.checkpoints.model_file import (
         load_density,
+        load_detector,
         load_model,
+        load_patch_density,
         packaged_densities,
+        packaged_detectors,
         packaged_models,
+        packaged_patch_densities,
     )
 
-    listed: list[dict[str, Any]] = []
-    for name in packaged_models():
-        model = load_model(name)
-        listed.append(
-            {
-                "name": name,
-                "task": model.task,
-                "network": model.spec.network,
-                "parameters": model.parameters,
-                "card": model.spec.card,
-            }
-        )
-    for name in packaged_densities():
-        density = load_density(name)
-        listed.append(
-            {
-                "name": name,
-                "task": "density",
-                "network": density.spec.network,
-                "parameters": density.parameters,
-                "card": density.spec.card,
-            }
-        )
+    found: list[tuple[str, LoadedModel | LoadedLikelihood[Any] | LoadedDetector, str]] = [
+        (name, load_model(name), "") for name in packaged_models()
+    ]
+    found += [(name, load_density(name), "density") for name in packaged_densities()]
+    found += [
+        (name, load_patch_density(name), "density of patches")
+        for name in packaged_patch_densities()
+    ]
+    found += [(name, load_detector(name), "find damage") for name in packaged_detectors()]
+    listed: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "task": purpose or model.spec.task,
+            "network": model.spec.network,
+            "parameters": model.parameters,
+            "card": model.spec.card,
+        }
+        for name, model, purpose in found
+    ]
     if json_:
         typer.echo(json.dumps(listed, indent=2))
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from irae.cli.options import Device, Ensemble, Precision, known_task
+from irae.cli.options import Detector, Ensemble, Precision, known_task
 from irae.errors import UsageError
 from irae.tasks import get_task, task_names
 
@@ -76,7 +76,12 @@ def restore(
         ),
     ] = 1.0,
     ensemble: Ensemble = False,
-    device: Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="auto, cpu, cuda, cuda:N or mps; several, as cuda:0,cuda:1, share the pictures."
+        ),
+    ] = "auto",
     precision: Precision = "auto",
     tile: Annotated[
         int | None,
@@ -101,6 +106,15 @@ def restore(
     invert_mask: Annotated[
         bool, typer.Option("--invert-mask", help="Fill what the mask does not mark.")
     ] = False,
+    find_damage: Annotated[
+        bool,
+        typer.Option(
+            "--find-damage",
+            help="Find scratches, dust, hairs and stamps, and fill them; with --task, before that"
+            " is done. Without it all other pixels stay bit-equal.",
+        ),
+    ] = False,
+    detector: Detector = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Also search subfolders.")] = False,
     overwrite: Annotated[
         bool,
@@ -150,7 +164,7 @@ def restore(
         ),
     ] = False,
 ) -> None:
-    """Remove noise, undo JPEG damage or fill holes in pictures.
+    """Remove noise, undo JPEG damage or fill holes and scratches in pictures.
 
     One bad picture never stops the rest. The exit code is 0 when all are done, now or earlier,
     and 3 when some failed; those are listed at the end.
@@ -169,14 +183,22 @@ def restore(
     if uncertainty is not None:
         if STREAM in (*inputs, out):
             raise UsageError("--uncertainty draws the map of a file; give its name and -o FILE")
+        if find_damage:
+            raise UsageError("--uncertainty draws no map of what --find-damage fills; drop one")
         _check_map(uncertainty, inputs, overwrite, engine)
     if mask is not None and not mask.exists():
         raise UsageError(f"{mask}: no such mask file or folder")
     if address is not None and engine != "ray":
         raise UsageError("--address is for a Ray cluster; add --engine ray")
+    if engine == "ray" and "," in device:
+        raise UsageError(
+            f"--device {device}: several devices are for this machine; drop one option"
+        )
     if (grow_mask or invert_mask) and mask is None:
         option = "--grow-mask" if grow_mask else "--invert-mask"
         raise UsageError(f"{option} is for holes; add --mask")
+    if find_damage and mask is not None:
+        raise UsageError("--find-damage finds what --mask names; drop one of the two")
     options = RestoreOptions(
         task=task,
         model=model,
@@ -189,11 +211,17 @@ def restore(
         ensemble=ensemble,
         grow_mask=grow_mask,
         invert_mask=invert_mask,
+        find_damage=find_damage,
+        detector=detector,
     )
     pool = ModelPool(options, Console.note)
     # Checked first: an option that does not suit the model is an error of the whole command.
-    first = pool.restorer_for(task or pool.default_task(masked=mask is not None))
-    _check_mask(first.task, mask)
+    masked = mask is not None or find_damage
+    first = pool.restorer_for(task or pool.default_task(masked=masked))
+    if find_damage:
+        pool.finder()
+    else:
+        _check_mask(first.task, mask)
 
     outcomes: list[Outcome] = []
 

@@ -79,8 +79,8 @@ def benchmark(
     if report_only:
         _report(folder)
         return
-    from irae.evaluation.benchmark.cells import plan
     from irae.evaluation.benchmark.config import load_benchmark
+    from irae.evaluation.benchmark.plan import plan
     from irae.evaluation.benchmark.runner import part, run_benchmark
 
     planned = plan(load_benchmark(str(config), set_), cells)

@@ -114,7 +114,8 @@ def eval_(
     noise level get that of --sigma, which with --pairs is one number.
 
     Of a density, bits per dimension are measured instead, with uniform dequantisation; --data is
-    then also fashion or mnist, and options of damage are not for it.
+    then also fashion or mnist, and options of damage are not for it. Of a folder that it has learnt
+    from, the pictures count that were held out.
 
     Example: irae eval --model denoise --data photos/ --sigma 25
     """
@@ -206,13 +207,12 @@ def _evaluate_density(
 ) -> DensityEvaluation:
     """Measure the bits per dimension of a density on the test part of a set."""
     from irae.data.registry import data_root
-    from irae.data.small import open_small
+    from irae.evaluation.density.pictures import open_test
     from irae.evaluation.density.scores import evaluate_density
     from irae.models.checkpoints.model_file import load_density
 
     loaded = load_density(model).to(device, precision)
-    channels, size, _ = loaded.network.shape
-    pictures = open_small(data, size=size, channels=channels, root=data_root(root), split="test")
+    pictures = open_test(loaded, data, data_root(root))
     return evaluate_density(loaded, pictures[:max_images], data, seed=seed)
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from irae.config import (
     check_schema,
 )
 from irae.data.registry import data_root
-from irae.errors import ConfigError, UsageError
+from irae.errors import ConfigError
 from irae.evaluation.benchmark.config import (
     BenchmarkConfig,
     BenchmarkModelSection,
@@ -27,7 +26,7 @@ from irae.evaluation.benchmark.config import (
     TaskSection,
 )
 from irae.models.networks.registry import resolve_options
-from irae.tasks import get_task, task_names
+from irae.tasks import get_task
 from irae.tasks.base import Degradation
 from irae.tasks.inpaint import IRREGULAR, MaskFolder
 from irae.tasks.schema import DegradationSection, Level
@@ -158,12 +157,6 @@ class Cell:
         """
         config, model, data = self.config, self.model_section, self.dataset_section
         assert model.network is not None
-        said = {**config.training.model_dump(exclude_unset=True), **model.training}
-        training = check_schema(TrainingSection, said, f"models.{self.model}.training")
-        changed: dict[str, Any] = {"steps": self.steps or ENDLESS}
-        if "validate_every" not in said:
-            # No weights are chosen by validation here; there is one validation, at the end.
-            changed["validate_every"] = ENDLESS
         validation = {
             "source": data.validation or self.dataset,
             "images": 4,
@@ -186,9 +179,26 @@ class Cell:
                 "patch": data.patch,
                 "augment": config.augment,
             },
-            "training": training.model_copy(update=changed),
+            "training": self._training_section(),
         }
         return RunConfig.model_validate(content)
+
+    def _training_section(self) -> TrainingSection:
+        """Return the section ``training`` of the model's run.
+
+        Raises:
+            ConfigError: as for `run_config`.
+        """
+        said = {
+            **self.config.training.model_dump(exclude_unset=True),
+            **self.model_section.training,
+        }
+        training = check_schema(TrainingSection, said, f"models.{self.model}.training")
+        changed: dict[str, Any] = {"steps": self.steps or ENDLESS}
+        if "validate_every" not in said:
+            # No weights are chosen by validation here; there is one validation, at the end.
+            changed["validate_every"] = ENDLESS
+        return training.model_copy(update=changed)
 
     @property
     def steps(self) -> int | None:
@@ -238,6 +248,10 @@ class Cell:
         }
         if self.task_section.clipped:  # Left out if False, so that older results stay valid.
             found["clipped"] = True
+        return self._with_weights(found)
+
+    def _with_weights(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Return a resolved config with all on which the cell's weights depend."""
         path = self.checkpoint_path()
         if path is not None and path.is_file():
             found["content"] = file_sha256(path)
@@ -256,57 +270,3 @@ class Cell:
         """Return a hash of `resolved`: sixteen hexadecimal digits."""
         text = json.dumps(self.resolved(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def plan(config: BenchmarkConfig, pattern: str | None = None) -> list[Cell]:
-    """List the cells of a benchmark, data set by data set.
-
-    Args:
-        config: config of the benchmark.
-        pattern: pattern of cell names, ``*`` for any letters, or a part of a name; None for all.
-
-    Raises:
-        ConfigError: a level is malformed or given twice, or no cell is left.
-    """
-    cells = [
-        Cell(config, dataset, task_name, _task(task_name, task), level, model)
-        for dataset, data in config.datasets.items()
-        for task_name, task in config.tasks.items()
-        if data.tasks is None or task_name in data.tasks
-        for level in _levels(task_name, task)
-        for model, section in config.models.items()
-        if section.tasks is None or task_name in section.tasks
-    ]
-    seen: set[str] = set()
-    for cell in cells:
-        if cell.name in seen:
-            raise ConfigError(f"there are two cells {cell.name}; rename a task or drop a level")
-        seen.add(cell.name)
-    if pattern is not None:
-        cells = [c for c in cells if fnmatchcase(c.name, pattern) or pattern in c.name]
-        if not cells:
-            raise ConfigError(f"--cells {pattern}: matches none, of {', '.join(sorted(seen)[:3])}…")
-    if not cells:
-        raise ConfigError("the matrix has no cell; see the tasks of its data sets and models")
-    return cells
-
-
-def _task(name: str, section: TaskSection) -> str:
-    """Return the task of a section: its key ``task``, or else its name."""
-    if section.task is not None:
-        return section.task
-    if name not in task_names():
-        raise ConfigError(f"tasks.{name}.task: is missing; give {', '.join(task_names())}")
-    return name
-
-
-def _levels(name: str, section: TaskSection) -> list[Level]:
-    task = get_task(_task(name, section))
-    for level in section.levels:
-        if level == IRREGULAR and section.masks is not None:
-            continue  # The folder is opened when the cell is run.
-        try:
-            task.level(level)
-        except UsageError as error:
-            raise ConfigError(f"tasks.{name}.levels: {level!r}: {error}") from None
-    return section.levels

@@ -41,22 +41,39 @@ class DatasetSection(Section):
     validation: str | None = None  # measured at the end of a training; it decides nothing
     test: str | None = None
     patch: int = Field(default=64, ge=16)  # side of the training crops
+    # For objective likelihood: height and width to which pictures are scaled.
+    size: int | None = Field(default=None, ge=4, le=1024)
+    channels: Literal[1, 3] = 3  # for objective likelihood: 1 (gray) or 3
     pictures: int | None = Field(default=None, ge=1)  # test pictures; default: the benchmark's
     tasks: list[Name] | None = None  # default: all of the benchmark's
 
 
 class TaskSection(Section):
-    """One kind of damage at several levels."""
+    """One kind of damage at several levels; or likelihood, whose levels are bits per number."""
 
+    # likelihood: densities are trained and measured in bits per dimension, with no other key.
+    objective: Literal["restoration", "likelihood"] = "restoration"
     task: str | None = None  # default: the section's name
     # Values of sigma or quality, or holes: center:N, box:N (pixels) and irregular (the files of
-    # masks).
+    # masks); for objective likelihood bits per number, 1 to 8.
     levels: list[Level] = Field(min_length=1)
     clipped: bool = False  # noisy pictures are clipped and rounded to 8 bits, as in a file
     subsampling: Literal["4:2:0", "4:4:4"] = "4:2:0"
     masks: str | None = None  # for irregular: a folder of test masks, here or below the data root
     luma: bool = False  # measured on Y, from gray pictures
     degradation: dict[str, Any] = {}  # overrides the training's degradation at the level
+
+    @model_validator(mode="after")
+    def _of_objective(self) -> TaskSection:
+        if self.objective == "restoration":
+            return self
+        given = self.model_fields_set - {"objective", "levels"}
+        if given:
+            raise ValueError(f"objective likelihood has no {sorted(given)[0]}; leave it out")
+        for level in self.levels:
+            if not isinstance(level, int) or not 1 <= level <= 8:
+                raise ValueError(f"levels: {level!r} is no number of bits; use 1 to 8")
+        return self
 
     @field_validator("task")
     @classmethod
@@ -137,11 +154,16 @@ class BenchmarkConfig(Section):
             for key in _SAID_ELSEWHERE:
                 if key in model.training:
                     raise ValueError(f"models.{name}.training.{key}: is the same for all models")
+        for name, task in self.tasks.items():
+            for set_name, data in self.datasets.items():
+                used = data.tasks is None or name in data.tasks
+                if task.objective == "likelihood" and used and data.size is None:
+                    raise ValueError(f"datasets.{set_name}.size: task {name!r} needs it")
         for kind in ("datasets", "models"):
             for name, section in getattr(self, kind).items():
-                for task in section.tasks or []:
-                    if task not in self.tasks:
-                        raise ValueError(f"{kind}.{name}.tasks: there is no task {task!r}")
+                for each in section.tasks or []:
+                    if each not in self.tasks:
+                        raise ValueError(f"{kind}.{name}.tasks: there is no task {each!r}")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The cost of restoring: all models of a benchmark, measured in turn in one run on the CPU."""
+"""The cost of restoring or scoring: all models of a benchmark, in turn, in one run on the CPU."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import torch
 from irae.errors import IraeError
 from irae.evaluation.benchmark.cells import Cell
 from irae.evaluation.benchmark.config import CostSection
-from irae.evaluation.benchmark.measure import load_given
-from irae.evaluation.speed.bench import macs_per_pixel
+from irae.evaluation.benchmark.density_cells import DensityCell, example_pictures
+from irae.evaluation.benchmark.measure import AnyModel, load_given
+from irae.evaluation.speed.bench import density_macs_per_pixel, macs_per_pixel
 from irae.evaluation.speed.peak_memory import peak_memory
-from irae.models.create import untrained
-from irae.models.loaded import LoadedModel
+from irae.models.create import untrained, untrained_density
+from irae.models.loaded_density import LoadedDensity
 from irae.models.networks.registry import CLASSICAL
 from irae.runtime import generator
 from irae.writing import write_atomically
@@ -26,6 +27,9 @@ from irae.writing import write_atomically
 Cost = dict[str, Any]
 
 COST_FILE = "cost.json"
+
+SAMPLES = 64
+"""Pictures that a density draws at a time to measure what drawing costs."""
 
 
 def measure_costs(cells: list[Cell], folder: Path) -> dict[str, Cost]:
@@ -44,7 +48,7 @@ def measure_costs(cells: list[Cell], folder: Path) -> dict[str, Cost]:
     kept = _read(folder / COST_FILE)
     section = cells[0].config.cost
     if any(cost_key(cell) not in kept for cell in cells):
-        models: dict[str, LoadedModel] = {}
+        models: dict[str, AnyModel] = {}
         for cell in cells:
             try:
                 key = cost_key(cell)
@@ -79,14 +83,16 @@ def _read(path: Path) -> dict[str, Cost]:
     return {key: cost for key, cost in found.items() if cost} if isinstance(found, dict) else {}
 
 
-def _model(cell: Cell) -> LoadedModel:
+def _model(cell: Cell) -> AnyModel:
     if cell.checkpoint is not None:
         return load_given(cell)
     section = cell.run_config.model
+    if isinstance(cell, DensityCell):
+        return untrained_density(section.network, cell.network_options(), cell.model)
     return untrained(section.network, section.preset, section.options, cell.task, cell.model)
 
 
-def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[str, Cost]:
+def _take_turns(models: dict[str, AnyModel], section: CostSection) -> dict[str, Cost]:
     height, width = section.height, section.width
     x = torch.rand(1, 3, height, width, generator=generator(0))
     mask = torch.zeros(1, 1, height, width, dtype=torch.bool)
@@ -101,10 +107,9 @@ def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[st
         except (IraeError, ValueError, RuntimeError):
             continue  # The cell reports the error again, with a better message.
         jobs[key] = run
-        classical = model.spec.network in CLASSICAL
         costs[key] = {
             "parameters": model.parameters,
-            "macs_per_pixel": None if classical else macs_per_pixel(model),
+            "macs_per_pixel": _macs(model),
             "peak_memory": memory,
             "height": height,
             "width": width,
@@ -117,12 +122,31 @@ def _take_turns(models: dict[str, LoadedModel], section: CostSection) -> dict[st
             start = time.perf_counter()
             run()
             times[key].append(time.perf_counter() - start)
+    for key, model in models.items():
+        if isinstance(model, LoadedDensity) and key in jobs:
+            costs[key]["seconds_to_sample"] = _seconds_to_sample(model)
     for key, taken in times.items():
         costs[key]["seconds_per_megapixel"] = statistics.median(taken) / (height * width / 1e6)
     return costs
 
 
-def _job(model: LoadedModel, x: torch.Tensor, mask: torch.Tensor) -> Callable[[], object]:
+def _macs(model: AnyModel) -> float | None:
+    if isinstance(model, LoadedDensity):
+        return density_macs_per_pixel(model)
+    return None if model.spec.network in CLASSICAL else macs_per_pixel(model)
+
+
+def _seconds_to_sample(model: LoadedDensity) -> float:
+    """Measure the time of `SAMPLES` pictures; of untrained weights, which take as long."""
+    start = time.perf_counter()
+    model.sample(SAMPLES)
+    return time.perf_counter() - start
+
+
+def _job(model: AnyModel, x: torch.Tensor, mask: torch.Tensor) -> Callable[[], object]:
+    if isinstance(model, LoadedDensity):
+        pictures, density = example_pictures(model, x.shape[2] * x.shape[3]), model
+        return lambda: density.bits_per_dim(pictures)
     given = mask if model.takes_mask else None
     sigma = 25.0 if model.takes_sigma else None
     return lambda: model.restore(x, given, sigma=sigma)

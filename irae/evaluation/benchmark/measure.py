@@ -14,12 +14,14 @@ from irae.data.folder import PictureSet
 from irae.data.registry import open_data
 from irae.errors import ConfigError, ModelError
 from irae.evaluation.benchmark.cells import Cell
+from irae.evaluation.benchmark.density_cells import DensityCell
 from irae.evaluation.evaluate import evaluate
 from irae.evaluation.results import Evaluation, Scores
 from irae.imaging.metrics import rgb_to_y
-from irae.models.checkpoints.model_file import load_model
+from irae.models.checkpoints.model_file import load_density, load_model
 from irae.models.checkpoints.third_party import load_foreign
 from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.loaded_density import LoadedDensity
 from irae.tasks import get_task
 from irae.tasks.base import Damaged
 from irae.tasks.matching import suits, task_of
@@ -29,12 +31,17 @@ from irae.writing import write_atomically
 SAMPLES = "samples"
 
 
-def load_given(cell: Cell) -> LoadedModel:
+AnyModel = LoadedModel | LoadedDensity
+
+
+def load_given(cell: Cell) -> AnyModel:
     """Load the given checkpoint of a cell: a model of `load_model`, or another project's weights.
 
     Raises:
         ModelError: the checkpoint is missing, damaged or for another task.
     """
+    if isinstance(cell, DensityCell):
+        return cell.load_given()
     name, path = cell.checkpoint, cell.checkpoint_path()
     assert name is not None
     if path is not None and path.is_file() and path.suffix != ".safetensors":
@@ -54,20 +61,25 @@ def load_given(cell: Cell) -> LoadedModel:
     return model
 
 
-def check_channels(cell: Cell, model: LoadedModel) -> None:
+def load_trained(cell: Cell, path: Path) -> AnyModel:
+    """Load the weights that a cell's training has left."""
+    return load_density(path) if isinstance(cell, DensityCell) else load_model(path)
+
+
+def check_channels(cell: Cell, model: AnyModel) -> None:
     """Check that a cell measures a gray network on luma.
 
     Raises:
         ConfigError: it does not.
     """
-    if model.channels == 1 and not cell.task_section.luma:
+    if isinstance(model, LoadedModel) and model.channels == 1 and not cell.task_section.luma:
         raise ConfigError(
             f"models.{cell.model}: is a gray network, and {cell.task_name} is in colour; give it "
             "a task with luma: true"
         )
 
 
-def measure(cell: Cell, model: LoadedModel, folder: Path) -> dict[str, Any]:
+def measure(cell: Cell, model: AnyModel, folder: Path) -> dict[str, Any]:
     """Evaluate a model in its cell, and write samples below ``folder``.
 
     Args:
@@ -81,6 +93,10 @@ def measure(cell: Cell, model: LoadedModel, folder: Path) -> dict[str, Any]:
     Raises:
         IraeError: data or model do not fit, or a picture cannot be read.
     """
+    if isinstance(cell, DensityCell):
+        assert isinstance(model, LoadedDensity)
+        return cell.measure(model, folder)
+    assert isinstance(model, LoadedModel)
     check_channels(cell, model)
     luma = cell.task_section.luma
     pictures = open_data(cell.test, root=cell.root, split="test", protocol=cell.config.protocol)

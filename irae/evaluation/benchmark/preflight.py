@@ -9,8 +9,10 @@ from pathlib import Path
 
 from irae.config import DataSection
 from irae.data.registry import data_root, open_data
+from irae.data.small import find_small
 from irae.errors import ConfigError, DataError, IraeError, UsageError
 from irae.evaluation.benchmark.cells import Cell
+from irae.evaluation.benchmark.density_cells import DensityCell
 from irae.evaluation.benchmark.measure import check_channels, load_given
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.training.batches.collection import OTHER_PICTURES, open_collection
@@ -63,6 +65,8 @@ def _reason(action: Callable[[], object]) -> str | None:
 
 def _needs(cell: Cell) -> dict[str, Callable[[], object]]:
     """Return what opens each thing that a cell needs, by a key that is equal for equal things."""
+    if isinstance(cell, DensityCell):
+        return _density_needs(cell)
     test = ["test", cell.test, cell.config.root, cell.config.protocol]
     needs: dict[str, Callable[[], object]] = {
         json.dumps(test): lambda: _open_test(cell),
@@ -84,6 +88,21 @@ def _needs(cell: Cell) -> dict[str, Callable[[], object]]:
         folder = getattr(config.degradation, key)
         if folder is not None:
             needs[json.dumps(["folder", key, folder])] = partial(_find, cell, key, folder)
+    return needs
+
+
+def _density_needs(cell: DensityCell) -> dict[str, Callable[[], object]]:
+    root = data_root(cell.root)
+    needs: dict[str, Callable[[], object]] = {
+        json.dumps(["test", cell.test, str(root)]): lambda: find_small(cell.test, root, "test")
+    }
+    if cell.checkpoint is not None:
+        needs[json.dumps(["given", cell.name])] = cell.load_given
+        return needs
+    config = cell.run_config
+    needs[json.dumps(["network", cell.model, cell.network_options()])] = lambda: build(config)
+    for source in (each.source for each in config.data.train):
+        needs[json.dumps(["train", source, str(root)])] = partial(find_small, source, root, "train")
     return needs
 
 

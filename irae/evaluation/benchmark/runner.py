@@ -28,7 +28,8 @@ from irae.errors import BusyError, IraeError
 from irae.evaluation.benchmark.cells import Cell
 from irae.evaluation.benchmark.changes import hashes_of, note, run_folder, settle_changes
 from irae.evaluation.benchmark.cost import Cost, cost_key, measure_costs
-from irae.evaluation.benchmark.measure import load_given, measure
+from irae.evaluation.benchmark.density_cells import PROTOCOL, DensityCell
+from irae.evaluation.benchmark.measure import load_given, load_trained, measure
 from irae.evaluation.benchmark.preflight import find_missing, summarise
 from irae.evaluation.benchmark.results_file import (
     LOCKS,
@@ -42,7 +43,6 @@ from irae.evaluation.benchmark.results_file import (
 from irae.evaluation.benchmark.train_cell import train_cell
 from irae.evaluation.speed.bench import machine
 from irae.locks import Lock, lock_file, lock_folder
-from irae.models.checkpoints.model_file import load_model
 from irae.runtime import versions
 from irae.training.checkpoint import LAST_MODEL, STATE_FILE
 from irae.training.distributed import ALONE, PeerLostError, Ranks, StepMemoryError
@@ -235,7 +235,7 @@ def _compute(
 
     def finish() -> None:
         # The averaged weights at the end of the budget; no checkpoint is chosen by its score.
-        model = load_model(run / LAST_MODEL) if trained else load_given(cell)
+        model = load_trained(cell, run / LAST_MODEL) if trained else load_given(cell)
         model.name = cell.model
         found = measure(cell, model.to(device), folder)
         row = {
@@ -245,7 +245,7 @@ def _compute(
             "task": cell.task,
             "level": cell.level,
             "model": cell.model,
-            "protocol": cell.config.protocol,
+            "protocol": PROTOCOL if isinstance(cell, DensityCell) else cell.config.protocol,
             "trained": trained,
             **found,
             "cost": cost,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from irae.errors import UsageError
 from irae.evaluation.density.scores import all_scores
+from irae.imaging.metrics import auroc
 from irae.models.anomaly import TRIVIAL, trivial_scores
 from irae.models.loaded_density import LoadedDensity
 from irae.runtime import generator
@@ -17,17 +18,6 @@ from irae.runtime import generator
 RESAMPLES = 500
 LEVEL = 0.95
 """Number of bootstrap resamples, and level of their intervals."""
-
-
-def auroc(inside: Tensor, outside: Tensor) -> float:
-    """Return the probability that an outside score exceeds an inside one; ties count half.
-
-    It is the area under the receiver operating characteristic (Hanley and McNeil 1982), by ranks.
-    """
-    ordered = inside.double().sort().values
-    below = torch.searchsorted(ordered, outside.double(), right=False)
-    upto = torch.searchsorted(ordered, outside.double(), right=True)
-    return float((below + upto).double().mean() / (2 * len(inside)))
 
 
 def bootstrap_interval(

@@ -9,13 +9,47 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from irae.data.folder import PictureSet
+from irae.data.folder import PictureSet, Split
+from irae.data.idx import is_idx_folder
+from irae.data.registry import known_layout
+from irae.data.small import open_small
 from irae.errors import PictureError
 from irae.models.loaded_density import LoadedDensity
 from irae.writing import write_atomically
 
 BORDER = 2
 """White pixels around each picture of a grid."""
+
+
+def open_test(model: LoadedDensity, name_or_dir: str, root: Path) -> Tensor:
+    """Read the pictures of a set on which a density is measured: uint8 ``N C H W``.
+
+    They are the test part of a registered set, or all pictures of a folder. Of a folder on which
+    the model was trained, by its card, they are those that were held out.
+
+    Args:
+        model: the density, to whose size the pictures are scaled.
+        name_or_dir: a set or a folder.
+        root: root folder of the data.
+
+    Raises:
+        DataError: the set is missing or damaged, or does not have the size.
+    """
+    channels, size, _ = model.network.shape
+    split: Split = "val" if _learnt_from(model, name_or_dir, root) else "test"
+    return open_small(name_or_dir, size=size, channels=channels, root=root, split=split)
+
+
+def _learnt_from(model: LoadedDensity, name_or_dir: str, root: Path) -> bool:
+    """Whether a plain folder, which has no parts of its own, is one the model has learnt from."""
+    places = (Path(name_or_dir).expanduser(), root / name_or_dir)
+    folder = next((place.resolve() for place in places if place.is_dir()), None)
+    if folder is None or is_idx_folder(folder) or known_layout(folder) is not None:
+        return False
+    config = model.spec.card.get("config", {})
+    sources = config.get("data", {}).get("train", []) if isinstance(config, dict) else []
+    named = [each.get("source", "") for each in sources if isinstance(each, dict)]
+    return str(folder) in named
 
 
 def read_for(model: LoadedDensity, path: Path) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from torch import Tensor
 from irae.errors import ModelError, UsageError
 from irae.models.anomaly import anomaly_scores, percentiles
 from irae.models.loaded_density import LoadedDensity
+
+Advance = Callable[[int], object]
+"""Called with the number of pictures that a model has just computed."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +75,28 @@ def all_scores(
     *,
     draws: int = 1,
     seed: int = 0,
+    advance: Advance | None = None,
 ) -> dict[str, Tensor]:
     """Return every anomaly score of uint8 pictures ``N C H W``: float32 ``N`` each.
+
+    Args:
+        model: the density.
+        pictures: the pictures.
+        background: background model for the likelihood ratio.
+        draws: draws of the noise of dequantisation that are averaged.
+        seed: seed of the noise.
+        advance: called with the number of pictures that a model has just computed.
 
     Raises:
         ModelError: the model's card lacks the scores of held-out pictures.
         UsageError: the background model is of other pictures.
     """
     mean = mean_held_out_bits(model)
-    bits = model.bits_per_dim(pictures, draws=draws, seed=seed)
+    bits = model.bits_per_dim(pictures, draws=draws, seed=seed, advance=advance)
     of_background = None
     if background is not None:
         check_background(model, background)
-        of_background = background.bits_per_dim(pictures, draws=draws, seed=seed)
+        of_background = background.bits_per_dim(pictures, draws=draws, seed=seed, advance=advance)
     return anomaly_scores(bits, model.network.quantise(pictures), mean, of_background)
 
 
@@ -95,9 +108,10 @@ def score_pictures(
     *,
     draws: int = 1,
     seed: int = 0,
+    advance: Advance | None = None,
 ) -> list[PictureScores]:
     """Score pictures, with the percentile of each score; see `all_scores`."""
-    found = all_scores(model, pictures, background, draws=draws, seed=seed)
+    found = all_scores(model, pictures, background, draws=draws, seed=seed, advance=advance)
     known = model.spec.card.get("held_out", {}).get("quantiles", {})
     places = {
         name: percentiles(values, known[name]) for name, values in found.items() if name in known

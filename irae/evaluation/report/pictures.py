@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from irae.evaluation.report.summary import Level, Section, scores
+from irae.evaluation.report.summary import OURS, Level, Section, scores
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -83,7 +83,7 @@ class Strip:
         It is an entry of irae if there is one, else the last.
         """
         names = [shown.name for shown in self.shown]
-        ours = {cell["model"] for cell in self.level.cells if cell["network"] == "irae"}
+        ours = {cell["model"] for cell in self.level.cells if cell["network"] in OURS}
         return next((i for i, x in enumerate(names) if i > 1 and x in ours), len(names) - 1)
 
     @property

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from irae.evaluation.information.figures import draw_stages, draw_validation, legend
-from irae.evaluation.report.summary import Section, standings, verdicts
-from irae.evaluation.results import heading
-from irae.tasks import get_task
+from irae.evaluation.report.summary import OURS, Section, standings, verdicts
+from irae.evaluation.results import format_score, heading, unit
+from irae.tasks import get_task, task_names
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish; the first is for irae.
 _OURS = "#e8590c"
@@ -39,12 +39,13 @@ class Plot:
 def section_plots(section: Section) -> list[Plot]:
     """Plot PSNR against parameters and against time, and each measure against the level."""
     plots = []
-    if "psnr" in section.measures:
+    measure = next((m for m in ("psnr", "bits_per_dim") if m in section.measures), None)
+    if measure is not None:
         for key, label in (
             ("parameters", "parameters"),
             ("seconds_per_megapixel", "seconds per megapixel"),
         ):
-            plot = _scatter(section, key, label)
+            plot = _scatter(section, measure, key, label)
             plots += [plot] if plot else []
     if len({level.name for level in section.levels}) > 1:
         plots.append(_curves(section))
@@ -69,7 +70,7 @@ def verdict_plot(found: Sequence[Section], measure: str) -> Plot | None:
         names = [f"{v.section.dataset}, {v.level.name}: {v.model} − {v.baseline}" for v in judged]
         axes.set_yticks(range(len(judged)), names)
         axes.invert_yaxis()
-        axes.set_xlabel(f"difference in {label}" + (" (dB)" if measure != "ssim" else ""))
+        axes.set_xlabel(f"difference in {label}{unit(measure)}")
         return figure
 
     title = f"{label}: entry less best baseline, mean and 95 % interval of the paired difference"
@@ -79,7 +80,7 @@ def verdict_plot(found: Sequence[Section], measure: str) -> Plot | None:
 def _style(name: str, network: str, place: int) -> dict[str, Any]:
     # Matplotlib leaves names that begin with an underscore out of its legend.
     name = f" {name}" if name.startswith("_") else name
-    if network == "irae":
+    if network in OURS:
         marker = "*" if place == 0 else _MARKERS[place % len(_MARKERS)]
         return {"color": _OURS, "marker": marker, "ms": 13 if place == 0 else 8, "label": name}
     return {
@@ -92,8 +93,8 @@ def _style(name: str, network: str, place: int) -> dict[str, Any]:
 
 def _styles(section: Section) -> dict[str, dict[str, Any]]:
     networks = {c["model"]: str(c["network"]) for level in section.levels for c in level.cells}
-    ours = [model for model in section.models if networks[model] == "irae"]
-    rest = [model for model in section.models if networks[model] != "irae"]
+    ours = [model for model in section.models if networks[model] in OURS]
+    rest = [model for model in section.models if networks[model] not in OURS]
     return {
         model: _style(model, networks[model], place)
         for group in (ours, rest)
@@ -101,7 +102,7 @@ def _styles(section: Section) -> dict[str, dict[str, Any]]:
     }
 
 
-def _scatter(section: Section, key: str, label: str) -> Plot | None:
+def _scatter(section: Section, measure: str, key: str, label: str) -> Plot | None:
     points = [
         [
             (c["model"], c["cost"].get(key), standing[c["model"]].score.mean)
@@ -109,12 +110,12 @@ def _scatter(section: Section, key: str, label: str) -> Plot | None:
             if c["model"] in standing
         ]
         for level in section.levels
-        for standing in [standings(level, "psnr")]
+        for standing in [standings(level, measure)]
     ]
     if len(section.models) < 2 or not any(x for level in points for _, x, _ in level):
         return None
     styles = _styles(section)
-    title = f"PSNR against {label}"
+    title = f"{heading(measure)} against {label}"
 
     def draw(plt: Any, ink: str) -> Any:
         from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
@@ -134,12 +135,17 @@ def _scatter(section: Section, key: str, label: str) -> Plot | None:
                     colour = styles[model]["color"]
                     axes.axhline(y, color=colour, ls="--", lw=1.4, label=f"{model} (none)")
             axes.margins(0.15)
-        _label(grid, label, "PSNR (dB)")
+        _label(grid, label, heading(measure) + unit(measure))
         legend(figure, grid)
         return figure
 
     words = "; ".join(
-        f"{level.name}: " + ", ".join(f"{model} {y:.2f} dB at {x:.3g}" for model, x, y in rows if x)
+        f"{level.name}: "
+        + ", ".join(
+            f"{model} {format_score(measure, y)}{unit(measure)} at {x:.3g}"
+            for model, x, y in rows
+            if x
+        )
         for level, rows in zip(section.levels, points, strict=True)
     )
     return _both(title, draw, f"{title}. {words}.")
@@ -165,13 +171,18 @@ def _curves(section: Section) -> Plot:
                 if known:
                     axes.plot(*zip(*known, strict=True), lw=1.6, **styles[model])
             axes.set_xticks(where, [f"{x.level}" for x in section.levels])
-            axes.set_xlabel(get_task(section.task).axis)
-            axes.set_ylabel(heading(measure) + ("" if measure == "ssim" else " (dB)"))
+            axes.set_xlabel(_axis(section))
+            axes.set_ylabel(heading(measure) + unit(measure))
         legend(figure, grid)
         return figure
 
     names = ", ".join(heading(measure) for measure in measures)
     return _both(f"{names} against the level of damage", draw, "The same means as in the tables.")
+
+
+def _axis(section: Section) -> str:
+    known = section.task in task_names()
+    return get_task(section.task).axis if known else "bits per number"
 
 
 def _panels(plt: Any, count: int) -> tuple[Any, list[Any]]:

@@ -13,12 +13,16 @@ from irae.evaluation.report.statistics import (
     compare,
     holm,
 )
-from irae.evaluation.results import measures
+from irae.evaluation.results import measures, sign
+from irae.tasks.protocols import PROTOCOLS
 
 Cell = dict[str, Any]
 
 # The measures by which irae's entries are compared with the best baseline.
-JUDGED = ("psnr", "ssim")
+JUDGED = ("psnr", "ssim", "bits_per_dim")
+
+OURS = ("irae", "density")
+"""Networks of this project, for restoring and as a density."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Ranking:
 
     Attributes:
         score: mean over the pictures, with its interval.
-        best: whether its mean is the highest of two or more models.
+        best: whether its mean is the best of two or more models.
         tied: whether its difference from the best does not count.
         against_best: the best minus this model, corrected within the column; None for the best.
     """
@@ -71,7 +75,8 @@ class Section:
     def title(self) -> str:
         """The title, such as ``celeba, denoise, protocol standard``."""
         on_luma = ", luma only" if self.measured_on == "Y" else ""
-        return f"{self.dataset}, {self.task}{on_luma}, protocol {self.protocol}"
+        rules = f"protocol {self.protocol}" if self.protocol in PROTOCOLS else self.protocol
+        return f"{self.dataset}, {self.task}{on_luma}, {rules}"
 
     @property
     def models(self) -> list[str]:
@@ -107,7 +112,8 @@ class BaselineComparison:
         """``win``, ``loss`` or ``tie``; a tie is a difference that does not count."""
         if not self.comparison.significant:
             return "tie"
-        return "win" if self.comparison.difference.mean > 0 else "loss"
+        better = sign(self.measure) * self.comparison.difference.mean > 0
+        return "win" if better else "loss"
 
 
 def scores(cell: Cell, measure: str, side: str = "metrics") -> list[float] | None:
@@ -146,7 +152,7 @@ def standings(level: Level, measure: str) -> dict[str, Ranking]:
     if not found:
         return {}
     standing = {model: Ranking(bootstrap_interval(values)) for model, values in found.items()}
-    best = max(standing, key=lambda model: standing[model].score.mean)
+    best = max(standing, key=lambda model: sign(measure) * standing[model].score.mean)
     others = [model for model in found if model != best]
     comparisons = _corrected([compare(found[best], found[model]) for model in others])
     # A single model is not marked as best.
@@ -165,17 +171,17 @@ def input_score(level: Level, measure: str) -> Interval | None:
 
 
 def verdicts(found: Sequence[Section], measure: str) -> list[BaselineComparison]:
-    """Compare every entry of network ``irae`` with the best baseline, if there is one."""
+    """Compare every entry of the networks `OURS` with the best baseline, if there is one."""
     drafts = []
     for section in found:
         for level in section.levels:
             known = [(c, s) for c in level.cells if (s := scores(c, measure)) is not None]
-            baselines = [(c, s) for c, s in known if c["network"] != "irae"]
+            baselines = [(c, s) for c, s in known if c["network"] not in OURS]
             if not baselines:
                 continue
-            rival, theirs = max(baselines, key=lambda pair: sum(pair[1]))
+            rival, theirs = max(baselines, key=lambda pair: sign(measure) * sum(pair[1]))
             for cell, ours in known:
-                if cell["network"] == "irae":
+                if cell["network"] in OURS:
                     means = (sum(ours) / len(ours), sum(theirs) / len(theirs))
                     names = (measure, cell["model"], rival["model"])
                     drafts.append(

@@ -17,7 +17,7 @@ from irae.evaluation.report.summary import (
     standings,
     verdicts,
 )
-from irae.evaluation.results import decimals, format_score, heading
+from irae.evaluation.results import decimals, format_score, heading, unit
 from irae.tasks.protocols import PROTOCOLS
 
 TIED = "≈"
@@ -34,6 +34,13 @@ _COSTS = (
     "s per MP",
     "peak memory",
     "training",
+)
+_DENSITY_COSTS = ("64 samples", "round trip")
+DEQUANTISED = "uniform dequantisation"
+DEQUANTISATION = (
+    "Bits per dimension of the test pictures: numbers of so many bits, dequantised by uniform"
+    " noise, one draw for each picture. They are an upper bound on the code length, so less is"
+    " better (Theis et al. 2016). s per MP is the time to score a megapixel of pictures."
 )
 _VERDICTS = (
     "where",
@@ -139,6 +146,8 @@ def training_text(cell: Cell) -> str:
 
 def protocol_text(section: Section) -> str:
     """Describe the protocol in one line."""
+    if section.protocol == DEQUANTISED:
+        return DEQUANTISATION
     known = PROTOCOLS.get(section.protocol)
     return f"Protocol {section.protocol}: {known.summary}." if known else ""
 
@@ -170,11 +179,10 @@ def score_table(section: Section, measure: str) -> Table:
     before = [input_score(level, measure) for level in section.levels]
     columns = [standings(level, measure) for level in section.levels]
     damaged = [ScoreCell(format_score(measure, x.mean if x else None)) for x in before]
-    rows = [["damaged", *damaged]]
+    rows: list[list[Any]] = [["damaged", *damaged]] if any(before) else []
     for model in section.models:
         rows.append([model, *(_score_cell(measure, column.get(model)) for column in columns)])
-    unit = "" if measure == "ssim" else " (dB)"
-    caption = f"{heading(measure)}{unit}, mean over the pictures and its interval"
+    caption = f"{heading(measure)}{unit(measure)}, mean over the pictures and its interval"
     return Table(caption, ["model", *(level.title for level in section.levels)], rows)
 
 
@@ -188,7 +196,11 @@ def _score_cell(measure: str, standing: Ranking | None) -> ScoreCell:
 def cost_table(section: Section) -> Table:
     """Tabulate each model's cost at the first level measured, and its training."""
     caption = f"Cost and training, at {section.levels[0].name}"
-    return Table(caption, _COSTS, [_cost_row(cell) for cell in cost_cells(section)])
+    cells = cost_cells(section)
+    if section.protocol != DEQUANTISED:
+        return Table(caption, _COSTS, [_cost_row(cell) for cell in cells])
+    rows = [[*_cost_row(cell), *_density_row(cell)] for cell in cells]
+    return Table(caption, (*_COSTS, *_DENSITY_COSTS), rows)
 
 
 def _cost_row(cell: Cell) -> list[str]:
@@ -202,6 +214,12 @@ def _cost_row(cell: Cell) -> list[str]:
         si_text(cost.get("peak_memory"), "B"),
         training_text(cell),
     ]
+
+
+def _density_row(cell: Cell) -> list[str]:
+    trip = cell.get("round_trip")
+    seconds = cell["cost"].get("seconds_to_sample")
+    return [si_text(seconds, "s"), "-" if trip is None else f"{trip:.4f}/255"]
 
 
 def validation_table(rows: Sequence[dict[str, Any]]) -> Table:

@@ -23,9 +23,11 @@ from irae.models.call import condition_for
 from irae.models.create import named_model
 from irae.models.inference.restoring_form import has_restoring_form
 from irae.models.loaded import LoadedModel
+from irae.models.loaded_density import LoadedDensity
 from irae.runtime import generator, network_dtype, synchronize
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
+from irae.training.objectives.restoration import Restoration
 from irae.training.step import TrainStep
 
 RESTORE_MODELS = ("denoise", "irae:paper", "ffdnet", "dncnn")
@@ -114,6 +116,15 @@ def macs_per_pixel(model: LoadedModel) -> float:
     return float(flops) / 2 / side**2
 
 
+def density_macs_per_pixel(model: LoadedDensity) -> float:
+    """Count the multiply-adds of scoring per pixel of a picture: convolutions and matrices."""
+    channels, size, _ = model.network.shape
+    x = torch.full((1, channels, size, size), 0.5, device=model.device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.network(x)
+    return float(counter.get_total_flops()) / 2 / size**2
+
+
 def _condition(model: LoadedModel, x: Tensor) -> Tensor | None:
     mask = torch.zeros_like(x[:, :1])
     condition = condition_for(model.network, mask=mask, sigma=25.0, filled=x)
@@ -150,7 +161,9 @@ def _trainers(
         set_network_dtype(network, network_dtype(precision))
         set_reversible(network, reversible)
         section = TrainingSection(precision=precision, batch=batch)  # type: ignore[arg-type]
-        work = _training_step(TrainStep(network, section, ALONE), model, batch, patch)
+        work = _training_step(
+            TrainStep(network, section, ALONE, Restoration()), model, batch, patch
+        )
         form = "recomputing" if reversible else "plain autograd"
         subjects.append(_Subject(name, form, precision, model.parameters, macs, work))
     return subjects

@@ -87,7 +87,8 @@ class SplineCoupling(Bijection):
     [-reach, reach] to itself. It starts as the identity.
 
     Args:
-        network: maps half of the channels to ``outputs(half, bins)`` channels.
+        network: maps half of the channels, and the condition if there is one, to
+            ``outputs(half, bins)`` channels.
         bins: bins of the spline.
         reach: half of the length of the interval that the spline bends.
         bound: bound on the log scale.
@@ -104,10 +105,11 @@ class SplineCoupling(Bijection):
         """Return how many channels the network must give for ``half`` changed channels."""
         return half * (parameters_per_number(bins) + 2)
 
-    def _maps(self, b: Tensor) -> tuple[_Spline, Tensor, Tensor]:
+    def _maps(self, b: Tensor, condition: Tensor | None) -> tuple[_Spline, Tensor, Tensor]:
         """Return the spline, the log scale and the shift for the first half."""
         batch, half, height, width = b.shape
-        raw = self.network(b).reshape(batch, half, -1, height, width).movedim(2, -1)
+        given = b if condition is None else torch.cat([b, condition.to(b.dtype)], 1)
+        raw = self.network(given).reshape(batch, half, -1, height, width).movedim(2, -1)
         log_scale = self.bound * torch.tanh(raw[..., 1] / self.bound)
         return _Spline(raw[..., 2:], self.reach), log_scale, raw[..., 0]
 
@@ -116,7 +118,7 @@ class SplineCoupling(Bijection):
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         a, b = z.chunk(2, 1)
-        spline, log_scale, shift = self._maps(b)
+        spline, log_scale, shift = self._maps(b, condition)
         return torch.cat([spline.inverse((a - shift) * (-log_scale).exp()), b], 1)
 
     def rebuild_with_log_det(
@@ -125,7 +127,7 @@ class SplineCoupling(Bijection):
         mapped, b = output.detach().chunk(2, 1)
         b.requires_grad_()
         with torch.enable_grad():
-            spline, log_scale, shift = self._maps(b)
+            spline, log_scale, shift = self._maps(b, condition)
             with torch.no_grad():
                 a = spline.inverse((mapped - shift) * (-log_scale).exp())
             a.requires_grad_()
@@ -137,7 +139,7 @@ class SplineCoupling(Bijection):
         self, x: Tensor, condition: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         a, b = x.chunk(2, 1)
-        spline, log_scale, shift = self._maps(b)
+        spline, log_scale, shift = self._maps(b, condition)
         bent, log_slope = spline.forward(a)
         z = torch.cat([log_scale.exp() * bent + shift, b], 1)
         return z, (log_slope + log_scale).flatten(1).sum(1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +57,9 @@ _DRAWN = 0.5
 # Gaussian noise has a mean deviation of 0.80 standard deviations; two levels have 1. Dots that are
 # printed or dithered are not noise.
 _DOTS, _DOTS_SIGMA = 0.88, 25.0
+
+# Power that rounding to 8 bits adds to each coefficient.
+_ROUNDING = 1 / 12
 
 # A 2x2 mean keeps this share of the power at the frequencies of the lowest band.
 _HALVED = 0.85
@@ -134,6 +138,17 @@ class Floor:
         total = float((self.power * weights).sum())
         return float((self.power * cosines).sum()) / total if total > 0 else 0.0
 
+    @property
+    def blur(self) -> float:
+        """Standard deviation in pixels of the Gaussian that blurs white noise to this spectrum.
+
+        The logarithm of a Gaussian's power falls in proportion to the squared frequency.
+        """
+        logs = (self.power[1:] - _ROUNDING).clamp(min=_ROUNDING / 100).log()
+        off = _band_frequencies() - _band_frequencies().mean()
+        slope = float((logs * off).sum() / off.square().sum())
+        return math.sqrt(max(0.0, -slope)) * 2 * BLOCK / (2 * math.pi)
+
 
 def measure_noise(pixels: Tensor, visible: Tensor | None = None) -> Noise | None:
     """Measure the noise of a picture.
@@ -146,8 +161,8 @@ def measure_noise(pixels: Tensor, visible: Tensor | None = None) -> Noise | None
     Returns:
         The noise; None for a picture that is too small.
     """
-    pixels = _spread_tiles(pixels)
-    visible = None if visible is None else _spread_tiles(visible)
+    pixels = spread_tiles(pixels)
+    visible = None if visible is None else spread_tiles(visible)
     levels = pixels * 255
     if _is_drawn(levels, visible):
         return Noise(0.0, 0.0, 0.0, 0.0, sure=True, drawn=True)
@@ -164,7 +179,7 @@ def measure_noise(pixels: Tensor, visible: Tensor | None = None) -> Noise | None
     return _judged(luma, colour, estimate_noise(pixels, visible) or 0.0)
 
 
-def _spread_tiles(plane: Tensor) -> Tensor:
+def spread_tiles(plane: Tensor) -> Tensor:
     """Join evenly spread tiles of a picture ``C H W`` that has more pixels than are measured."""
     height, width = plane.shape[1:]
     if height * width <= _SIDE**2:
@@ -302,6 +317,14 @@ def _patches(plane: Tensor) -> Tensor:
 def _band(power: Tensor, sums: range) -> Tensor:
     inside = (frequency_sums() >= sums.start) & (frequency_sums() < sums.stop)
     return power[:, inside]
+
+
+@cache
+def _band_frequencies() -> Tensor:
+    """Return the mean squared frequency of the upper bands, in squared indices."""
+    index = torch.arange(BLOCK)
+    squares = (index[:, None].square() + index[None].square()).flatten().float()
+    return torch.stack([_band(squares[None], sums).mean() for sums in _BANDS[1:]])
 
 
 def _weights() -> tuple[Tensor, Tensor]:

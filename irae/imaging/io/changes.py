@@ -21,13 +21,24 @@ def missing_parts(layout: Layout, suffix: str) -> list[str]:
     return [*layout.dropped, *fit_metadata(layout, format_of(suffix))[1]]
 
 
-def describe_missing(source: Path, target: Path, missing: Sequence[str], undoable: bool) -> str:
-    """Say in one line which parts of the source are not in the result."""
+def describe_missing(
+    source: Path, target: Path, missing: Sequence[str], undoable: bool | None = None
+) -> str:
+    """Say in one line which parts of the source are not in the result.
+
+    Args:
+        source: path of the source.
+        target: path of the result.
+        missing: the parts, in words that follow "its".
+        undoable: whether a sidecar keeps them; None if there are no sidecars.
+    """
     *most, last = missing
     listed = f"{', '.join(most)} and {last}" if most else last
     verb, them = ("are", "them") if most or last.endswith("s") else ("is", "it")
-    keeps = f"its sidecar keeps {them}" if undoable else f"`undoable` keeps {them}"
-    return f"{source}: its {listed} {verb} not in {target.name}; {keeps}"
+    line = f"{source}: its {listed} {verb} not in {target.name}"
+    if undoable is None:
+        return line
+    return f"{line}; its sidecar keeps {them}" if undoable else f"{line}; `undoable` keeps {them}"
 
 
 def describe_loss(picture: Picture, target: Path) -> str | None:

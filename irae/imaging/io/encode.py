@@ -13,6 +13,7 @@ from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
 from irae.errors import PictureError
+from irae.imaging.degrade import Subsampling
 from irae.imaging.io import sixteen_bit as deep
 from irae.imaging.io import tiff as deep_tiff
 from irae.imaging.io.picture import Layout, Picture, upright
@@ -102,7 +103,14 @@ _LOSSLESS_TIFF = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_def
 _BILEVEL_TIFF = ("group3", "group4", "tiff_ccitt")
 
 
-def encode(picture: Picture, suffix: str, name: str, *, quality: int = JPEG_QUALITY) -> bytes:
+def encode(
+    picture: Picture,
+    suffix: str,
+    name: str,
+    *,
+    quality: int = JPEG_QUALITY,
+    subsampling: Subsampling = "4:4:4",
+) -> bytes:
     """Encode a picture as the bytes of a file.
 
     Args:
@@ -110,6 +118,7 @@ def encode(picture: Picture, suffix: str, name: str, *, quality: int = JPEG_QUAL
         suffix: suffix of the format, such as ``.png``, in upper or lower case.
         name: name of the file for error messages.
         quality: of a JPEG, from 1 to 100.
+        subsampling: of a JPEG's chroma.
 
     Raises:
         PictureError: the suffix is unknown, the format cannot hold the picture, or pixels are not
@@ -126,7 +135,7 @@ def encode(picture: Picture, suffix: str, name: str, *, quality: int = JPEG_QUAL
     try:
         if picture.layout.depth > 8:
             return _encode_deep(picture, target)
-        return _encode_plain(picture, target, quality)
+        return _encode_plain(picture, target, {"quality": quality, "subsampling": subsampling})
     except PictureError:
         raise
     except MemoryError:
@@ -229,7 +238,7 @@ def _mode_for(picture: Picture, target: _Format) -> str:
     return "RGBA" if alpha else "RGB"
 
 
-def _encode_plain(picture: Picture, target: _Format, quality: int) -> bytes:
+def _encode_plain(picture: Picture, target: _Format, jpeg: dict[str, Any]) -> bytes:
     layout = picture.layout
     mode = _mode_for(picture, target)
     image = image_of(picture, mode)
@@ -251,7 +260,7 @@ def _encode_plain(picture: Picture, target: _Format, quality: int) -> bytes:
     if target.name == "PNG":
         options["pnginfo"] = _png_info(picture)
     elif target.name == "JPEG":
-        options |= {"quality": quality, "subsampling": 0}
+        options |= jpeg
     elif target.name == "WEBP":
         # Without `exact` libwebp changes the colour under transparent pixels.
         options |= {"lossless": True, "exact": True, "quality": 80}

@@ -61,7 +61,8 @@ def read_picture(path: str | Path) -> Picture:
     pictures = [page for page in pages if not page.extra]
     if len(pictures) > 1:
         raise PictureError(
-            f"{path}: has {len(pictures)} pages; only irae restore takes them all, so split it"
+            f"{path}: has {len(pictures)} pages; only irae restore and irae inspect take them all, "
+            "so split it"
         )
     if pictures and len(pages) > 1:
         picture = _read_page(data, path, pictures[0])

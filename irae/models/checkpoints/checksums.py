@@ -8,15 +8,21 @@ from pathlib import Path
 import torch
 
 from irae.errors import ModelError
-from irae.models.checkpoints.model_file import packaged_models
+from irae.models.checkpoints.model_file import (
+    packaged_densities,
+    packaged_detectors,
+    packaged_models,
+    packaged_patch_densities,
+)
 from irae.models.loaded import LoadedModel
+from irae.models.loaded_detector import LoadedDetector
 from irae.writing import file_sha256, write_atomically
 
 CHECKSUMS = "checksums.txt"
 """File beside the packaged weights: a line ``SHA256  NAME`` each, as ``sha256sum`` reads it."""
 
 
-def weights_checksum(model: LoadedModel) -> str:
+def weights_checksum(model: LoadedModel | LoadedDetector) -> str:
     """Return the hexadecimal SHA-256 of a model's network, options and weights, not its card."""
     digest = hashlib.sha256(f"{model.spec.network} {sorted(model.spec.options.items())}".encode())
     for name, tensor in sorted(model.network.state_dict().items()):
@@ -47,16 +53,25 @@ def write_checksums(folder: Path) -> None:
 
 
 def check_packaged_weights() -> dict[str, str | None]:
-    """Check the file of each packaged model.
+    """Check the file of each packaged model, density and detector.
 
     Returns:
         By model name, one line that describes the fault, or None if the file is intact.
 
     Raises:
-        ModelError: the record is missing or damaged.
+        ModelError: a record is missing or damaged.
     """
-    paths = packaged_models()
-    folder = next(iter(paths.values())).parent if paths else Path("weights")
+    found: dict[str, str | None] = {}
+    kinds = (packaged_models, packaged_densities, packaged_patch_densities, packaged_detectors)
+    for packaged in kinds:
+        found |= _check_folder(packaged())
+    return found
+
+
+def _check_folder(paths: dict[str, Path]) -> dict[str, str | None]:
+    if not paths:
+        return {}
+    folder = next(iter(paths.values())).parent
     recorded = recorded_checksums(folder)
     found: dict[str, str | None] = {}
     for file in sorted({*recorded, *(path.name for path in paths.values())}):

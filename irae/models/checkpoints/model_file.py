@@ -17,6 +17,10 @@ from irae.models.checkpoints.safe_build import build_described, misfit
 from irae.models.density import Density
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.loaded_density import LoadedDensity
+from irae.models.loaded_detector import LoadedDetector
+from irae.models.loaded_patches import LoadedPatchDensity
+from irae.models.networks.damage_detector import DamageDetector
+from irae.models.networks.densities.patches import PatchDensity
 from irae.models.networks.registry import CLASSICAL
 from irae.writing import write_atomically
 
@@ -118,14 +122,27 @@ def _parse_spec(path: Path, header: str) -> ModelSpec:
 
 def packaged_models() -> dict[str, Path]:
     """Return the paths of the model files that come with the package, by model name."""
-    folder = Path(str(package_files("irae") / "weights"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return _packaged_in("")
 
 
 def packaged_densities() -> dict[str, Path]:
     """Return the paths of the densities that come with the package, by name."""
-    folder = Path(str(package_files("irae") / "weights" / "densities"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return _packaged_in("densities")
+
+
+def packaged_detectors() -> dict[str, Path]:
+    """Return the paths of the detectors of damage that come with the package, by name."""
+    return _packaged_in("detectors")
+
+
+def packaged_patch_densities() -> dict[str, Path]:
+    """Return the paths of the densities of patches that come with the package, by name."""
+    return _packaged_in("patches")
+
+
+def _packaged_in(folder: str) -> dict[str, Path]:
+    files = Path(str(package_files("irae") / "weights" / folder)).glob("*.safetensors")
+    return {path.stem: path for path in sorted(files)}
 
 
 def _find(name: str | Path, packaged: dict[str, Path], classical: bool = True) -> Path:
@@ -154,15 +171,23 @@ def load_model(name: str | Path) -> LoadedModel:
     if str(name) in CLASSICAL:
         kind = CLASSICAL[str(name)]
         return LoadedModel(kind.build(), ModelSpec(str(name), {}, ""), str(name))
-    if str(name) in packaged_densities():
-        path = packaged_densities()[str(name)]
-    else:
-        path = _find(name, packaged_models())
+    others = packaged_densities() | packaged_detectors()
+    path = others[str(name)] if str(name) in others else _find(name, packaged_models())
     spec, network = _read(path)
     if isinstance(network, Density):
         raise ModelError(
             f"model {str(name)!r} is a density and restores nothing; use it with irae sample, "
             "score, interpolate, latents or eval"
+        )
+    if isinstance(network, DamageDetector):
+        raise ModelError(
+            f"model {str(name)!r} finds damage and restores nothing; use it with irae mask or "
+            "as `detector`"
+        )
+    if isinstance(network, PatchDensity):
+        raise ModelError(
+            f"model {str(name)!r} is a density of patches and restores nothing; use it with irae "
+            "inspect --improbable"
         )
     return LoadedModel(network, spec, str(name))
 
@@ -175,9 +200,22 @@ def is_density(name: str | Path) -> bool:
     """
     if str(name) in packaged_densities():
         return True
-    if str(name) in CLASSICAL or str(name) in packaged_models():
+    others = packaged_models() | packaged_detectors()
+    if str(name) in CLASSICAL or str(name) in others:
         return False
     return isinstance(_read(_find(name, packaged_models()))[1], Density)
+
+
+def is_patch_density(name: str | Path) -> bool:
+    """Whether a name or path is that of a density of patches.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged.
+    """
+    others = packaged_models() | packaged_densities() | packaged_detectors()
+    if str(name) in CLASSICAL or str(name) in others:
+        return False
+    return isinstance(_read(_find(name, packaged_patch_densities()))[1], PatchDensity)
 
 
 def load_density(name: str | Path) -> LoadedDensity:
@@ -189,11 +227,56 @@ def load_density(name: str | Path) -> LoadedDensity:
     if str(name) in packaged_models() or str(name) in CLASSICAL:
         network: nn.Module = nn.Identity()
     else:
-        spec, network = _read(_find(name, packaged_densities(), classical=False))
-    if not isinstance(network, Density):
+        known = packaged_densities() | packaged_detectors()
+        spec, network = _read(_find(name, known, classical=False))
+    if isinstance(network, PatchDensity):
         raise ModelError(
-            f"model {str(name)!r} restores pictures and is no density; give one "
+            f"model {str(name)!r} is a density of patches, not of whole pictures; use it with "
+            "irae inspect --improbable"
+        )
+    if not isinstance(network, Density):
+        does = "finds damage" if isinstance(network, DamageDetector) else "restores pictures"
+        raise ModelError(
+            f"model {str(name)!r} {does} and is no density; give one "
             f"({', '.join(packaged_densities()) or 'none is packaged'}), or train one with "
             "irae train --config density/fashion.yaml"
         )
     return LoadedDensity(network, spec, str(name))
+
+
+def load_patch_density(name: str | Path) -> LoadedPatchDensity:
+    """Load a density of patches: a packaged one, a model file, or the best model of a run folder.
+
+    Raises:
+        ModelError: there is no such model, its file is damaged, or it is of another kind.
+    """
+    packaged = packaged_patch_densities()
+    others = packaged_models() | packaged_densities() | packaged_detectors()
+    spec, network = _read(_find(name, packaged | others, classical=False))
+    if not isinstance(network, PatchDensity):
+        raise ModelError(
+            f"model {str(name)!r} is no density of patches; give one "
+            f"({', '.join(packaged) or 'none is packaged'}), or train one with "
+            "irae train --config density/patches.yaml"
+        )
+    return LoadedPatchDensity(network, spec, str(name))
+
+
+def load_detector(name: str | Path) -> LoadedDetector:
+    """Load a packaged detector by name, a model file, or the best model of a run folder.
+
+    Raises:
+        ModelError: there is no such model, its file is damaged, or it is no detector.
+    """
+    if str(name) in packaged_models() or str(name) in CLASSICAL:
+        network: nn.Module = nn.Identity()
+    else:
+        known = packaged_detectors() | packaged_densities()
+        spec, network = _read(_find(name, known, classical=False))
+    if not isinstance(network, DamageDetector):
+        raise ModelError(
+            f"model {str(name)!r} finds no damage; give a detector "
+            f"({', '.join(packaged_detectors()) or 'none is packaged'}), or train one with "
+            "irae train --config find-damage.yaml"
+        )
+    return LoadedDetector(network, spec, str(name))

@@ -13,6 +13,7 @@ from irae.errors import ModelError
 from irae.models.networks import (
     arcnn,
     classical,
+    damage_detector,
     dncnn,
     ffdnet,
     gradnet,
@@ -23,7 +24,7 @@ from irae.models.networks import (
     rednet,
     unet,
 )
-from irae.models.networks.densities import density, glow, nice, realnvp
+from irae.models.networks.densities import density, glow, nice, patches, realnvp
 from irae.models.networks.inpainting import contextual_attention, csa, pconv, shift_net
 
 
@@ -94,6 +95,16 @@ DENSITIES: dict[str, NetworkKind] = {
 }
 """Densities (`irae.models.density`), which restore nothing and are trained by likelihood."""
 
+PATCH_DENSITIES: dict[str, NetworkKind] = {
+    "patches": NetworkKind(patches.PatchDensity, patches.PRESETS),
+}
+"""Densities of small blocks of photographs of any size, given the pixels around each."""
+
+DETECTORS: dict[str, NetworkKind] = {
+    "damage-detector": NetworkKind(damage_detector.DamageDetector, damage_detector.PRESETS),
+}
+"""Networks that find damage and restore nothing; they return one logit for every pixel."""
+
 # Methods without weights: they have a name, but cannot be trained or stored in a file.
 CLASSICAL: dict[str, NetworkKind] = {
     "bm3d": NetworkKind(classical.BM3D),
@@ -106,12 +117,10 @@ CLASSICAL: dict[str, NetworkKind] = {
 
 
 def _kind(name: str) -> NetworkKind:
-    if name in DENSITIES:
-        return DENSITIES[name]
-    if name not in NETWORKS:
-        names = ", ".join([*NETWORKS, *DENSITIES])
-        raise ModelError(f"network {name!r} is unknown; there are: {names}")
-    return NETWORKS[name]
+    kinds = NETWORKS | DENSITIES | PATCH_DENSITIES | DETECTORS
+    if name not in kinds:
+        raise ModelError(f"network {name!r} is unknown; there are: {', '.join(kinds)}")
+    return kinds[name]
 
 
 def resolve_options(name: str, preset: str | None, options: dict[str, Any]) -> dict[str, Any]:

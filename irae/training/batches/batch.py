@@ -8,24 +8,24 @@ one, and several processes together the same batch as a single one, without any 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from threading import Lock
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from irae.config import RunConfig
 from irae.data.registry import data_root
-from irae.imaging.crops import Crops
+from irae.imaging.crops import Crops, halve
 from irae.imaging.hole_filling import fill_holes
 from irae.imaging.metrics import rgb_to_y
 from irae.models.networks.registry import resolve_options
 from irae.runtime import host_threads, upload, use_device
 from irae.tasks import get_task
-from irae.tasks.base import Batch
+from irae.tasks.base import Batch, DamageBatch
 from irae.tasks.batch_random import BatchRandom
 from irae.training.batches.collection import Collection, open_collection
 from irae.training.batches.picture_cache import PictureCache, overflow
@@ -46,6 +46,8 @@ class BatchMaker:
         device: device of the batches; the CPU by default.
         rows: the slice of the batch that this process trains on; all of it by default.
         collection: the pictures; opened from the config if None.
+        damage: makes the function that damages the patches, given the keyword ``workers``, an
+            executor for the work in host memory; that of the config's task if None.
 
     Attributes:
         left_out: training pictures that could not be read, each with the reason.
@@ -60,12 +62,12 @@ class BatchMaker:
         device: torch.device | None = None,
         rows: slice | None = None,
         collection: Collection | None = None,
+        damage: Callable[..., DamageBatch] | None = None,
     ) -> None:
         self._config, self._device = config, device or torch.device("cpu")
         self._size = config.training.batch
         self._rows = rows or slice(0, self._size)
         self._lock = Lock()  # Making a batch fills the cache, and one is prefetched in a thread.
-        task = get_task(config.task)
         self._workers = ThreadPoolExecutor(host_threads(), thread_name_prefix="pictures")
         collection = collection or open_collection(config.data)
         warning = overflow(collection.pixels, config.data.cache_gb)
@@ -76,13 +78,14 @@ class BatchMaker:
         self._weights = collection.weights
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         self._hole_fill: float | None = options.get("hole_fill")
-        self._damage = task.batch_damage(
+        make = damage or partial(
+            get_task(config.task).batch_damage,
             config.degradation,
             seed=config.seed,
             patch=config.data.patch,
-            workers=self._workers,
             root=data_root(config.data.root),
         )
+        self._damage = make(workers=self._workers)
 
     def batch(self, step: int, *, whole: bool = False) -> Batch:
         """Make the batch of optimisation step ``step`` in channels-last order.
@@ -141,8 +144,8 @@ class BatchMaker:
                 levels = random.pixels(torch.rand, side, _LEVELS, device)[there]
                 pixels = (cut // 8).float() / 32 + levels / 32
             else:
-                pixels = cut.float() / 255
-            out.index_copy_(0, there, pixels if side == patch else F.avg_pool2d(pixels, 2))
+                pixels = torch.div(cut, 255)
+            out.index_copy_(0, there, pixels if side == patch else halve(pixels))
         return out
 
     def prefetched(self, first: int) -> Iterator[Batch]:
@@ -159,6 +162,12 @@ class BatchMaker:
                     yield ready.result()
             finally:
                 coming.cancel()
+
+
+def undamaged(clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
+    """Return a batch of clean patches alone; a `DamageBatch`."""
+    del gray, random
+    return Batch(clean, clean)
 
 
 def _per_sample(x: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from irae.config import DataSection
 from irae.data.folder import PictureSet
 from irae.errors import DataError
-from irae.imaging.crops import Crops, PixelBuffer, pixel_index
-from irae.runtime import free_host_memory, upload
+from irae.imaging.crops import Crops, PixelBuffer
+from irae.runtime import free_host_memory
 
 # Share of a GPU's free memory for the pictures: the network's activations need the rest.
 DEVICE_SHARE = 0.25
@@ -182,7 +182,7 @@ class PictureCache:
         start, width = self._table[crops.pictures, 0], self._table[crops.pictures, 2]
         here = start >= 0
         if here.all():
-            return self._gather(self._buffer, start, width, crops, side)
+            return self._buffer.cut(start, width, crops, side)
         out = torch.empty(len(start), side, side, 3, dtype=torch.uint8, device=self._device)
         for kept in (True, False):
             rows = (here == kept).nonzero()[:, 0]
@@ -194,7 +194,7 @@ class PictureCache:
     def _cut_rows(self, crops: Crops, side: int, kept: bool) -> Tensor:
         start, width = self._table[crops.pictures, 0], self._table[crops.pictures, 2]
         if kept:
-            return self._gather(self._buffer, start, width, crops, side)
+            return self._buffer.cut(start, width, crops, side)
         numbers = crops.pictures.tolist()
         missing = [number for number in dict.fromkeys(numbers) if number not in self._host]
         decoded = dict(zip(missing, self._workers.map(self._attempt, missing), strict=True))
@@ -208,7 +208,7 @@ class PictureCache:
         start = torch.tensor([host.add(window) for window in cut])
         zero = torch.zeros_like(start)
         moved = Crops(zero, zero, zero, crops.symmetry)
-        return self._gather(host, start, torch.full_like(start, side), moved, side)
+        return host.cut(start, torch.full_like(start, side), moved, side)
 
     def _later(self, number: int, least: int) -> Tensor:
         """Decode a substitute for a picture that could be read before, and cannot any more."""
@@ -217,16 +217,6 @@ class PictureCache:
             picture = self._host[found] if found in self._host else self._attempt(found)
             if picture is not None:
                 return picture
-
-    def _gather(
-        self, buffer: PixelBuffer, start: Tensor, width: Tensor, crops: Crops, side: int
-    ) -> Tensor:
-        device = buffer.device
-        table = torch.stack([start, width, crops.top, crops.left, crops.symmetry])
-        start, width, top, left, symmetry = upload(table, device)
-        there = Crops(start, top, left, symmetry)
-        along = torch.arange(side, device=device)[None]
-        return buffer.gather(pixel_index(start, width, there, along, along))
 
 
 def _window(picture: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:

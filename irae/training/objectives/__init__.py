@@ -1,1 +1,1 @@
-"""What a run optimises and validates by: restoring, or likelihood."""
+"""What a run optimises and validates by: restoring, likelihood, or finding damage."""

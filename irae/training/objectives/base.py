@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from irae.config import RunConfig
+from irae.config import RunConfig, TrainingSection
 from irae.models.loaded import ModelSpec
 from irae.tasks.base import Batch
 from irae.training.dead_units import Firing
+from irae.training.distributed import Ranks
 
 
 class Batches(Protocol):
@@ -98,6 +99,27 @@ class Objective(ABC):
 
         Raises:
             IraeError: the pictures are missing or do not fit.
+        """
+
+    @abstractmethod
+    def loss(
+        self,
+        network: nn.Module,
+        forward: Callable[..., Tensor],
+        batch: Batch,
+        section: TrainingSection,
+        ranks: Ranks,
+    ) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the batch's loss, and a second number (no gradient).
+
+        Their sums over the processes are those of the whole batch.
+
+        Args:
+            network: the network in training.
+            forward: its forward pass, perhaps compiled.
+            batch: this process's rows.
+            section: the section ``training`` of the run's config.
+            ranks: the processes that share the batch.
         """
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.utils import save_image
 
-from irae.config import RunConfig
+from irae.config import RunConfig, TrainingSection
 from irae.data.registry import data_root
 from irae.data.small import open_small
 from irae.errors import DataError, TrainingError, UsageError
@@ -215,6 +215,19 @@ class Likelihood(Objective):
         pictures = open_pictures(config, network)
         batches = SmallBatches(config, network, device, rows, pictures.train)
         return pictures, batches, DensityValidation(pictures.validation)
+
+    def loss(
+        self,
+        network: nn.Module,
+        forward: Callable[..., Tensor],
+        batch: Batch,
+        section: TrainingSection,
+        ranks: Ranks,
+    ) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the batch's bits per dimension, twice."""
+        assert isinstance(network, Density)
+        loss = network.to_bits_per_dim(forward(batch.clean)).mean() / ranks.count
+        return loss, loss.detach().clone()
 
     def load(self, network: nn.Module, spec: ModelSpec) -> LoadedDensity:
         assert isinstance(network, Density)

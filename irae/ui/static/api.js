@@ -19,6 +19,12 @@ export function watchServer(lost, found) {
   onFound = found;
 }
 
+/** Begins a sentence with a capital, unless it begins with the name of a file or of irae. */
+export function sentence(text) {
+  const named = text.startsWith("irae") || /^[^:;]*\.\w+:/.test(text);
+  return named ? text : text[0].toUpperCase() + text.slice(1);
+}
+
 /**
  * @param {string} method @param {string} path
  * @param {{body?: BodyInit, json?: object}} [options]
@@ -40,7 +46,7 @@ async function ask(method, path, { body, json } = {}) {
   onFound();
   if (!answer.ok) {
     const told = await answer.json().catch(() => ({}));
-    throw new ApiError(answer.status, told.error ?? `irae answered with ${answer.status}`);
+    throw new ApiError(answer.status, sentence(told.error ?? `irae answered with ${answer.status}`));
   }
   return answer;
 }
@@ -62,6 +68,16 @@ export const maskOf = async (id) => (await ask("GET", `/api/pictures/${id}/mask`
 
 export const restore = async (id, options) =>
   (await (await ask("POST", `/api/pictures/${id}/restore`, { json: options })).json()).job;
+
+/** Starts to draw what the model was unsure of in a result. */
+export const drawDoubt = async (id) =>
+  (await (await ask("POST", `/api/pictures/${id}/uncertainty`)).json()).job;
+
+/** Starts to look for scratches, dust and hairs. */
+export const findDamage = async (id) =>
+  (await (await ask("POST", `/api/pictures/${id}/damage`)).json()).job;
+
+export const damageOf = async (id) => (await ask("GET", `/api/pictures/${id}/damage`)).blob();
 
 export const stop = (job) => ask("DELETE", `/api/jobs/${job}`);
 

@@ -7,12 +7,14 @@ import * as keep from "./keep.js";
 import { List } from "./list.js";
 import { maskStep } from "./mask.js";
 import { announce, tell, withdraw } from "./messages.js";
-import { Queue } from "./queue.js";
+import { listenToKeys } from "./keys.js";
+import { watchLeaving } from "./leaving.js";
+import { explain, outcome, showPanel } from "./panel.js";
+import { Queue, doubting, finding, restoring } from "./queue.js";
 import * as settings from "./settings.js";
 import { View } from "./view.js";
 
 const get = (id) => /** @type {any} */ (document.getElementById(id));
-const SOON = 10 * 60; // seconds before pictures are deleted at which the page says so
 
 /** @type {import("./queue.js").Item[]} */
 let items = [];
@@ -20,13 +22,11 @@ let current = null;
 let painting = true;
 let bringing = 0;
 let limits = { kept_seconds: 3600, suffixes: [], most_bytes: Infinity };
-let used = Date.now();
-let pointing = false; // whether the pointer was used last, and not Tab
 
 const view = new View();
 const brush = new Brush(view);
-const list = new List({ open, remove, again: (item) => queue.add([item], settings.options()) });
-const queue = new Queue({ change: onState, end: refresh });
+const list = new List({ open, remove, again: (item) => queue.add([item], restoring(settings.options())) });
+const queue = new Queue({ change: onState, end: refresh, fail: complain, renew });
 
 // Bringing pictures
 
@@ -38,7 +38,7 @@ async function bring(brought) {
   const passed = brought.filter((each) => each.fromFolder && !hidden(each)).length
     - taken.filter((each) => each.fromFolder).length;
   if (passed) tell(`${passed} ${passed === 1 ? "file of the folder is no picture" : "files of the folder are no pictures"}.`);
-  await bringAll(taken.map(({ file, name }) => [name, () => sendFile(file, name)]));
+  await bringAll(taken.map(({ file, name }) => ({ name, source: () => sendFile(file, name) })));
 }
 
 async function sendFile(file, name) {
@@ -49,14 +49,14 @@ async function sendFile(file, name) {
   return api.bring(file, name);
 }
 
-/** @param {[string, () => Promise<object>][]} sources */
+/** @param {{name: string, source: () => Promise<object>}[]} sources */
 async function bringAll(sources) {
   let first = true;
   bringing += sources.length;
-  for (const [name, source] of sources) {
+  for (const { name, source } of sources) {
     refresh();
     try {
-      const item = newItem(await source());
+      const item = newItem(await source(), source);
       items.push(item);
       if (first) open(item);
       first = false;
@@ -64,19 +64,29 @@ async function bringAll(sources) {
     } catch (error) {
       const sentence = error.message.includes(name.split("/").at(-1)) ? error.message
         : `${name}: ${error.message}`;
-      tell(sentence);
-      announce(sentence);
+      complain(sentence);
     }
     bringing -= 1;
   }
   refresh();
 }
 
-function newItem(about) {
+function newItem(about, source) {
   return {
-    ...about, state: "ready", error: null, result: null, made: null, chosen: null, saved: false,
-    mask: new Mask(about.width, about.height), sent: false,
+    ...about, source, state: "ready", error: null, result: null, made: null, chosen: null,
+    saved: false, damage: null, doubt: null, doubtShown: false, mask: new Mask(about.width, about.height),
   };
+}
+
+/** Brings a picture again that the server has deleted; its strokes stay. */
+async function renew(item) {
+  const about = await item.source();
+  Object.assign(item, about, { result: null, made: null, chosen: null, doubt: null });
+}
+
+function complain(sentence) {
+  tell(sentence);
+  announce(sentence);
 }
 
 // Showing
@@ -92,44 +102,17 @@ function refresh() {
   get("welcome").hidden = items.length > 0 || bringing > 0;
   get("panel").hidden = get("view").hidden = get("zoombar").hidden = !current;
   view.show(current, current?.result ? current.made : null);
+  view.showDoubt(current?.doubt ?? null, Boolean(current?.doubtShown));
   const holes = current !== null && settings.task() === "inpaint";
   const paints = holes && (painting || !current.result);
   get("brushbar").hidden = !paints;
-  get("hint").hidden = !paints;
   brush.use(holes ? current.mask : null, paints);
   const edge = get("brushbar").offsetTop + get("brushbar").offsetHeight;
   const { clientHeight } = get("stage");
   if (current) view.setCovered(paints ? edge : 0, clientHeight - get("zoombar").offsetTop);
   refreshWork();
   refreshList();
-  if (current) refreshPanel(paints);
-}
-
-function refreshPanel(paints) {
-  const { result } = current;
-  get("name").textContent = current.name;
-  const kept = current.kept.length ? ` · ${current.kept.join(", ")} kept` : "";
-  get("facts").textContent = `${current.width} × ${current.height} · ${current.format}${kept}`;
-  get("found").textContent = current.found;
-  const holes = settings.task() === "inpaint";
-  const busy = current.state === "waiting" || current.state === "running";
-  const stale = result && JSON.stringify(current.chosen) !== JSON.stringify(settings.options());
-  get("done").hidden = !result && !current.error;
-  get("done").textContent = current.error ?? (result ? `${result.done} ${result.seconds} s` : "");
-  get("done").classList.toggle("failed", Boolean(current.error));
-  get("stale").hidden = !stale;
-  if (stale) get("stale").textContent = `This result was made with: ${settings.describe(current.chosen)}.`;
-  const button = get("restore");
-  button.textContent = holes ? "Fill" : "Restore";
-  button.disabled = busy || (holes && current.mask.empty);
-  const changed = Boolean(result?.changed);
-  get("save").hidden = get("copy").hidden = !changed;
-  get("save").classList.toggle("primary", changed && !stale);
-  button.classList.toggle("primary", !changed || Boolean(stale));
-  button.hidden = holes && !paints && !stale;
-  get("go-on").hidden = !(holes && changed && !paints);
-  get("paint-more").hidden = !(holes && result && !paints);
-  if (changed) get("save").title = keep.savedName(current, settings.form());
+  if (current) showPanel(current, paints);
 }
 
 function refreshList() {
@@ -162,24 +145,27 @@ function refreshWork() {
     return;
   }
   const { share, text } = queue.describe();
-  bar.value = share;
+  // Small pictures are restored in one piece.
+  if (share === null) bar.removeAttribute("value");
+  else bar.value = share;
   get("work-text").textContent = text;
 }
 
-function onState(item) {
+function onState(item, side) {
   if (item.state === "running" || item.state === "waiting") {
     refreshWork();
     refreshList();
-    if (item === current) refreshPanel(!get("brushbar").hidden);
+    if (item === current) showPanel(item, !get("brushbar").hidden);
     return;
   }
-  if (item.state === "done") {
+  if (item.state === "done" && !side) {
     if (item === current && item.chosen.task === "inpaint") painting = false;
     // So that Space shows the original and does not restore once more.
     if (item === current && document.activeElement === get("restore")) view.divider.focus();
   }
-  announce(`${item.name}: ${item.error ?? (item.state === "done" ? item.result.done : item.state)}`);
   refresh();
+  if (side) return;
+  announce(`${item.name}: ${item.state === "done" ? outcome(item) : item.error ?? item.state}`);
   if (item === current && item.state === "done" && document.activeElement === document.body) {
     view.divider.focus({ preventScroll: true });
   }
@@ -193,10 +179,11 @@ function picked() {
 // Doing
 
 async function remove(gone) {
-  const unsaved = gone.filter(isUnsaved).length;
-  if (unsaved && !window.confirm(unsaved === 1
-    ? "Its result is not saved. Remove it all the same?"
-    : `${unsaved} results are not saved. Remove them all the same?`)) return;
+  const unsaved = gone.filter(isUnsaved);
+  const lost = unsaved.some((item) => item.unsaved || item.result?.changed) ? "result" : "strokes";
+  if (unsaved.length && !window.confirm(unsaved.length === 1
+    ? `The ${lost} of ${unsaved[0].name} ${lost === "result" ? "is" : "are"} not saved. Remove it all the same?`
+    : `${unsaved.length} pictures have results or strokes that are not saved. Remove them all the same?`)) return;
   queue.drop(gone);
   const index = items.indexOf(current);
   items = items.filter((item) => !gone.includes(item));
@@ -210,11 +197,23 @@ async function goOn() {
   const item = current;
   const file = await api.result(item.id, "original", 95);
   const suffix = item.result.name.slice(item.result.name.lastIndexOf("."));
-  const next = newItem(await api.bring(file, item.name.replace(/\.[^./]*$/, "") + suffix));
+  const name = item.name.replace(/\.[^./]*$/, "") + suffix;
+  const source = () => api.bring(file, name);
+  const next = newItem(await source(), source);
   next.unsaved = !item.saved;
+  // What was painted since is still to be filled.
+  if (item.chosen.task !== "inpaint") next.mask = item.mask;
   items = items.map((each) => (each === item ? next : each));
   api.remove(item.id).catch(() => {});
   open(next);
+}
+
+/** Shows or hides what the model was unsure of; the first time the server has to draw it. */
+function toggleDoubt() {
+  const item = current;
+  item.doubtShown = !(item.doubt && item.doubtShown);
+  if (item.doubt && item.doubtShown) announce(explain(item.doubt));
+  if (!item.doubt) queue.add([item], doubting(({ doubt }) => announce(explain(doubt))));
 }
 
 async function loadMask(file) {
@@ -233,16 +232,17 @@ function attempt(action) {
     try {
       await action(...parts);
     } catch (error) {
-      tell(error.message);
-      announce(error.message);
+      complain(error.message);
     }
     refresh();
   };
 }
 
 const press = (id, action) => get(id).addEventListener("click", attempt(action));
-press("restore", () => queue.add([current], settings.options()));
-press("restore-all", () => queue.add(picked(), settings.options()));
+press("restore", () => queue.add([current], restoring(settings.options())));
+press("restore-all", () => queue.add(picked(), restoring(settings.options())));
+press("doubt", toggleDoubt);
+press("find-damage", () => queue.add([current], finding(announce)));
 press("stop", () => queue.stop());
 press("save", () => keep.save(current, settings.form()));
 press("copy", async () => {
@@ -273,104 +273,30 @@ settings.watchSettings(() => {
 });
 takePictures(attempt(bring));
 
-// Keys
-
-document.addEventListener("keydown", (event) => {
-  const { target } = event;
-  const typing = target.matches("input:not([type=radio], [type=checkbox], [type=range]), select");
-  if (!current || typing) return;
-  if (brush.key(event)) {
-    event.preventDefault();
-    return;
-  }
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === "Tab") pointing = false;
-  if (event.key === "Escape") get("mask-menu").open = false;
-  // Space presses buttons for those who came to them by Tab, and shows the original for those who
-  // have the pointer on the picture, whichever button they pressed last.
-  const pressable = target.matches("button, summary, input:not([type=radio]:checked)");
-  if (event.key === " " && (!pressable || (pointing && view.box.matches(":hover")))) {
-    event.preventDefault();
-    holdSpace(true);
-  } else if (event.key.startsWith("Arrow") && !target.matches("input")) {
-    if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
-      event.preventDefault();
-      view.setSplit(view.split + (event.key === "ArrowLeft" ? -0.02 : 0.02));
-    }
-  } else if (event.key === "+" || event.key === "=") {
-    view.zoomTo(view.scale * 1.5);
-  } else if (event.key === "-") {
-    view.zoomTo(view.scale / 1.5);
-  }
-});
-document.addEventListener("keyup", (event) => {
-  if (event.key !== " " || !brush.spaceHeld) return;
-  event.preventDefault();
-  holdSpace(false);
-});
-document.addEventListener("pointermove", () => { pointing = true; });
-window.addEventListener("blur", () => holdSpace(false));
-
-function holdSpace(held) {
-  if (brush.spaceHeld === held) return;
-  brush.spaceHeld = held;
-  view.original = held;
-  view.box.classList.toggle("dragging", held);
-  view.draw();
-}
-
-// Leaving, the end of the server, the hour
+listenToKeys(view, brush, () => current !== null);
 
 function isUnsaved(item) {
   const strokes = !item.mask.empty && item.chosen?.task !== "inpaint";
   return item.unsaved || strokes || (item.result?.changed && !item.saved);
 }
 
-window.addEventListener("beforeunload", (event) => {
-  if (items.some(isUnsaved)) event.preventDefault();
+watchLeaving({
+  items: () => items,
+  unsaved: () => items.some(isUnsaved),
+  busy: () => queue.busy,
+  keptSeconds: () => limits.kept_seconds,
 });
-window.addEventListener("pagehide", () => {
-  if (items.length) api.leave(items.map((item) => item.id));
-});
-window.addEventListener("pageshow", (event) => {
-  if (event.persisted) window.location.reload(); // Its pictures are deleted.
-});
-
-api.watchServer((anew) => {
-  tell(anew
-    ? "irae was started anew. Open the address that it printed; what you see here stays until you close this page."
-    : "irae has ended or cannot be reached. What you see here stays until you close this page.",
-  { key: "server" });
-}, () => withdraw("server"));
-
-async function touch() {
-  used = Date.now();
-  withdraw("hour");
-  if (items.length) await api.keep(items.map((item) => item.id)).catch(() => {});
-}
-
-for (const name of ["pointerdown", "keydown"]) {
-  document.addEventListener(name, () => {
-    if (Date.now() - used > 60000) touch();
-  });
-}
-setInterval(() => {
-  api.about().catch(() => {});
-  const left = limits.kept_seconds - (Date.now() - used) / 1000;
-  if (items.length && left < SOON && !queue.busy) {
-    const minutes = Math.max(1, Math.round(left / 60));
-    tell(`The pictures here will be deleted in ${minutes} min unless you use them.`,
-      { key: "hour", action: ["Keep them", touch] });
-  }
-}, 15000);
 
 async function start() {
   // The token is in the cookie by now, and need not stay in sight.
   window.history.replaceState(null, "", "/");
   limits = await api.about();
-  get("limits").textContent = "JPEG, PNG, TIFF, WebP, HEIC and others,"
+  const heic = limits.suffixes.includes(".heic") ? ", HEIC" : "";
+  get("limits").textContent = `JPEG, PNG, TIFF, WebP${heic} and others,`
     + ` up to ${limits.most_bytes / 1e6} MB and ${limits.most_pixels / 1e6} million pixels each.`;
-  await bringAll(limits.opened.map((name, index) => [name, () => api.bringOpened(index)]));
+  await bringAll(limits.opened.map((name, index) => ({
+    name, source: () => api.bringOpened(index),
+  })));
 }
 
 attempt(start)();

@@ -3,9 +3,15 @@
 import { preview } from "./api.js";
 
 const STATES = {
-  bringing: "is read", ready: "", waiting: "waits", running: "is restored", done: "done",
-  failed: "failed", stopped: "stopped",
+  ready: "", waiting: "waiting", running: "working", done: "done", failed: "failed",
+  stopped: "stopped",
 };
+
+function describe({ state, result }) {
+  if (state !== "done") return STATES[state];
+  if (!result.changed) return "left as it is";
+  return result.notes.length ? "done, see note" : "done";
+}
 
 export class List {
   /** @param {{open: Function, remove: Function, again: Function}} does */
@@ -72,9 +78,8 @@ export class List {
       { x: 0, y: 0, width: item.width, height: item.height, scale });
     if (image.getAttribute("src") !== address) image.src = address;
     name.textContent = item.name;
-    const changed = item.state !== "done" || item.result.changed;
-    state.textContent = changed ? STATES[item.state] : "left as it is";
-    row.title = item.error ?? item.name;
+    state.textContent = describe(item);
+    row.title = [item.error ?? item.name, ...(item.result?.notes ?? [])].join("\n");
     row.dataset.state = item.state;
     open.setAttribute("aria-current", String(current));
     open.classList.toggle("selected", this.selected.has(item));

@@ -2,7 +2,11 @@
 
 const get = (id) => /** @type {any} */ (document.getElementById(id));
 
-const NAMES = { "": "Automatic", photo: "Photo", denoise: "Noise", jpeg: "JPEG", inpaint: "Holes" };
+const NAMES = { "": "Automatic", photo: "Photo", denoise: "Noise", jpeg: "JPEG", inpaint: "Holes", scratches: "Scratches" };
+const HINTS = {
+  inpaint: "Paint over what is to be filled.",
+  scratches: "Finds scratches, dust, hairs and stamps, and fills them. All else stays as it is.",
+};
 
 /** @param {() => void} onChange */
 export function watchSettings(onChange) {
@@ -14,12 +18,18 @@ export function watchSettings(onChange) {
 }
 
 function update() {
-  const holes = task() === "inpaint";
-  get("strength-row").hidden = get("strength-note").hidden = get("ensemble-row").hidden = holes;
+  get("strength-row").hidden = get("strength-note").hidden = get("ensemble-row").hidden = fills();
   get("strength-note").textContent = strength() === 0
     ? "0: the picture is left as it is." : "0 leaves the picture as it is, 1 restores it fully.";
   get("quality-row").hidden = get("format").value !== "jpeg";
+  get("format-note").hidden = !["jpeg", "webp"].includes(get("format").value);
 }
+
+/** Whether holes are filled: they have no pixels for a strength. */
+const fills = () => ["inpaint", "scratches"].includes(task());
+
+/** Says what the choice does, where its name does not. */
+export const hint = () => HINTS[task()] ?? "";
 
 export const task = () => document.querySelector("input[name=task]:checked").value;
 
@@ -33,14 +43,14 @@ function strength() {
 /** The body of a request to restore. */
 export function options() {
   const chosen = task();
-  const told = { task: chosen || null };
-  if (chosen !== "inpaint") Object.assign(told, { strength: strength(), ensemble: get("ensemble").checked });
-  return told;
+  if (chosen === "scratches") return { task: null, find_damage: true };
+  if (chosen === "inpaint") return { task: chosen };
+  return { task: chosen || null, strength: strength(), ensemble: get("ensemble").checked };
 }
 
 /** Says what was chosen for a result. */
-export function describe({ task: chosen, strength: weight = 1, ensemble = false }) {
-  const parts = [NAMES[chosen ?? ""] ?? chosen];
+export function describe({ task: chosen, find_damage: finds, strength: weight = 1, ensemble = false }) {
+  const parts = [NAMES[finds ? "scratches" : chosen ?? ""]];
   if (weight !== 1) parts.push(`strength ${weight}`);
   if (ensemble) parts.push("eight times");
   return parts.join(", ");

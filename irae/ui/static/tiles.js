@@ -9,7 +9,7 @@ const KEPT = 160; // tiles in memory, of up to a megabyte each
 export class Tiles {
   /**
    * @param {{id: string, width: number, height: number}} picture
-   * @param {"before" | "after"} of @param {string} made
+   * @param {"before" | "after" | "uncertainty"} of @param {string} made
    * @param {() => void} onLoad called when something new can be drawn
    */
   constructor(picture, of, made, onLoad) {
@@ -67,10 +67,26 @@ export class Tiles {
         whole &&= image.complete;
         if (!image.complete || !image.naturalWidth) continue;
         const [x, y] = [edge(region.x, left), edge(region.y, top)];
-        ctx.drawImage(image, x, y, edge(region.x + region.width, left) - x,
-          edge(region.y + region.height, top) - y);
+        const size = [edge(region.x + region.width, left) - x,
+          edge(region.y + region.height, top) - y];
+        // Or the small image would be seen through one that is half transparent.
+        if (this.of === "uncertainty") ctx.clearRect(x, y, ...size);
+        ctx.drawImage(image, x, y, ...size);
       }
     }
+    return whole;
+  }
+
+  /** Draws what is half transparent over what is there. */
+  drawOver(ctx, at) {
+    const { width, height } = ctx.canvas;
+    if (this.layer?.width !== width || this.layer?.height !== height) {
+      this.layer = new OffscreenCanvas(width, height);
+    }
+    const own = this.layer.getContext("2d");
+    own.clearRect(0, 0, width, height);
+    const whole = this.draw(own, at);
+    ctx.drawImage(this.layer, 0, 0);
     return whole;
   }
 

@@ -14,7 +14,8 @@ export class View {
     this.labels = [get("label-before"), get("label-after")];
     this.zoomText = get("zoom");
     this.picture = null;
-    this.before = this.after = null;
+    this.before = this.after = this.doubt = null;
+    this.doubtful = false; // whether what the model was unsure of lies over the result
     this.split = 0.5; // the divider, as a share of the view's width
     this.original = false; // whether the original alone is shown
     this.scale = 1; // device pixels for one of the picture's
@@ -57,6 +58,15 @@ export class View {
     this.canvas.setAttribute("aria-label",
       made ? `${picture.name}, before and after` : picture.name);
     if (!same) this.fit();
+    this.draw();
+  }
+
+  /** Lays what the model was unsure of over the result, or takes it away. */
+  showDoubt(doubt, shown) {
+    this.doubtful = Boolean(doubt) && shown;
+    if (doubt?.made !== this.doubt?.made) {
+      this.doubt = doubt ? new Tiles(this.picture, "uncertainty", doubt.made, () => this.draw()) : null;
+    }
     this.draw();
   }
 
@@ -167,11 +177,12 @@ export class View {
       ctx.beginPath();
       ctx.rect(from, 0, to - from, height);
       ctx.clip();
-      const whole = tiles.draw(ctx, at);
+      const whole = tiles === this.doubt ? tiles.drawOver(ctx, at) : tiles.draw(ctx, at);
       ctx.restore();
       return whole;
     };
     const whole = [part(this.before, 0, edge), edge === width || part(this.after, edge, width)];
+    if (edge < width && this.doubtful) whole.push(part(this.doubt, edge, width));
     this.box.setAttribute("aria-busy", String(!whole.every(Boolean)));
     this.zoomText.textContent = `${Math.round(this.scale * 100)} %`;
     this.divider.hidden = !both || this.original;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -103,15 +104,33 @@ def test_eval_states_bits_and_dequantisation(irae: Program, place: Any) -> None:
     assert "bits/dim" in irae("eval", "--model", place.model, "--data", place.digits).stdout
 
 
+def test_eval_counts_the_held_out_pictures_of_a_folder_that_was_learnt_from(
+    irae: Program, place: Any, tmp_path: Path
+) -> None:
+    def counted(folder: Path) -> int:
+        done = irae("eval", "--model", place.model, "--data", folder, "--json")
+        assert done.returncode == 0, done.stderr
+        return int(json.loads(done.stdout)["pictures"])
+
+    whole = len(list(place.digits.iterdir()))
+    assert counted(place.digits) == round(0.05 * whole)
+    other = tmp_path / "other"
+    shutil.copytree(place.digits, other)
+    assert counted(other) == whole
+
+
 def test_anomalies_are_measured_beside_trivial_baselines(
     irae: Program, place: Any, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
+    (tmp_path / "noise").mkdir()
     for number in range(30):
         noise = random.integers(0, 256, (8, 8), dtype=np.uint8)
-        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+        Image.fromarray(noise).save(tmp_path / "noise" / f"{number}.png")
+    # Of the folder itself only the held-out pictures would count, which are few.
+    own = shutil.copytree(place.digits, tmp_path / "digits")
     done = irae(
-        *("anomalies", "--model", place.model, "--data", place.digits, "--other", tmp_path),
+        *("anomalies", "--model", place.model, "--data", own, "--other", tmp_path / "noise"),
         *("--background", place.background, "--json"),
     )
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ import torch
 
 from irae import doctor
 from irae.errors import ModelError
-from irae.models.checkpoints.model_file import load_model, packaged_models
+from irae.models.checkpoints.model_file import load_model, packaged_densities, packaged_models
 
 Program = Callable[..., CompletedProcess[str]]
 
@@ -25,7 +25,7 @@ def test_this_installation_works(irae: Program) -> None:
     assert done.returncode == 0, done.stderr
     assert report["ok"]
     checks = {check["name"]: check for check in report["checks"]}
-    for name in packaged_models():
+    for name in (*packaged_models(), *packaged_densities()):
         assert checks[f"weights {name}"]["ok"]
         assert checks[f"self-test {name}"]["facts"]["round_trip"] <= doctor.ROUND_TRIP
     assert checks["versions"]["facts"]["torch"] == torch.__version__.partition("+")[0]
@@ -38,6 +38,7 @@ def test_this_installation_works(irae: Program) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "TIMED_SIZE", (16, 16))
     monkeypatch.setattr(doctor, "packaged_models", lambda: {"denoise": Path()})
+    monkeypatch.setattr(doctor, "packaged_densities", dict)
 
 
 def test_damaged_weights_are_a_line_and_an_exit_code(

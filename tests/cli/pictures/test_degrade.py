@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from irae.imaging.io.files import read_picture, write_picture
+
 Run = Callable[..., CompletedProcess[str]]
 
 
@@ -84,6 +86,57 @@ def test_a_jpeg_does_not_swallow_transparency(irae: Run, tmp_path: Path) -> None
     assert result.returncode == 3
     assert "transparency" in result.stderr
     assert not (tmp_path / "y.jpg").exists()
+
+
+def _segments(path: Path) -> bytes:
+    """Return a JPEG's bytes before its first scan."""
+    data = path.read_bytes()
+    return data[: data.index(b"\xff\xda")]
+
+
+IPTC = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x0a\x1c\x02\x19\0\x05grass"
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+
+
+@pytest.mark.parametrize("source", ["x.jpg", "x.png"])
+def test_a_jpeg_keeps_the_words_of_its_source(irae: Run, tmp_path: Path, source: str) -> None:
+    _draw(tmp_path / "x.png")
+    exif = Image.Exif()
+    exif[0x013B] = "A. N."
+    with Image.open(tmp_path / "x.png") as image:
+        image.save(tmp_path / "a.jpg", exif=exif, comment=b"seen", xmp=XMP, dpi=(300, 300))
+    data = (tmp_path / "a.jpg").read_bytes()
+    iptc = b"\xff\xed" + (len(IPTC) + 2).to_bytes(2, "big") + IPTC
+    (tmp_path / "a.jpg").write_bytes(data[:2] + iptc + data[2:])
+    given = tmp_path / "a.jpg"
+    if source == "x.png":
+        given = tmp_path / "b.png"
+        write_picture(given, read_picture(tmp_path / "a.jpg"))
+    result = irae("degrade", given, "-o", tmp_path / "y.jpg", "--quality", 20)
+    assert (result.returncode, result.stderr) == (0, "")
+    kept = _segments(tmp_path / "y.jpg")
+    assert IPTC in kept and XMP in kept and b"\xff\xfe\x00\x06seen" in kept
+    with Image.open(tmp_path / "y.jpg") as image:
+        assert image.getexif()[0x013B] == "A. N."
+        assert image.info["dpi"] == (300, 300)
+
+
+def test_what_a_degraded_picture_cannot_hold_is_said(irae: Run, tmp_path: Path) -> None:
+    with Image.open(_draw(tmp_path / "x.png")) as image:
+        image.save(tmp_path / "x.jpg", comment=b"seen")
+    result = irae("degrade", tmp_path / "x.jpg", "-o", tmp_path / "y.webp", "--sigma", 9)
+    line = f"irae: note: {tmp_path / 'x.jpg'}: its comment is not in y.webp\n"
+    assert result.returncode == 0 and result.stderr.endswith(line)
+
+
+def test_sixteen_bits_become_a_jpeg(irae: Run, tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "x.png")
+    result = irae("degrade", tmp_path / "x.png", "-o", tmp_path / "y.jpg", "--quality", 90)
+    assert result.returncode == 0, result.stderr
+    with Image.open(tmp_path / "y.jpg") as image:
+        assert image.mode == "L"
+        assert np.abs(np.array(image) - values / 257.0).max() < 12
 
 
 @pytest.mark.parametrize("hole", ["center:16", "box:16"])

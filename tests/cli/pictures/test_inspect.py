@@ -61,6 +61,30 @@ def test_a_person_reads_what_is_wrong(irae: Run, tmp_path: Path) -> None:
     assert lines[9].endswith(" dB to gain -> jpeg")
 
 
+def test_each_page_of_a_scan_is_told(irae: Run, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.tif"
+    clean, noisy = _save(tmp_path / "clean.png", _photo()), _noisy(tmp_path / "noisy.png")
+    with Image.open(clean) as first, Image.open(noisy) as second:
+        first.save(scan, save_all=True, append_images=[second, second.rotate(90)])
+    result = irae("inspect", scan)
+    assert (result.returncode, result.stderr) == (0, "")
+    heads = [line for line in result.stdout.splitlines() if not line.startswith("  ")]
+    rest = "96x96, TIFF RGB, 8 bits, no profile"
+    assert heads == [f"{scan}: page {number}: {rest}" for number in (1, 2, 3)]
+    result = irae("inspect", scan, "--json")
+    rows = list(map(json.loads, result.stdout.splitlines()))
+    assert [row["page"] for row in rows] == [1, 2, 3]
+    assert [row["task"] for row in rows] == [None, "denoise", "denoise"]
+    # A page that is cut off is one error, after the pages before it.
+    whole = scan.read_bytes()
+    with Image.open(scan) as image:
+        image.seek(2)
+        start = image.tag_v2[273][0]
+    scan.write_bytes(whole[: start + 99])
+    result = irae("inspect", scan, "--json")
+    assert result.returncode == 3 and len(result.stderr.splitlines()) == 1
+
+
 def test_a_program_reads_a_line_for_each(irae: Run, tmp_path: Path) -> None:
     _noisy(tmp_path / "a.png")
     _save(tmp_path / "below/b.jpg", _photo(), quality=20)

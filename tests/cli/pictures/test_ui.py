@@ -64,7 +64,7 @@ def test_without_its_extra_the_remedy_is_told(
     irae: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, name: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    for module in ("irae.ui.api", "irae.ui.bodies"):
+    for module in ("irae.ui.api", "irae.ui.routes.bodies"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     # Set so that it is put back: the command changes the environment it owns.
     monkeypatch.setenv("IRAE_MAX_PIXELS", os.environ.get("IRAE_MAX_PIXELS", ""))

@@ -9,11 +9,12 @@ import pytest
 
 from irae.config import shipped_configs
 from irae.errors import ConfigError
-from irae.evaluation.benchmark.cells import plan
 from irae.evaluation.benchmark.config import load_benchmark
+from irae.evaluation.benchmark.density_cells import DensityCell
+from irae.evaluation.benchmark.plan import plan
 from irae.models.checkpoints.model_file import load_model
 from irae.models.networks.irae import PRESETS
-from irae.models.networks.registry import CLASSICAL, build_network, resolve_options
+from irae.models.networks.registry import CLASSICAL, DENSITIES, build_network, resolve_options
 from irae.tasks import get_task
 from irae.tasks.matching import missing_input, suits
 
@@ -40,6 +41,10 @@ def test_every_shipped_benchmark_has_cells_that_fit(name: str) -> None:
                 assert suits(load_model(cell.checkpoint), get_task(cell.task)), cell.name
             continue
         config = cell.run_config
+        if isinstance(cell, DensityCell):
+            assert config.model.network in DENSITIES
+            build_network(config.model.network, cell.network_options())
+            continue
         options = resolve_options(config.model.network, config.model.preset, config.model.options)
         if (key := repr((config.model.network, options))) not in built:
             built.add(key)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from irae.evaluation.benchmark.cells import Cell, plan
+from irae.evaluation.benchmark.cells import Cell
 from irae.evaluation.benchmark.config import load_benchmark
 from irae.evaluation.benchmark.cost import COST_FILE, cost_key, measure_costs
+from irae.evaluation.benchmark.plan import plan
 from irae.models.networks.registry import NETWORKS
 
 CONFIG = """

@@ -12,9 +12,9 @@ import torch
 import yaml
 
 from irae.errors import UsageError
-from irae.evaluation.benchmark.cells import plan
 from irae.evaluation.benchmark.config import load_benchmark
 from irae.evaluation.benchmark.on_ray import run_on_ray
+from irae.evaluation.benchmark.plan import plan
 from irae.evaluation.benchmark.results_file import read_results
 from irae.evaluation.benchmark.runner import run_benchmark
 

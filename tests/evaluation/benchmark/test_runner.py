@@ -17,9 +17,10 @@ import yaml
 
 from irae.data.registry import open_data
 from irae.errors import BusyError, UsageError
-from irae.evaluation.benchmark.cells import Cell, plan
+from irae.evaluation.benchmark.cells import Cell
 from irae.evaluation.benchmark.config import load_benchmark
 from irae.evaluation.benchmark.cost import COST_FILE
+from irae.evaluation.benchmark.plan import plan
 from irae.evaluation.benchmark.results_file import LOCKS, read_results
 from irae.evaluation.benchmark.runner import Outcome, done_cells, run_benchmark
 from irae.evaluation.evaluate import evaluate

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irae.evaluation.density.anomalies import auroc, bootstrap_interval
+from irae.evaluation.density.anomalies import bootstrap_interval
 from irae.evaluation.density.interpolation import between
 from irae.imaging.compressed_size import COMPRESSORS, compressed_bits_per_dim
+from irae.imaging.metrics import auroc
 from irae.models.anomaly import anomaly_scores, percentiles, quantiles, trivial_scores
 from irae.models.density import Latents
 from irae.runtime import generator

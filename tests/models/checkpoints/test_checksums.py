@@ -17,7 +17,12 @@ from irae.models.checkpoints.checksums import (
     weights_checksum,
     write_checksums,
 )
-from irae.models.checkpoints.model_file import load_model, packaged_models
+from irae.models.checkpoints.model_file import (
+    load_model,
+    packaged_densities,
+    packaged_detectors,
+    packaged_models,
+)
 from irae.writing import file_sha256
 
 
@@ -25,18 +30,32 @@ def test_the_record_is_that_of_the_packaged_weights() -> None:
     paths = packaged_models()
     folder = next(iter(paths.values())).parent
     assert recorded_checksums(folder) == {p.name: file_sha256(p) for p in paths.values()}
-    assert set(check_packaged_weights().values()) == {None}
+    found = check_packaged_weights()
+    assert set(found.values()) == {None}
+    assert {*paths, *packaged_densities(), *packaged_detectors()} <= set(found)
 
 
-@pytest.fixture
-def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of weights and their record, taken for the packaged ones."""
+KINDS = (
+    "packaged_models",
+    "packaged_densities",
+    "packaged_patch_densities",
+    "packaged_detectors",
+)
+
+
+@pytest.fixture(params=KINDS)
+def weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Path:
+    """A folder of weights and their record, taken for the packaged ones of one kind."""
     for name in ("one", "two"):
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode() * 10)
     write_checksums(tmp_path)
     found = {"one": tmp_path / "one.safetensors", "two": tmp_path / "two.safetensors"}
+    for kind in KINDS:
+        monkeypatch.setattr(checksums, kind, dict)
     monkeypatch.setattr(
-        checksums, "packaged_models", lambda: {k: p for k, p in found.items() if p.exists()}
+        checksums, request.param, lambda: {k: p for k, p in found.items() if p.exists()}
     )
     return tmp_path
 

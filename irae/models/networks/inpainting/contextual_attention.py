@@ -213,7 +213,7 @@ class ContextualAttentionNetwork(Baseline):
         given = (2 * x - 1) * (1 - mask)
         planes = (torch.ones_like(mask), mask)
         coarse = self.coarse(torch.cat((given, *planes), 1)).clamp(-1, 1)
-        seen = torch.cat((torch.lerp(given, coarse, mask), *planes), 1)
+        seen = torch.cat((torch.lerp(given, coarse.to(given), mask), *planes), 1)
         small = F.max_pool2d(mask, 4)
         attended = self.attention(self.before_attention(seen), small)
         merged = torch.cat((self.dilated(seen), self.after_attention(attended)), 1)

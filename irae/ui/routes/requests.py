@@ -26,6 +26,7 @@ class RestoreBody(BaseModel):
     sigma: float | None = Field(None, ge=0, le=255, description="noise level, if the model asks")
     strength: float = Field(1.0, description="0 leaves the picture as it is, 1 restores it fully")
     ensemble: bool = Field(False, description="average over eight orientations")
+    find_damage: bool = Field(False, description="find scratches, dust and hairs, and fill them")
     grow_mask: int = Field(0, ge=0, le=1000, description="pixels by which holes grow")
 
     def options(self) -> RestoreOptions:

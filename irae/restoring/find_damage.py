@@ -1,0 +1,202 @@
+"""Finding dust, hairs, scratches and stamps: probabilities, the mask to fill, and words for both.
+
+A *seed* is a pixel of at least the model's threshold, which is chosen by the rate of false alarms
+on undamaged photographs. The mask has the connected regions of weaker pixels around seeds, without
+those that are too small to be trusted, and grown by some pixels: damage has soft rims that a
+network hardly sees, and a rim that is left would spoil what is filled (hysteresis thresholding,
+Canny 1986, section V).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from irae.imaging.tiling import Progress, tile_spans
+from irae.models.checkpoints.model_file import load_detector
+from irae.models.loaded_detector import LoadedDetector
+from irae.restoring.damage_kinds import shares_by_kind
+from irae.runtime import select_device
+
+DETECTOR = "scratches"
+"""The packaged detector that is used if no other is named."""
+
+WEAK = 0.4
+"""Probability from which a pixel belongs to the damage around a seed."""
+
+LEAST_AREA = 4
+"""Least number of pixels of a region; smaller ones are not told from noise."""
+
+GROWN = 1
+"""Number of pixels by which the found regions grow in every direction."""
+
+TILE, OVERLAP = 640, 96
+"""Side of the tiles in pixels, and the pixels that neighbours share. The network's coarsest level
+sees 96 pixels to either side and more."""
+
+LONGEST = 3072
+"""Longest side in pixels at which a picture is looked at. Larger ones, in which damage is larger
+too, are reduced by the least whole number that makes them fit."""
+
+MOST_DAMAGED = 0.7
+"""Share of a picture above which what was found is no mask of holes: too little is known."""
+
+
+@dataclass(frozen=True)
+class FoundDamage:
+    """The damage found in a picture.
+
+    Attributes:
+        mask: bool ``1 H W`` in host memory, True where the picture is damaged.
+        shares: share of the picture by kind of damage, such as ``scratches and hairs``, the
+            largest first; without the rim by which the mask has grown.
+    """
+
+    mask: Tensor
+    shares: Mapping[str, float]
+
+    @property
+    def share(self) -> float:
+        """Share of the picture that the mask marks."""
+        return float(self.mask.float().mean())
+
+    @property
+    def too_much(self) -> bool:
+        """Whether over `MOST_DAMAGED` of the picture is marked, which cannot be filled."""
+        return self.share > MOST_DAMAGED
+
+    def describe(self) -> str:
+        """Describe what was found: ``2.14 % is damaged: scratches and hairs 1.20 %, …``."""
+        if not self.mask.any():
+            return "no damage found"
+        kinds = ", ".join(f"{kind} {_percent(share)}" for kind, share in self.shares.items())
+        return f"{_percent(self.share)} of the picture is damaged: {kinds}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the shares as plain JSON."""
+        kinds = {kind: round(share, 6) for kind, share in self.shares.items()}
+        return {"damaged": round(self.share, 6), "kinds": kinds}
+
+
+class DamageFinder:
+    """Finds damage with one model.
+
+    Example:
+        >>> from irae.restoring.find_damage import DamageFinder
+        >>> found = DamageFinder().find(picture.pixels)
+        >>> print(found.describe())
+    """
+
+    def __init__(
+        self,
+        model: str | Path | LoadedDetector = DETECTOR,
+        *,
+        device: str = "auto",
+        threshold: float | None = None,
+        grow: int = GROWN,
+    ) -> None:
+        """Load a model and move it to its device. It computes in float32, as its threshold was.
+
+        Args:
+            model: a packaged detector's name, a model file, a run folder or a loaded model.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+            threshold: probability of a seed; None is the model's own.
+            grow: number of pixels by which found regions grow.
+
+        Raises:
+            ModelError: the model cannot be loaded, or finds no damage.
+            UsageError: the device does not exist.
+        """
+        self.model = model if isinstance(model, LoadedDetector) else load_detector(model)
+        self.model.to(select_device(device))
+        self.threshold = self.model.threshold if threshold is None else threshold
+        self._grow = grow
+
+    def probabilities(self, pixels: Tensor, progress: Progress | None = None) -> Tensor:
+        """Return the probability that each pixel is damaged, float32 ``1 H W`` in host memory.
+
+        A picture of more than `LONGEST` is reduced before, and the probabilities are enlarged. A
+        large picture is looked at in tiles, so that the memory beside the result is bounded.
+
+        Args:
+            pixels: float32 ``C H W`` in [0, 1]; C is 3 (RGB), 1 (gray) or 4 (CMYK as 1 − ink, of
+                which the three colours are looked at).
+            progress: called after each tile with the share that is done; may raise to end the work.
+
+        Raises:
+            ModelError: the network returned numbers that are not finite.
+        """
+        size, factor = pixels.shape[1:], _reduction(pixels)
+        if factor == 1:
+            return self._in_tiles(pixels[:3], progress)
+        reduced = F.avg_pool2d(pixels[:3], factor, ceil_mode=True, count_include_pad=False)
+        found = self._in_tiles(reduced, progress)
+        return F.interpolate(found[None], size=size, mode="bilinear")[0]
+
+    def _in_tiles(self, pixels: Tensor, progress: Progress | None) -> Tensor:
+        height, width = pixels.shape[1:]
+        rows = tile_spans(height, TILE, OVERLAP, self.model.size_multiple)
+        columns = tile_spans(width, TILE, OVERLAP, self.model.size_multiple)
+        found = torch.zeros(1, height, width)
+        for number, row in enumerate(rows):
+            for place, column in enumerate(columns, 1):
+                part = (slice(None), slice(row.start, row.stop), slice(column.start, column.stop))
+                near = self.model.probabilities(pixels[part].clamp(0, 1)[None])[0].cpu()
+                found[part] += near * row.weight[:, None] * column.weight
+                if progress is not None:
+                    progress((number * len(columns) + place) / (len(rows) * len(columns)))
+        return found
+
+    def mask_of(self, probabilities: Tensor) -> Tensor:
+        """Return the found regions of probabilities ``1 H W``: bool ``1 H W``, not grown."""
+        weak = (probabilities[0] >= min(WEAK, self.threshold)).numpy()
+        if not weak.any():
+            return torch.zeros(probabilities.shape, dtype=torch.bool)
+        return torch.from_numpy(_around_seeds(weak, (probabilities[0] >= self.threshold).numpy()))
+
+    def find(self, pixels: Tensor, progress: Progress | None = None) -> FoundDamage:
+        """Find the damage of a picture; the arguments are those of `probabilities`."""
+        return self.found_in(self.probabilities(pixels, progress), pixels)
+
+    def found_in(self, probabilities: Tensor, pixels: Tensor) -> FoundDamage:
+        """Return the damage that probabilities say is in a picture ``C H W``."""
+        regions = self.mask_of(probabilities)
+        shares = shares_by_kind(regions[0].numpy(), pixels) if regions.any() else {}
+        return FoundDamage(grown(regions, self._grow * _reduction(pixels)), shares)
+
+
+def _reduction(pixels: Tensor) -> int:
+    """Return the whole number by which a picture ``C H W`` is reduced."""
+    return -(-max(pixels.shape[1:]) // LONGEST)
+
+
+def grown(mask: Tensor, by: int) -> Tensor:
+    """Grow a mask, bool ``1 H W``, by a number of pixels in every direction."""
+    if not by:
+        return mask
+    rows = F.max_pool2d(mask.float(), (1, 2 * by + 1), 1, (0, by))
+    return F.max_pool2d(rows, (2 * by + 1, 1), 1, (by, 0)) > 0.5
+
+
+def _around_seeds(weak: NDArray[Any], seeds: NDArray[Any]) -> NDArray[Any]:
+    """Return the regions of ``weak``, bool ``H W``, with a seed and `LEAST_AREA`: ``1 H W``."""
+    numbers, count = ndimage.label(weak, structure=[[1, 1, 1]] * 3)
+    areas = ndimage.sum_labels(weak, numbers, range(count + 1))
+    seeded = ndimage.sum_labels(seeds, numbers, range(count + 1)) > 0
+    kept = seeded & (areas >= LEAST_AREA)
+    kept[0] = False
+    found: NDArray[Any] = kept[numbers][None]
+    return found
+
+
+def _percent(share: float) -> str:
+    """Return a share in per cent with two digits, of which small ones have at least one."""
+    return f"{100 * share:.2f} %" if share >= 5e-5 else "under 0.01 %"
