@@ -120,6 +120,10 @@ class TrainingSection(Section):
     # more than half of the device's memory.
     reversible: bool | Literal["auto"] = "auto"
     compile: bool = False  # torch.compile the training step's network
+    # Run forward and backward pass as a CUDA graph; auto: where it was measured to be faster. The
+    # numbers are the same. Of several processes, and of networks that solve systems or draw noise,
+    # no step can be captured.
+    graph: bool | Literal["auto"] = "auto"
     threads: Threads | None = None  # CPU threads; default: PyTorch's choice
     validate_every: int = Field(default=1000, ge=1)
     checkpoint_every: int = Field(default=500, ge=1)

@@ -10,10 +10,11 @@ is dealt out to the pictures as ``irae eval --task inpaint --mask`` deals all ma
 the whole picture.
 
 With ``--kinds``, by what the damage is: DIR holds ``photos_val`` and ``film``. The centres of its
-first pictures get holes of each kind. PSNR is inside the holes, and the time is one thread's. FSR
-needs some seconds for each crop. Therefore FILE keeps the figures of each crop: the same command
-goes on where it was stopped, and measures a method again only if its weights or the seed have
-changed. FILE in docs/results is read by ``scripts/fill_tables.py``, as the table ``hole-kinds``.
+first pictures get holes of each kind. PSNR is inside the holes, and the time is the processor's,
+with one thread. FSR needs many seconds for a crop. Therefore FILE keeps the figures of each crop:
+the same command goes on where it was stopped, and measures a method again only if its weights or
+the seed have changed. FILE in docs/results is read by ``scripts/fill_tables.py``, as the table
+``hole-kinds``.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ class Cell:
         weights: first digits of the checksum of the method's weights; empty without weights.
         shares: share of each crop that is hole.
         psnr: PSNR inside the holes of each crop.
-        seconds: time for each crop, of one thread.
+        seconds: time of the processor for each crop, with one thread.
     """
 
     kind: str
@@ -212,9 +213,9 @@ def measure_kinds(
                 clean = whole[None, :, top : top + HEIGHT, left : left + WIDTH]
                 mask = draw(generator(seed, index))[None]
                 given = apply_mask(clean, mask)
-                began = time.perf_counter()
+                began = time.process_time()
                 filled = method(given, mask)
-                cell.seconds.append(round(time.perf_counter() - began, 3))
+                cell.seconds.append(round(time.process_time() - began, 3))
                 error = (filled - clean).square()[mask.expand_as(clean)].mean()
                 cell.psnr.append(round(float(-10 * error.log10()), 4))
                 cell.shares.append(round(float(mask.float().mean()), 5))

@@ -38,8 +38,9 @@ def make_pictures(folder: Path, count: int, side: int) -> None:
 
 def training_speed(
     task: str, folder: Path, device: torch.device, batch: int, steps: int, patch: int
-) -> tuple[float, float]:
-    """Train for some steps; return patches per second and the share of time spent waiting.
+) -> tuple[float, float, bool]:
+    """Train for some steps; return patches per second, the share of time spent waiting for data,
+    and whether the steps were replays of a CUDA graph.
 
     The first half of the steps warms up and is not counted.
     """
@@ -61,7 +62,7 @@ def training_speed(
         train(run, estimate=False)
         lines = (run.folder / METRICS_FILE).read_text().splitlines()
     found = [json.loads(line) for line in lines if "patches_per_second" in line]
-    return found[-1]["patches_per_second"], found[-1]["waiting_share"]
+    return found[-1]["patches_per_second"], found[-1]["waiting_share"], run.train_step.captured
 
 
 def main() -> None:
@@ -83,12 +84,13 @@ def main() -> None:
         make_pictures(folder, words.pictures, words.side)
         for task in TASKS:
             for batch in words.batch:
-                speed, waiting = training_speed(
+                speed, waiting, captured = training_speed(
                     task, folder, device, batch, words.steps, words.patch
                 )
                 print(
                     f"train {task}, batch {batch} of {words.patch}x{words.patch}: "
-                    f"{speed:.0f} patches/s, waiting for data {waiting:.1%}",
+                    f"{speed:.0f} patches/s, waiting for data {waiting:.1%}"
+                    + (", as a CUDA graph" if captured else ""),
                     flush=True,
                 )
     rows = bench_restore(

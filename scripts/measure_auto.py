@@ -4,8 +4,9 @@
 
 Every picture of ``auto/cases.py`` is damaged in many ways, restored by the packaged models ``jpeg``
 and ``photo``, and compared with its original. The network of ``irae.restoring.gain`` is then fitted
-to predict, from what can be measured without the original, the gain that nine of ten such pictures
-exceed. Its table is cross-validated: each picture is judged by a network that was fitted to others.
+to predict, from what can be measured without the original, the gains that nine of ten such pictures
+exceed, and half of them. Its table is cross-validated: each picture is judged by a network that was
+fitted to others.
 
 Run it after the packaged weights have changed. With ``--write`` the numbers go to
 ``irae/restoring/gain.json`` and the table to ``docs/results/auto.json``. DIR holds ``photos_val``
@@ -17,8 +18,8 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,40 @@ from irae.restoring.gain import (
     HIDDEN,
     LARGEST,
     MEMBERS,
-    QUANTILE,
+    QUANTILES,
+    Gains,
     gain_network,
     mean_of,
     normalised,
     save_numbers,
 )
-from irae.restoring.inspection import least_gain
-from irae.restoring.trial import HEAVINESS, TRIED, features, parts_of, restore_parts
+from irae.restoring.restorer import Restorer
+from irae.restoring.rules import (
+    better_task,
+    is_white,
+    least_gain,
+    trained_for,
+    worth_trying,
+)
+from irae.restoring.trial import (
+    HEAVINESS,
+    TRACE,
+    TRIED,
+    denoiser_suits,
+    features,
+    parts_of,
+    restore_parts,
+)
+from irae.tasks import DENOISE
 
 FOLDS = 5
 STEPS = 1500
 COMMAND = "python scripts/measure_auto.py --data DIR --write"
 NOTE = (
-    "Left, jpeg, photo: how many of the pictures auto leaves, and gives to which model. Gain: mean"
-    " change of the PSNR by what was chosen, in dB; best: the mean that was possible; worst: the"
-    " least of all pictures. White noise in a lossless file goes to `denoise` without a trial."
+    "Left, denoise, jpeg, photo: how many of the pictures auto leaves, and gives to which model."
+    " Gain: mean change of the PSNR by what was chosen, in dB, at most 6; best: the mean that was"
+    " possible; worst: the least of all pictures. White noise in a lossless file goes to `denoise`"
+    " where that removes nothing but noise."
     " Cross-validated on `photos_val`, at full and at half size, on drawn pictures and `real_val`."
 )
 
@@ -67,6 +86,10 @@ class Record:
         damage: name of the damage.
         features: as from `irae.restoring.trial.features`.
         gains: change of the PSNR in dB by each task of `TRIED`.
+        white: change of the PSNR in dB by ``denoise`` if the noise is white, there is no trace of
+            JPEG and this model was seen to remove nothing else, so that it is chosen; None
+            otherwise.
+        tried: whether auto tries models at all.
     """
 
     picture: str
@@ -74,24 +97,41 @@ class Record:
     damage: str
     features: Tensor
     gains: Tensor
+    white: float | None = None
+    tried: bool = True
+
+
+@cache
+def restorer(task: str) -> Restorer:
+    """Return the restorer of a packaged model, which also does what precedes its network."""
+    return Restorer(task, device="cpu")
 
 
 def measure(case: Case) -> Record:
     """Measure one case on the parts that auto looks at."""
     quality = estimate_jpeg_quality(case.pixels)
-    parts = parts_of(case.pixels)
-    clean = torch.cat([part.flatten(1) for part in parts_of(case.original.pixels)], 1)
-    restored = restore_parts(parts)
-
-    def error(pieces: Iterable[Tensor]) -> float:
-        joined = torch.cat([piece.flatten(1) for piece in pieces], 1)
-        return float((joined - clean).square().mean()) + 1e-7
-
-    before = error(parts)
-    gains = [10 * math.log10(before / error(restored[task])) for task in TRIED]
     noise = measure_noise(case.pixels)
+    parts = parts_of(case.pixels)
+    restored = restore_parts(parts)
     found = features(parts, restored, noise, None if quality is None else quality.quality)
-    return Record(case.original.name, case.original.kind, case.damage, found, torch.tensor(gains))
+    gains = torch.tensor([gain_of(task, case) for task in TRIED])
+    white = noise is not None and is_white(noise) and quality is None
+    suits = noise is not None and white and denoiser_suits(parts, noise.sigma)
+    alone = gain_of(DENOISE, case) if suits else None
+    name, kind = case.original.name, case.original.kind
+    tried = worth_trying(noise, quality)
+    return Record(name, kind, case.damage, found, gains, alone, tried)
+
+
+def gain_of(task: str, case: Case) -> float:
+    """Return the change of the PSNR in dB by a task, on the parts that auto looks at."""
+    result = restorer(task).restore_pixels(case.pixels)
+    clean, given, made = (
+        torch.cat([part.flatten(1) for part in parts_of(pixels)], 1)
+        for pixels in (case.original.pixels, case.pixels, result)
+    )
+    before, after = (float((x - clean).square().mean()) + 1e-7 for x in (given, made))
+    return 10 * math.log10(before / after)
 
 
 def read_records(data: Path, share: float, cache: Path | None) -> list[Record]:
@@ -110,10 +150,11 @@ def read_records(data: Path, share: float, cache: Path | None) -> list[Record]:
 
 
 def fit(records: list[Record]) -> tuple[nn.Sequential, Tensor, Tensor]:
-    """Fit the network by the loss of the quantile, from several starts."""
+    """Fit the network by the loss of the quantiles, from several starts."""
     given = torch.stack([record.features for record in records])
-    gains = torch.stack([record.gains for record in records]).clamp(-LARGEST, LARGEST)
-    weights = torch.tensor([_weight(record) for record in records])[:, None]
+    gains = torch.stack([record.gains for record in records]).clamp(-LARGEST, LARGEST)[:, None]
+    quantiles = torch.tensor(QUANTILES)[:, None]
+    weights = torch.tensor([_weight(record) for record in records])[:, None, None]
     mean, scale = given.mean(0), given.std(0).clamp(min=0.05)
     x = normalised(given, mean, scale)
     networks = []
@@ -123,8 +164,8 @@ def fit(records: list[Record]) -> tuple[nn.Sequential, Tensor, Tensor]:
         optimizer = torch.optim.AdamW(network.parameters(), 1e-2, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
         for _ in range(STEPS):
-            off = gains - network(x)
-            loss = (weights * torch.maximum(QUANTILE * off, (QUANTILE - 1) * off)).mean()
+            off = gains - network(x).unflatten(1, (len(QUANTILES), len(TRIED)))
+            loss = (weights * torch.maximum(quantiles * off, (quantiles - 1) * off)).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -144,7 +185,7 @@ def predicted_for_others(records: list[Record]) -> Tensor:
     """Predict the gains of each picture by a network fitted to other pictures."""
     names = sorted({record.picture for record in records})
     fold = torch.tensor([names.index(record.picture) % FOLDS for record in records])
-    predicted = torch.zeros(len(records), len(TRIED))
+    predicted = torch.zeros(len(records), len(QUANTILES) * len(TRIED))
     for number in range(FOLDS):
         network, mean, scale = fit([r for r, f in zip(records, fold, strict=True) if f != number])
         given = torch.stack([record.features for record in records])[fold == number]
@@ -155,28 +196,44 @@ def predicted_for_others(records: list[Record]) -> Tensor:
 
 def confusion(records: list[Record], predicted: Tensor) -> tuple[list[str], list[list[str]]]:
     """One row for each damage: what is chosen, and what that gains."""
-    columns = ["damage", "pictures", "left", *TRIED, "gain", "best", "worst"]
+    columns = ["damage", "pictures", "left", DENOISE, *TRIED, "gain", "best", "worst"]
     rows = []
     order = [*DAMAGES, *dict.fromkeys(r.damage for r in records if r.damage not in DAMAGES)]
     for damage in order:
-        chosen: list[int | None] = []
+        chosen: list[str | None] = []
         got, best = [], []
         for record, guess in zip(records, predicted, strict=True):
             if record.damage != damage:
                 continue
-            quality = round(75 * math.exp(float(record.features[HEAVINESS])))
-            changes = float(guess.max()) > least_gain(quality, lossy=False)
-            task = int(guess.argmax()) if changes else None
-            gains = record.gains.clamp(-LARGEST, LARGEST)
+            gains = dict(zip(TRIED, record.gains.tolist(), strict=True))
+            gains |= {} if record.white is None else {DENOISE: record.white}
+            gains = {task: min(max(gain, -LARGEST), LARGEST) for task, gain in gains.items()}
+            task = chosen_task(record, guess)
             chosen.append(task)
-            got.append(0.0 if task is None else float(gains[task]))
-            best.append(max(0.0, float(gains.max())))
+            got.append(0.0 if task is None else gains[task])
+            best.append(max(0.0, *gains.values()))
         if not chosen:
             continue
-        counts = [f"{chosen.count(task)}" for task in (None, *range(len(TRIED)))]
+        counts = [f"{chosen.count(task)}" for task in (None, DENOISE, *TRIED)]
         means = [f"{sum(values) / len(values):+.2f}" for values in (got, best)]
         rows.append([damage, f"{len(chosen)}", *counts, *means, f"{min(got):+.2f}"])
     return columns, rows
+
+
+def chosen_task(record: Record, predicted: Tensor) -> str | None:
+    """Return the task that auto chooses for a lossless file, given the prediction."""
+    if record.white is not None:
+        return DENOISE
+    if not record.tried:
+        return None
+    # Above 75 the exact quality does not matter here.
+    quality = round(75 * math.exp(float(record.features[HEAVINESS])))
+    least = least_gain(quality, lossy=False)
+    both = predicted.unflatten(0, (len(QUANTILES), len(TRIED))).tolist()
+    gains = Gains(*(dict(zip(TRIED, each, strict=True)) for each in both))
+    gains = trained_for(gains, record.features, quality if record.features[TRACE] else None)
+    task = better_task(gains.least, gains.typical, least)
+    return task if gains.least[task] > least else None
 
 
 def main() -> None:
@@ -197,7 +254,7 @@ def main() -> None:
     if arguments.write:
         save_numbers(*fit(records))
         table: dict[str, Any] = {"columns": columns, "rows": rows}
-        write_tables("auto", {"auto": table}, list(TRIED), COMMAND, NOTE)
+        write_tables("auto", {"auto": table}, [DENOISE, *TRIED], COMMAND, NOTE)
 
 
 if __name__ == "__main__":

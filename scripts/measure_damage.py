@@ -57,10 +57,11 @@ def top_hat(picture: Tensor) -> Tensor:
     return torch.maximum(luma - opened, closed - luma)[0]
 
 
-def photographs(folder: Path, count: int | None) -> Iterator[Tensor]:
-    """The middles of the pictures of a folder, float32 ``3 H W`` in [0, 1]."""
+def photographs(folder: Path, count: int, *, spread: bool = False) -> Iterator[Tensor]:
+    """The middles of pictures of a folder, the first ones or evenly chosen: ``3 H W`` in [0, 1]."""
     pictures = open_folder(folder)
-    for index in range(min(len(pictures), count or len(pictures))):
+    step = max(1, len(pictures) // count) if spread else 1
+    for index in range(0, len(pictures), step)[:count]:
         yield centre(pictures.load(index), SIDE).float() / 255
 
 
@@ -74,14 +75,14 @@ def damaged(folder: Path, overlays: Path, count: int) -> list[tuple[Tensor, Tens
     return cases
 
 
-def choose(folders: list[Path], finder: DamageFinder, count: int | None) -> list[str]:
+def choose(folders: list[Path], finder: DamageFinder, count: int) -> list[str]:
     """Lines that say for each share the least threshold that leaves it without a mask."""
     # The mask of a lower threshold holds that of a higher one, so one number is enough.
     steps = [round(0.3 + 0.01 * step, 3) for step in range(70)] + [0.995, 0.998, 0.999]
     least: list[float] = []
     pixels = alarms = 0
     for folder in folders:
-        for clean in photographs(folder, count):
+        for clean in photographs(folder, count, spread=True):
             found = finder.probabilities(clean)
             pixels += found.numel()
             alarms += int((found >= finder.threshold).sum())

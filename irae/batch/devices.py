@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import local
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -51,7 +51,8 @@ class Devices:
         self._own.pool, device = self._free.get()
         if device.type == "cuda":
             use_device(device)
-            torch.cuda.set_stream(torch.cuda.Stream(device))
+            stream: Any = torch.cuda.Stream
+            torch.cuda.set_stream(stream(device))
 
     def submit(self, work: Callable[[ModelPool], ResultT]) -> Future[ResultT]:
         """Have some work done with the models of a device; without threads, at once."""

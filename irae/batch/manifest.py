@@ -266,8 +266,10 @@ class Manifest:
             for key in sorted({*entry.options, *self._options})
             if entry.options.get(key) != self._options.get(key)
         ]
+        if changed:  # The model of the entry's task may not suit the options of now.
+            return changed
         weights = None if entry.task is None else self._weights_of(entry.task)
-        return changed or ([] if entry.weights == weights else [f"model {entry.model}"])
+        return [] if entry.weights == weights else [f"model {entry.model}"]
 
     def commit(self, job: Job, outcome: Outcome) -> Outcome:
         """Enter a result and move it to its place.

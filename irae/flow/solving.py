@@ -36,8 +36,8 @@ def solved_together(network: nn.Module) -> Iterator[None]:
     try:
         for alike in bounded.values():
             free = [matrix for layer in alike for matrix in layer.free_matrices()]
-            rotations = cayley(free).unflatten(0, (len(alike), -1))
-            for layer, found in zip(alike, rotations.unbind(), strict=True):
+            rotations = cayley(free).chunk(len(alike))
+            for layer, found in zip(alike, rotations, strict=True):
                 replace(layer, "rotations", found)
                 # Else that pass would go on from the rotations to these, in every layer anew.
                 replace(layer, "left", None)

@@ -19,21 +19,10 @@ from irae.imaging.degrade import jpeg_compress
 from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES
 from irae.imaging.io.files import MASK_MARK, open_document, read_picture
 from irae.imaging.io.picture import Picture
-from irae.restoring.gain import predict_gains
-from irae.restoring.trial import features, parts_of, restore_parts
+from irae.restoring.gain import Gains, predict_gains
+from irae.restoring.rules import better_task, is_white, least_gain, trained_for, worth_trying
+from irae.restoring.trial import denoiser_suits, features, parts_of, restore_parts
 from irae.tasks import DENOISE, PHOTO
-
-LEAST_GAIN = 0.3
-"""Least predicted gain in dB for which a model changes a picture.
-
-The prediction is what nine of ten pictures exceed (`irae.restoring.gain`)."""
-
-LOSSY_GAIN = 0.6
-"""The same for a file that is written with loss, which takes up to 0.3 dB of the gain."""
-
-HEAVY_JPEG, HEAVY_GAIN = 60, -0.5
-"""Below this JPEG quality this prediction suffices: models gain 1 dB there, and writing takes
-little."""
 
 # A JPEG of this quality or better, in which no noise is seen, is left; so is a picture that is
 # written with loss if a model changes it by less than this factor times what writing does.
@@ -41,12 +30,6 @@ _GOOD_JPEG = 92
 _CHANGE_OVER_WRITING = 4.0
 
 _LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
-
-# White noise of this level in a lossless file is exactly what the denoiser was trained on.
-_WHITE = 3.0
-_WHITE_CORRELATION = 0.12
-# The channels' own noise is at least this share of it; the rest of it they have in common.
-_LEAST_OWN = 0.5
 
 
 @dataclass(frozen=True)
@@ -62,10 +45,13 @@ class Inspection:
         height: number of rows as stored.
         profile: name in the colour profile; ``unreadable`` if it is damaged; None if absent.
         noise: the measured noise; None if the picture is too small or has two levels only.
+        denoisable: whether the packaged denoiser was seen to remove white noise and nothing else;
+            None if it was not tried.
         impulses: share of the values that are salt and pepper.
         tint: for a toned black-and-white picture, the largest deviation from gray as a share of the
             range; None for others.
-        gains: least gain in dB to expect of the model of each task; empty if none was tried.
+        gains: gain in dB to rely on of the model of each task; empty if none was tried.
+        typical: gain in dB of the model of each task that is as often exceeded as not.
         changes: how far the model of each task changes the picture, over what writing a JPEG does.
         jpeg: quality of the present or an earlier JPEG compression; None if there is no trace.
         transparent: number of fully transparent pixels.
@@ -81,9 +67,11 @@ class Inspection:
     height: int
     profile: str | None = None
     noise: Noise | None = None
+    denoisable: bool | None = None
     impulses: float = 0.0
     tint: float | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
+    typical: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[str, float] = field(default_factory=dict)
     jpeg: JpegQuality | None = None
     transparent: int = 0
@@ -99,6 +87,7 @@ class Inspection:
             "impulses": round(self.impulses, 4),
             "tint": None if self.tint is None else round(self.tint, 3),
             "gains": {task: round(gain, 2) for task, gain in self.gains.items()},
+            "typical_gains": {task: round(gain, 2) for task, gain in self.typical.items()},
             "jpeg": None if jpeg is None else {**jpeg, "grid": list(jpeg["grid"])},
             "transparent": self.transparent,
             "mask": None if self.mask is None else str(self.mask),
@@ -172,7 +161,12 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
     impulses = None if two_levels else find_impulses(pixels)
     noise = None if two_levels else measure_noise(pixels, visible)
     tone = find_tone(pixels) if pixels.shape[0] == 3 else None
-    gains, changes = ({}, {}) if impulses is not None else _try_models(pixels, noise, jpeg)
+    denoisable, gains, changes = None, Gains({}, {}), {}
+    if impulses is None:
+        if noise is not None and is_white(noise) and jpeg is None:
+            denoisable = denoiser_suits(parts_of(pixels), noise.sigma)
+        if not denoisable:
+            gains, changes = _try_models(pixels, noise, jpeg)
     return Inspection(
         path=path,
         format=layout.format,
@@ -182,9 +176,11 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         height=picture.height,
         profile=None if layout.icc is None else _profile_name(layout.icc),
         noise=noise,
+        denoisable=denoisable,
         impulses=0.0 if impulses is None else float(impulses.float().mean()),
         tint=None if tone is None else tone.tint,
-        gains=gains,
+        gains=gains.least,
+        typical=gains.typical,
         changes=changes,
         jpeg=jpeg,
         transparent=0 if visible is None else int((~visible).sum()),
@@ -198,7 +194,7 @@ def choose_task(inspection: Inspection) -> tuple[str | None, str]:
     Holes are filled only on request, because most transparent pixels are meant to be transparent.
 
     Returns:
-        ``denoise``, ``jpeg``, or None if nothing is done; and the reason in one line.
+        ``denoise``, ``jpeg``, ``photo``, or None if nothing is done; and the reason in one line.
     """
     task, why = _choose(inspection)
     holes = _describe_holes(inspection)
@@ -220,58 +216,42 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
             return None, "black and white only, left as it is; --task restores it all the same"
         return None, "too small to judge, left as it is; --task restores it all the same"
     found = _describe_damage(noise, jpeg)
-    if noise is not None and _is_white(noise) and jpeg is None:
+    if inspection.denoisable:
         return DENOISE, found
     if not inspection.gains:
         return None, "looks clean; nothing to do"
-    task, gain = max(inspection.gains.items(), key=lambda item: item[1])
     lossy = inspection.format in _LOSSY
+    least = least_gain(None if jpeg is None else jpeg.quality, lossy=lossy)
+    task = better_task(inspection.gains, inspection.typical, least)
+    gain = inspection.gains[task]
     quiet = noise is None or noise.sigma < 1.5
     if jpeg is not None and jpeg.quality >= _GOOD_JPEG and quiet:
         return None, f"{found}, and no noise to be seen; left as it is"
     if lossy and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
         return None, f"{found}, too little to be worth saving it again; left as it is"
-    if gain > least_gain(None if jpeg is None else jpeg.quality, lossy=lossy):
-        return task, f"{found}, about {gain:.1f} dB to gain"
+    if gain > least:
+        typical = max(gain, inspection.typical.get(task, gain))
+        return task, f"{found}, about {typical:.1f} dB to gain"
     if gain > 0 and lossy:
         return None, f"{found}, too little to be worth saving it again; left as it is"
     return None, f"{found}, which no model is sure to improve; left as it is"
 
 
-def least_gain(quality: int | None, *, lossy: bool) -> float:
-    """Return the predicted gain in dB above which a picture is changed.
-
-    Args:
-        quality: its JPEG quality, if there is a trace.
-        lossy: whether it is written with loss.
-    """
-    if quality is not None and quality < HEAVY_JPEG:
-        return HEAVY_GAIN
-    return LOSSY_GAIN if lossy else LEAST_GAIN
-
-
-def _is_white(noise: Noise) -> bool:
-    """Whether neighbouring pixels and, in a colour picture, the channels have independent noise."""
-    shared = 0 < noise.colour < _LEAST_OWN * noise.sigma
-    white = noise.sigma >= _WHITE and noise.correlation < _WHITE_CORRELATION
-    return noise.sure and white and not shared
-
-
 def _try_models(
     pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> tuple[Gains, dict[str, float]]:
     """Predict the gains by trying the models, and measure the changes; see `Inspection`.
 
     Nothing is tried where nothing can be gained.
     """
-    nothing = noise is None or noise.drawn or noise.most < 1.0
-    if jpeg is None and (nothing or (noise is not None and _is_white(noise))):
-        return {}, {}
+    if not worth_trying(noise, jpeg):
+        return Gains({}, {}), {}
     parts = parts_of(pixels)
     restored = restore_parts(parts)
     quality = None if jpeg is None else jpeg.quality
     changes = {task: _change_over_writing(parts, results) for task, results in restored.items()}
-    return predict_gains(features(parts, restored, noise, quality)), changes
+    found = features(parts, restored, noise, quality)
+    return trained_for(predict_gains(found), found, quality), changes
 
 
 def _change_over_writing(parts: Sequence[Tensor], restored: Sequence[Tensor]) -> float:

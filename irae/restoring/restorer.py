@@ -29,6 +29,7 @@ from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.loaded import LoadedModel
 from irae.restoring.arrays import unpack_array, unpack_mask, unpack_tensor
 from irae.restoring.options import RestoreOptions
+from irae.restoring.trial import parts_of, removes_only_noise
 from irae.restoring.whitening import Whitening, find_shared_noise
 from irae.runtime import select_device
 from irae.tasks import DENOISE
@@ -215,15 +216,24 @@ class Restorer:
 
     def _whitening_of(self, pixels: Tensor, stored: Tensor) -> Whitening | None:
         """Return how to make noise white that all channels share, if the denoiser is to take it."""
-        return find_shared_noise(pixels, stored) if self._takes_denoiser else None
+        found = find_shared_noise(pixels, stored) if self._takes_denoiser else None
+        if found is None:
+            return None
+        white = [found.apply(part[None]) for part in parts_of(pixels)]
+        restored = [self._restore_white(part)[0] for part in white]
+        suits = removes_only_noise([part[0] for part in white], restored, found.sigma)
+        return found if suits else None
 
     def _denoise(self, whitening: Whitening, pixels: Tensor, _mask: Tensor | None) -> Tensor:
-        """Restore ``1 C h w`` by the packaged denoiser."""
+        """Restore ``1 C h w`` whose noise all channels share."""
+        return whitening.undo(self._restore_white(whitening.apply(pixels)), pixels)
+
+    def _restore_white(self, pixels: Tensor) -> Tensor:
+        """Restore ``B 3 h w`` with white noise by the packaged denoiser."""
         if self._denoiser is None:
             self._denoiser = load_model(DENOISE).to(self.model.device, self.options.precision)
             self._denoiser.ensemble = self.options.ensemble
-        restored = self._denoiser.restore(whitening.apply(pixels)).to(pixels.device)
-        return whitening.undo(restored, pixels)
+        return self._denoiser.restore(pixels).to(pixels.device)
 
     def _restore_at_once(self, pixels: Tensor, holes: Tensor | None) -> Tensor:
         _check_some_known(holes)

@@ -19,7 +19,7 @@ from torch import Tensor
 from irae.imaging.analysis.noise import Noise
 from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel
-from irae.tasks import JPEG, PHOTO
+from irae.tasks import DENOISE, JPEG, PHOTO
 
 TRIED = (JPEG, PHOTO)
 """The tasks whose packaged models are tried."""
@@ -30,11 +30,21 @@ PART, PARTS = 160, 3
 _SMOOTH = 8  # Side of the boxes whose activity is compared, in pixels.
 _QUIET = 0.2
 
+# A denoiser that removes nothing but noise changes the brightness by less than the level of the
+# noise. One that wipes out letters changes it by 1.5 to 3.6 times that level.
+_MOST_CHANGE = 1.2
+
 FEATURES = 11 + 7 * len(TRIED)
 """Number of features of a picture."""
 
+TRACE = 6
+"""Index of the feature that is 1 if there is a trace of JPEG, else 0."""
+
 HEAVINESS = 7
 """Index of the feature that is ``log(quality / 75)`` below 75, else 0."""
+
+FLATNESS = 9
+"""Index of the feature that is the share of pixels equal to their neighbour."""
 
 _lock = Lock()
 
@@ -63,6 +73,32 @@ def restore_parts(parts: Sequence[Tensor]) -> dict[str, list[Tensor]]:
             model = _model(task)
             found[task] = [model.restore(part[None])[0].clamp(0, 1) for part in parts]
     return found
+
+
+def denoiser_suits(parts: Sequence[Tensor], sigma: float) -> bool:
+    """Whether the packaged denoiser removes white noise from a picture, and nothing but noise.
+
+    Args:
+        parts: as returned by `parts_of`, of 1 or 3 channels.
+        sigma: level of the noise in 8-bit units, averaged over the channels.
+    """
+    with _lock:
+        restored = [_model(DENOISE).restore(part[None])[0] for part in parts]
+    # The mean of independent channels has less noise than each of them.
+    return removes_only_noise(parts, restored, sigma / math.sqrt(len(parts[0])))
+
+
+def removes_only_noise(parts: Sequence[Tensor], restored: Sequence[Tensor], sigma: float) -> bool:
+    """Whether a restoration changes the brightness by no more than noise can.
+
+    Args:
+        parts: noisy pictures ``C H W`` in [0, 1].
+        restored: the same, restored.
+        sigma: level of the noise in the mean of the channels, in 8-bit units.
+    """
+    pairs = zip(parts, restored, strict=True)
+    change = torch.cat([(part - result.to(part)).mean(0).flatten() for part, result in pairs])
+    return 255 * float(change.square().mean().sqrt()) <= _MOST_CHANGE * sigma
 
 
 @cache

@@ -35,6 +35,12 @@ _LEAST_BLUR, _MOST_GAIN = 0.25, 12.5
 # times that of the weakest one; other spectra are not those of a Gaussian blur.
 _EVEN = 4.0
 
+# Noise is everywhere: its level by the quietest patches is at most this factor times that by the
+# median of the finest diagonal details. It is 0.7 to 1.12 times that level for noise, and 2.1 times
+# on a page that is full of text.
+_EVERYWHERE = 1.4
+_MEDIAN_OF_NORMAL = 0.6745  # of the absolute values
+
 _SEED = 0x6E6F6973
 
 
@@ -104,13 +110,24 @@ def find_shared_noise(pixels: Tensor, stored: Tensor) -> Whitening | None:
         return None
     whitening = Whitening(floor.blur if floor.blur >= _LEAST_BLUR else 0.0, 0.0)
     if whitening.blur:
-        floor = measure_floor(_filtered(gray[None], whitening._gains)[0] * 255, limits)
+        gray = _filtered(gray[None], whitening._gains)[0]
+        floor = measure_floor(gray * 255, limits)
         assert floor is not None
     bands = floor.power[1:]
-    if float(bands.max()) > _EVEN * float(bands.min()):
-        return None
     # In the highest band a limited gain leaves less.
-    return Whitening(whitening.blur, math.sqrt(float(bands[:2].mean())))
+    sigma = math.sqrt(float(bands[:2].mean()))
+    even = float(bands.max()) <= _EVEN * float(bands.min())
+    if not even or sigma > _EVERYWHERE * 255 * _median_level(gray):
+        return None
+    return Whitening(whitening.blur, sigma)
+
+
+def _median_level(gray: Tensor) -> float:
+    """Estimate the level of white noise by the median of the diagonal details of ``1 H W``."""
+    height, width = (side // 2 * 2 for side in gray.shape[1:])
+    even, odd = gray[0, :height:2, :width], gray[0, 1:height:2, :width]
+    details = (even[:, ::2] - even[:, 1::2] - odd[:, ::2] + odd[:, 1::2]) / 2
+    return float(details.abs().median()) / _MEDIAN_OF_NORMAL
 
 
 def _filtered(pictures: Tensor, gains: Callable[[Tensor], Tensor]) -> Tensor:

@@ -252,12 +252,13 @@ def _meet() -> tuple[Any, int, int]:
 
 def _heartbeat(rank: int, count: int, seconds: float) -> Heartbeat:
     """Begin to give and to watch for signs of life, over a further connection to the store."""
-    server = dist.TCPStore(
+    shared: Any = dist  # Its stores are not declared.
+    server = shared.TCPStore(
         os.environ["MASTER_ADDR"], _variable("MASTER_PORT"), is_master=False, wait_for_workers=False
     )
     # After a restart by torchrun the signs of the processes before are still there.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = dist.PrefixStore(f"irae/heartbeat/{attempt}", server)
+    store = shared.PrefixStore(f"irae/heartbeat/{attempt}", server)
 
     def lost(others: list[int]) -> None:
         # The first of those that are left says it.

@@ -42,6 +42,7 @@ from irae.training.checkpoint import (
 )
 from irae.training.dead_units import restart
 from irae.training.distributed import ALONE, Ranks
+from irae.training.efficiency.step_graph import choose_graph
 from irae.training.ema import EMA
 from irae.training.find_nonfinite import diagnose
 from irae.training.objectives.base import ValidationScore
@@ -94,7 +95,8 @@ class Run:
         set_network_dtype(self.network, network_dtype(section.precision))
         set_reversible(self.network, section.reversible is True)
         self.ema = EMA(self.network, self.config.training.ema)
-        self.train_step = TrainStep(self.network, self.config.training, ranks, self.objective)
+        graph = choose_graph(self.network, section, device, ranks)
+        self.train_step = TrainStep(self.network, section, ranks, self.objective, graph=graph)
         self.step, self.seconds, self.best = 0, 0.0, -math.inf
         self.score: ValidationScore | None = None  # The latest validation of this process.
         self.notices: list[str] = list(self.validation.left_out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from irae.runtime import is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
 from irae.training.distributed import Ranks, StepMemoryError
 from irae.training.efficiency.cast_weights import weights_converted
+from irae.training.efficiency.step_graph import CudaRecorder, StepGraph
 from irae.training.muon import Muon
 from irae.training.objectives.base import Objective
 
@@ -72,10 +73,17 @@ class TrainStep:
         section: the section ``training``, with ``precision`` and ``reversible`` resolved.
         ranks: the processes that share each batch.
         objective: what is optimised; it computes the loss.
+        graph: run forward and backward pass as a CUDA graph; ``auto`` where it is faster.
     """
 
     def __init__(
-        self, network: nn.Module, section: TrainingSection, ranks: Ranks, objective: Objective
+        self,
+        network: nn.Module,
+        section: TrainingSection,
+        ranks: Ranks,
+        objective: Objective,
+        *,
+        graph: bool | Literal["auto"] = False,
     ) -> None:
         self.network, self._section, self._ranks = network, section, ranks
         self._objective = objective
@@ -95,6 +103,10 @@ class TrainStep:
         # Number of the first step that was not finite; 0 if there is none.
         self._bad_step = torch.zeros((), device=self._device)
         self._forward: Callable[..., Tensor] = network
+        self._compute: Callable[[Batch], tuple[Tensor, Tensor]] = self._gradients
+        if graph:
+            recorder, always = CudaRecorder(self._device), graph is True
+            self._compute = StepGraph(self._gradients, self._parameters, recorder, always=always)
         if section.compile:
             self._compile(reversible=section.reversible is True)
 
@@ -107,6 +119,11 @@ class TrainStep:
         for part in self.network.modules():
             if isinstance(part, CouplingNetwork):
                 part.compile()
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replays of a CUDA graph."""
+        return isinstance(self._compute, StepGraph) and self._compute.replays
 
     def step(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
         """Make one update from this process's rows of a batch.
@@ -137,7 +154,7 @@ class TrainStep:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(number - 1, self._section) * group.get("pace", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, error = self._gradients(batch)
+        loss, error = self._compute(batch)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         self._ranks.sum([*gradients, loss, error])
         norm = nn.utils.get_total_norm(gradients)

@@ -155,6 +155,7 @@ class RestoreService:
         else:
             write_picture(target, restored)
             np.save(pixels, _codes(restored))
+        notes = notes_on(stored.about, restored, target, mask) if changed else []
         about = {
             "name": target.name,
             "bytes": target.stat().st_size,
@@ -162,11 +163,10 @@ class RestoreService:
             "model": None if task is None else pool.restorer_for(task).model.name,
             "changed": changed,
             "done": describe_result(task, options, changed=changed),
-            "notes": notes_on(stored.about, restored, target, mask) if changed else [],
+            "notes": notes + [_sentence(line) for line in self._heard],
             "seconds": round(time.perf_counter() - begin, 1),
             "options": options.recorded(),
         }
-        about["notes"] += [f"{line[:1].upper()}{line[1:].rstrip('.')}." for line in self._heard]
         preview = Preview.save(restored, folder / "after")
         return Result(folder, target, pixels, preview, about, task, options, source)
 
@@ -298,6 +298,10 @@ def _mask_of(picture: Picture, path: Path | None, options: RestoreOptions) -> Te
         orientation=picture.orientation,
         grow=options.grow_mask,
     )
+
+
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:].rstrip('.')}."
 
 
 def _codes(picture: Picture) -> np.ndarray[Any, Any]:

@@ -47,6 +47,7 @@ def make_network(**options: Any) -> nn.Module:
 def results(network: nn.Module, together: bool = False) -> list[Tensor]:
     """Return the output and all gradients."""
     x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    x = x.to(next(network.parameters()).device)
     network.zero_grad()
     with solved_together(network) if together else nullcontext():
         output = network(x)
@@ -88,3 +89,11 @@ def test_nothing_stays_after_the_context() -> None:
     with torch.no_grad():
         network.encoder.levels[0].steps[1].left.add_(0.1)
     assert not torch.equal(results(network)[0], before[0])
+
+
+def test_systems_are_solved_on_a_gpu_as_here(cuda: torch.device) -> None:
+    here = results(make_network(shrinking=1.0), together=True)
+    network = make_network(shrinking=1.0).to(cuda)
+    there = results(network, together=True)
+    for a, b in zip(there, here, strict=True):
+        torch.testing.assert_close(a.cpu(), b, atol=1e-4, rtol=1e-3)

@@ -19,7 +19,15 @@ from irae.imaging.analysis.noise import Noise
 from irae.imaging.degrade import add_noise, jpeg_bytes
 from irae.imaging.io.files import read_picture
 from irae.imaging.io.pillow import picture_to_pil
-from irae.restoring.inspection import Inspection, choose_task, explain, inspect_picture
+from irae.restoring.gain import Gains
+from irae.restoring.inspection import (
+    Inspection,
+    choose_task,
+    explain,
+    inspect_picture,
+)
+from irae.restoring.rules import is_white, trained_for
+from irae.restoring.trial import FLATNESS
 from irae.runtime import generator
 
 
@@ -52,11 +60,15 @@ def _found(
     depth: int = 8,
     transparent: int = 0,
     impulses: float = 0.0,
+    typical: dict[str, float] | None = None,
+    harmed: bool = False,
 ) -> Inspection:
     jpeg = None if quality is None else JpegQuality(quality, True, "tables")
+    white = noise is not None and is_white(noise) and jpeg is None
     return Inspection(
         Path("x.png"), form, "RGB", depth, 9, 9,
         noise=noise, jpeg=jpeg, gains=gains or {}, transparent=transparent, impulses=impulses,
+        denoisable=not harmed if white else None, typical=typical or {},
     )  # fmt: skip
 
 
@@ -67,6 +79,27 @@ def _found(
         # White noise in a lossless file is the denoiser's own; weaker noise is left to the trial.
         (_found(_noise(3.1)), "denoise"),
         (_found(_noise(2.9)), None),
+        (_found(_noise(9.0), gains={"jpeg": -1.0, "photo": 1.0}, harmed=True), "photo"),
+        (_found(_noise(9.0), gains={"jpeg": -1.0, "photo": 0.2}, harmed=True), None),
+        # Of two models that can be relied on, the one that typically gains more.
+        (
+            _found(
+                _noise(5.0, 0.5),
+                90,
+                gains={"jpeg": 1.7, "photo": 1.2},
+                typical={"jpeg": 2.0, "photo": 4.0},
+            ),
+            "photo",
+        ),
+        (
+            _found(
+                _noise(5.0, 0.5),
+                90,
+                gains={"jpeg": 1.7, "photo": 0.2},
+                typical={"jpeg": 2.0, "photo": 4.0},
+            ),
+            "jpeg",
+        ),
         # A gray picture has no other noise than what its channels share; a colour picture does.
         (_found(_noise(12.0, colour=0.0)), "denoise"),
         (_found(_noise(12.0, colour=1.0), gains={"jpeg": 0.5, "photo": 2.0}), "photo"),
@@ -93,6 +126,15 @@ def test_the_task_for_what_was_found(found: Inspection, task: str | None) -> Non
     assert chosen == task
     assert "\n" not in reason
     assert (f"-> {task}" in reason) == (task is not None)
+
+
+def test_drawings_are_not_given_to_a_model_of_photographs() -> None:
+    gains, found = Gains({"jpeg": 2.0, "photo": 0.5}, {"jpeg": 3.0, "photo": 1.0}), torch.zeros(25)
+    assert trained_for(gains, found, 80) == gains
+    found[FLATNESS] = 0.7
+    assert trained_for(gains, found, 80) == Gains({"photo": 0.5}, {"photo": 1.0})
+    assert trained_for(gains, found, 40) == gains
+    assert trained_for(gains, found, None) == gains
 
 
 def test_the_reason_says_what_was_found() -> None:

@@ -15,7 +15,7 @@ from irae.flow.reversible import set_reversible
 from irae.flow.subnets import set_network_dtype
 from irae.models.networks.registry import build_network, resolve_options
 from irae.tasks.base import Batch
-from irae.training.distributed import ALONE, Ranks, StepMemoryError
+from irae.training.distributed import ALONE, CONTROL_TIMEOUT, Ranks, StepMemoryError
 from irae.training.loop import train
 from irae.training.objectives.restoration import Restoration
 from irae.training.run import begin, resume
@@ -137,3 +137,59 @@ def test_a_step_that_does_not_fit_a_gpu_is_one_line_and_leaves_the_memory(
         training.step(make_batch(cuda, 2), 3)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_captured_step_is_the_plain_step(
+    precision: str, recompute: bool, cuda: torch.device
+) -> None:
+    found = []
+    for graph in (False, True):
+        network = make_network().to(cuda).to(memory_format=torch.channels_last)
+        set_network_dtype(network, torch.bfloat16 if precision == "bf16" else None)
+        set_reversible(network, recompute)
+        section = TrainingSection(optimizer="muon", precision=precision, warmup=1)  # type: ignore[arg-type]
+        training = TrainStep(network, section, ALONE, Restoration(), graph=graph)
+        losses = [float(training.step(make_batch(cuda, 8), n)[0]) for n in range(1, 21)]
+        assert training.first_bad_step() is None
+        found.append(torch.tensor(losses))
+    torch.testing.assert_close(found[1], found[0], atol=0, rtol=2e-2)
+
+
+def test_a_captured_step_never_waits(cuda: torch.device) -> None:
+    network = make_network().to(cuda).to(memory_format=torch.channels_last)
+    training = TrainStep(
+        network, TrainingSection(optimizer="muon"), ALONE, Restoration(), graph=True
+    )
+    batch = make_batch(cuda)
+    for number in range(1, 9):
+        training.step(batch, number)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        training.step(batch, 9)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert training.first_bad_step() is None
+
+
+def test_a_run_with_a_graph_trains_beside_the_thread_of_its_batches(
+    tmp_path: Path, pictures: Path, cuda: torch.device
+) -> None:
+    settings = config(pictures, "training.graph=true", "training.steps=16")
+    run = begin(settings, tmp_path / "run", cuda)
+    train(run)
+    assert run.step == 16 and run.best > 0
+
+
+def test_messages_of_control_do_not_wait_for_the_gpu(cuda: torch.device) -> None:
+    dist.init_process_group("cpu:gloo,cuda:nccl", rank=0, world_size=1, store=dist.HashStore())
+    try:
+        control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
+        torch.cuda._sleep(2_000_000_000)  # About a second.
+        done = torch.cuda.Event()
+        done.record()
+        assert Ranks(0, 2, control).any(True)
+        assert not done.query()
+    finally:
+        dist.destroy_process_group()

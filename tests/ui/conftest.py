@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+# Makes the helpers beside the tests importable.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 OPTIONS = ["--no-browser", "--port", "0", "--device", "cpu", "--precision", "fp32"]
 
 

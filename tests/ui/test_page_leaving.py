@@ -73,6 +73,46 @@ def test_the_page_says_when_pictures_are_deleted(driver: Any) -> None:
     )
 
 
+def test_a_picture_that_was_deleted_after_an_hour_is_brought_again(
+    driver: Any, photograph: Image.Image, tmp_path: Path
+) -> None:
+    """The browser still has the file and the strokes; the server has nothing any more."""
+    page = driver.page
+    photograph.save(tmp_path / "x.png")
+    driver.bring(tmp_path / "x.png")
+    driver.restore()
+    driver.task("inpaint")
+    driver.stroke((0.4, 0.5), (0.6, 0.5))
+    strokes = driver.pixels("strokes")
+
+    def expire() -> None:
+        key = page.evaluate(
+            "() => performance.getEntriesByType('resource').map(e => e.name)"
+            ".filter(n => n.includes('/preview')).at(-1).split('/')[5]"
+        )
+        answer = page.evaluate(
+            "async key => (await fetch(`/api/pictures/${key}`, { method: 'DELETE' })).status", key
+        )
+        assert answer == 204
+
+    expire()
+    driver.restore()
+    assert page.inner_text("#done").startswith("Holes filled.")
+    page.click("#paint-more")
+    driver.wait_for_pixels()
+    assert np.array_equal(driver.pixels("strokes"), strokes)
+    # A result that is gone is told, and made again.
+    driver.task("denoise")
+    driver.restore()
+    expire()
+    page.click("#save")
+    page.wait_for_selector(".message")
+    (line,) = driver.messages()
+    assert line.startswith("This picture is not here any more (after an hour it is deleted)")
+    driver.restore()
+    assert driver.download("#save", tmp_path / "page").name == "x.restored.png"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["reload", "close"])
 def test_a_job_ends_with_its_page(

@@ -35,10 +35,16 @@ def _states(driver: Any, folder: Path, photograph: Image.Image) -> Iterator[str]
     yield "more"
     driver.restore()
     yield "restored"
+    page.click("#doubt")
+    page.wait_for_selector("#doubt[aria-pressed=true]")
+    page.wait_for_selector("#work", state="hidden")
+    yield "how sure"
     driver.task("photo")
     yield "other settings"
     driver.task("inpaint")
     page.evaluate("() => window.scrollTo(0, 0)")
+    page.click("#find-damage")
+    page.wait_for_selector("#work", state="hidden")
     driver.stroke((0.4, 0.6), (0.6, 0.6))
     yield "brush"
     page.click("#mask-menu summary")
@@ -46,6 +52,11 @@ def _states(driver: Any, folder: Path, photograph: Image.Image) -> Iterator[str]
     page.click("#mask-menu summary")
     driver.restore()
     yield "filled"
+    driver.task("scratches")
+    page.click("#restore")
+    yield "working"
+    page.wait_for_selector("#work", state="hidden")
+    yield "with a note"
     (folder / "letter.png").write_text("a letter")
     photograph.save(folder / "y.png")
     driver.choose(folder / "letter.png", folder / "y.png")
@@ -88,6 +99,24 @@ def test_the_picture_comes_first_and_save_is_in_sight(
     assert width * height > 0.45 * size[0] * size[1]
     # Nothing sticks out at the side.
     assert page.evaluate("() => document.documentElement.scrollWidth") <= size[0]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_tools_of_the_brush_are_in_sight(
+    drivers: Callable[..., Any], photograph: Image.Image, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    driver = drivers(*size)
+    page = driver.page
+    photograph.save(tmp_path / "x.png")
+    driver.bring(tmp_path / "x.png")
+    driver.task("inpaint")
+    page.evaluate("() => window.scrollTo(0, 0)")
+    page.click("#mask-menu summary")
+    left, top, width, height = driver.view()
+    for selector in ("#brushbar button:visible", "#mask-menu summary", ".sheet"):
+        for box in [one.bounding_box() for one in page.locator(selector).all()]:
+            assert left <= box["x"] <= box["x"] + box["width"] <= left + width
+            assert top <= box["y"] <= box["y"] + box["height"] <= top + height
 
 
 def test_save_has_the_accent_colour_beside_the_picture(

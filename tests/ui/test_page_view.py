@@ -111,6 +111,31 @@ def test_zoom_by_wheel_keys_and_buttons(
     assert driver.pixels()[place][0] > 127
 
 
+def test_a_picture_that_is_zoomed_is_moved_by_pointer_and_keys(
+    driver: Any, photograph: Image.Image, tmp_path: Path
+) -> None:
+    page = driver.page
+    photograph.save(tmp_path / "x.png")
+    driver.bring(tmp_path / "x.png")
+    left, top, width, height = driver.view()
+    page.mouse.move(left + 0.5 * width, top + 0.5 * height)
+    for _ in range(4):
+        page.mouse.wheel(0, -300)
+    driver.wait_for_pixels()
+    before = driver.pixels()
+    page.mouse.down()
+    page.mouse.move(left + 0.5 * width - 60, top + 0.5 * height - 40, steps=4)
+    page.mouse.up()
+    driver.wait_for_pixels()
+    moved = driver.pixels()
+    assert np.array_equal(moved[:-40, :-60], before[40:, 60:])
+    for key in ("ArrowRight", "ArrowDown"):
+        page.keyboard.press(f"Shift+{key}")
+    driver.wait_for_pixels()
+    x, y = round(0.1 * width), round(0.1 * height)
+    assert np.array_equal(driver.pixels()[:-y, :-x], moved[y:, x:])
+
+
 def test_two_fingers_zoom(
     drivers: Callable[..., Any], photograph: Image.Image, tmp_path: Path
 ) -> None:

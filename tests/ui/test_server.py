@@ -47,6 +47,13 @@ def test_a_device_that_is_not_there_is_told_first() -> None:
         serve(Options(port=0, device="cuda:99"), lambda _: None)
 
 
+def test_a_scan_of_a_page_at_600_dpi_is_within_the_limits() -> None:
+    """DIN A4, not compressed, in colours of 16 bits."""
+    width, height = 4961, 7016
+    assert Options().most_pixels >= width * height
+    assert Options().most_bytes >= 6 * width * height
+
+
 def test_without_the_token_nobody_is_answered(server: Any) -> None:
     for path in ("/", "/api/about", "/static/app.js", "/api/openapi.json"):
         with pytest.raises(HTTPError, match="403"):

@@ -135,6 +135,9 @@ class InvDN(Baseline):
         halvings: number of Haar transforms, each of which halves the size.
     """
 
+    # A training step is not the same each time, so that it cannot be recorded.
+    draws_noise = True
+
     def __init__(self, *, width: int = 64, blocks: int = 8, halvings: int = 2) -> None:
         super().__init__()
         self.size_multiple = 2**halvings

@@ -72,7 +72,7 @@ def weights_converted(network: nn.Module, precision: str) -> Iterator[None]:
         network: a network whose layers convert their weights, or that runs under autocast.
         precision: ``training.precision``.
     """
-    own: list[tuple[nn.Module, str, nn.Parameter]] = []
+    own: list[tuple[nn.Module, str, nn.Parameter | None]] = []
     try:
         for dtype, places in _places(network, precision).items():
             weights = [layer._parameters[name] for layer, name in places]

@@ -42,7 +42,7 @@ export function listenToKeys(view, brush, ready) {
       if (event.shiftKey) {
         const [x, y] = PANS[key];
         event.preventDefault();
-        view.moveBy(x * view.box.clientWidth, y * view.box.clientHeight);
+        view.moveBy(Math.round(x * view.box.clientWidth), Math.round(y * view.box.clientHeight));
       } else if (key === "ArrowLeft" || key === "ArrowRight") {
         event.preventDefault();
         view.setSplit(view.split + (key === "ArrowLeft" ? -0.02 : 0.02));

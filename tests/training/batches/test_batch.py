@@ -95,6 +95,33 @@ def test_a_gpu_makes_the_batches_of_a_cpu_without_waiting(
         torch.testing.assert_close(there.degraded.cpu(), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("task", ["denoise", "jpeg"])
+def test_batches_of_a_gpu_depend_on_the_seed_and_the_step_alone(
+    task: str, pictures: Path, cuda: torch.device
+) -> None:
+    settings = config(task, pictures, "training.batch=16")
+    first, second = BatchMaker(settings, cuda), BatchMaker(settings, cuda)
+    first.batch(7)
+    assert torch.equal(first.batch(3).degraded, second.batch(3).degraded)
+
+
+def test_pictures_take_a_share_of_a_gpus_free_memory(pictures: Path, cuda: torch.device) -> None:
+    free = torch.cuda.mem_get_info(cuda)[0]
+    buffer = BatchMaker(config("denoise", pictures), cuda)._cache._buffer
+    assert buffer.device.type == "cuda"
+    assert 0 < 3 * buffer._room <= min(0.26 * free, cache_room("auto"))
+
+
+def test_processes_beside_gpus_share_the_cores(
+    pictures: Path, cuda: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = BatchMaker(config("denoise", pictures), cuda)._workers._max_workers
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    shared = BatchMaker(config("denoise", pictures), cuda)._workers._max_workers
+    assert 1 <= shared <= max(1, alone) <= 16
+    assert shared < alone or alone in (1, 16)
+
+
 def test_prefetched_batches_are_those_of_their_steps(pictures: Path) -> None:
     maker = BatchMaker(config("denoise", pictures))
     stream = maker.prefetched(3)

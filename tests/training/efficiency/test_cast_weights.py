@@ -120,3 +120,22 @@ def test_a_step_that_fails_leaves_the_weights_in_place(monkeypatch: pytest.Monke
         training.step(batch(), 1)
     assert all(isinstance(p, nn.Parameter) for p in network.parameters())
     assert all(p.dtype == torch.float32 for p in network.parameters())
+
+
+def test_on_a_gpu_too_gradients_stay_the_same(
+    cuda: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = build_network("irae", CASES[0][1]).to(cuda)
+    set_network_dtype(network, torch.bfloat16)
+    training = TrainStep(network, TrainingSection(precision="bf16"), ALONE, Restoration())
+    given = batch()
+    given = Batch(given.clean.to(cuda), given.degraded.to(cuda))
+    found = []
+    for converted in (step.weights_converted, lambda network, precision: nullcontext()):
+        monkeypatch.setattr(step, "weights_converted", converted)
+        network.zero_grad()
+        training._gradients(given)
+        found.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-2)
