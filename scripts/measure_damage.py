@@ -80,15 +80,15 @@ def choose(folders: list[Path], finder: DamageFinder, count: int) -> list[str]:
     # The mask of a lower threshold holds that of a higher one, so one number is enough.
     steps = [round(0.3 + 0.01 * step, 3) for step in range(70)] + [0.995, 0.998, 0.999]
     least: list[float] = []
-    pixels = alarms = 0
+    threshold, pixels, alarms = finder.threshold, 0, 0
     for folder in folders:
         for clean in photographs(folder, count, spread=True):
             found = finder.probabilities(clean)
             pixels += found.numel()
-            alarms += int((found >= finder.threshold).sum())
+            alarms += int((found >= threshold).sum())
             least.append(_least_without_mask(finder, found, steps))
     ordered = sorted(least)
-    lines = [f"{len(least)} photographs; {alarms / pixels:.2e} of the pixels from the threshold on"]
+    lines = [f"{len(least)} photographs; {alarms / pixels:.2e} of the pixels from {threshold:g} on"]
     for share in SHARES:
         at = ordered[min(len(ordered) - 1, int(share * len(ordered)))]
         lines.append(f"no mask on {share:.0%} of them from threshold {at:g}")

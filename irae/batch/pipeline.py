@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from irae.batch.devices import Devices
 from irae.batch.documents import restore_document
 from irae.batch.jobs import Job
 from irae.batch.model_pool import ModelPool, TaskDecision
 from irae.batch.outcome import Outcome, StagedResult
 from irae.batch.output import OutputFolder
-from irae.batch.read_ahead import ReadAhead, Reading
+from irae.batch.parallel.devices import Devices
+from irae.batch.parallel.read_ahead import ReadAhead, Reading
 from irae.batch.remote import Files
 from irae.errors import IraeError, PictureError, for_command_line
 from irae.imaging.io.changes import describe_loss, describe_missing, missing_parts

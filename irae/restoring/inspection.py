@@ -161,7 +161,8 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
     impulses = None if two_levels else find_impulses(pixels)
     noise = None if two_levels else measure_noise(pixels, visible)
     tone = find_tone(pixels) if pixels.shape[0] == 3 else None
-    denoisable, gains, changes = None, Gains({}, {}), {}
+    denoisable: bool | None = None
+    gains, changes = Gains({}, {}), dict[str, float]()
     if impulses is None:
         if noise is not None and is_white(noise) and jpeg is None:
             denoisable = denoiser_suits(parts_of(pixels), noise.sigma)

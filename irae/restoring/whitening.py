@@ -141,5 +141,5 @@ def _filtered(pictures: Tensor, gains: Callable[[Tensor], Tensor]) -> Tensor:
     wide = torch.cat([wide, wide.flip(2)], 2)
     down, across = torch.fft.fftfreq(2 * height), torch.fft.rfftfreq(2 * width)
     squares = (down[:, None].square() + across[None].square()).to(wide)
-    out = torch.fft.irfft2(torch.fft.rfft2(wide) * gains(squares), s=wide.shape[2:])
+    out: Tensor = torch.fft.irfft2(torch.fft.rfft2(wide) * gains(squares), s=wide.shape[2:])
     return out[:, :, :height, :width]

@@ -105,8 +105,13 @@ class TrainStep:
         self._forward: Callable[..., Tensor] = network
         self._compute: Callable[[Batch], tuple[Tensor, Tensor]] = self._gradients
         if graph:
-            recorder, always = CudaRecorder(self._device), graph is True
-            self._compute = StepGraph(self._gradients, self._parameters, recorder, always=always)
+            self._compute = StepGraph(
+                self._gradients,
+                self._parameters,
+                list(network.buffers()),
+                CudaRecorder(self._device),
+                always=graph is True,
+            )
         if section.compile:
             self._compile(reversible=section.reversible is True)
 

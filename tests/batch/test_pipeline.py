@@ -11,9 +11,9 @@ import torch
 from torchvision.utils import save_image
 
 from irae.batch import pipeline as pipelines
-from irae.batch import read_ahead as module
 from irae.batch.jobs import Job
 from irae.batch.model_pool import ModelPool
+from irae.batch.parallel import read_ahead as module
 from irae.batch.pipeline import Pipeline
 from irae.batch.progress import Outcome
 from irae.errors import IraeError, ModelError

@@ -146,7 +146,7 @@ def test_masks_are_saved_loaded_grown_inverted_and_made_of_rectangles(
     Image.new("L", (50, 50), 255).save(tmp_path / "small.png")
     page.set_input_files("#mask-file", str(tmp_path / "small.png"))
     page.wait_for_selector(".message")
-    assert "the mask has 50 × 50 pixels and the picture has 120 × 90" in ready.messages()[0]
+    assert "The mask has 50 × 50 pixels and the picture has 120 × 90" in ready.messages()[0]
     assert np.array_equal(_mask(ready, tmp_path / "same"), wanted)
 
 

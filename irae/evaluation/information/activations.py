@@ -322,7 +322,7 @@ def _contextual_attention(network: ContextualAttentionNetwork) -> _Plan:
 
 def _csa(network: CSANetwork) -> _Plan:
     """Plan stages of both networks; the known pixels also go around the rough one."""
-    levels = list(network.refinement.levels)
+    levels = network.refinement.each_level()
     plan: _Plan = {"rough picture": [_Hook(network.rough)]}
     for number, level in enumerate(levels, 1):
         at = ", attended" if number == network.refinement.attention_level else ""

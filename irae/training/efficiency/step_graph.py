@@ -119,15 +119,22 @@ class StepGraph:
     Args:
         work: computes the gradients of a batch into the parameters.
         parameters: the parameters.
+        buffers: what else the work changes, such as running statistics.
         recorder: what records the device's work.
         always: use the graph without measuring; a failing capture is an error then.
     """
 
     def __init__(
-        self, work: Work, parameters: Sequence[nn.Parameter], recorder: Recorder, *, always: bool
+        self,
+        work: Work,
+        parameters: Sequence[nn.Parameter],
+        buffers: Sequence[Tensor],
+        recorder: Recorder,
+        *,
+        always: bool,
     ) -> None:
-        self._work, self._parameters, self._recorder = work, list(parameters), recorder
-        self._always = always
+        self._work, self._recorder, self._always = work, recorder, always
+        self._parameters, self._buffers = list(parameters), list(buffers)
         self._plain: list[float] = []
         self._given: Batch | None = None
         self._gradients: list[Tensor | None] = []
@@ -189,14 +196,16 @@ class StepGraph:
             self._recorder.forget()
 
     def _replayed(self) -> float:
-        """Measure the seconds of a replay."""
-        times = []
+        """Measure the seconds of a replay, which must not count as a step."""
+        times, before = [], [buffer.clone() for buffer in self._buffers]
         for _ in range(WARM_UP):
             self._recorder.wait()
             start = time.perf_counter()
             self._recorder.replay()
             self._recorder.wait()
             times.append(time.perf_counter() - start)
+        for buffer, kept in zip(self._buffers, before, strict=True):
+            buffer.copy_(kept)
         return min(times)
 
 

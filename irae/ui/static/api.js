@@ -46,7 +46,7 @@ async function ask(method, path, { body, json } = {}) {
   onFound();
   if (!answer.ok) {
     const told = await answer.json().catch(() => ({}));
-    throw new ApiError(answer.status, sentence(told.error ?? `irae answered with ${answer.status}`));
+    throw new ApiError(answer.status, told.error ?? `irae answered with ${answer.status}`);
   }
   return answer;
 }

@@ -232,7 +232,7 @@ function attempt(action) {
     try {
       await action(...parts);
     } catch (error) {
-      complain(error.message);
+      complain(api.sentence(error.message));
     }
     refresh();
   };

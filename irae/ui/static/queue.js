@@ -132,7 +132,7 @@ export class Queue {
     });
     this.news = null;
     if (last.state === "done") await task.done(item, last.result, current.job);
-    this.end(entry, last.state, last.error ? api.sentence(last.error) : null);
+    this.end(entry, last.state, last.error ?? null);
   }
 
   async begin(item, task) {
@@ -149,7 +149,7 @@ export class Queue {
   end({ item, task, before }, state, error) {
     if (error && task.text) this.does.fail(`${item.name}: ${error}`);
     if (task.text) this.set(item, before, task);
-    else this.set(item, state, task, error);
+    else this.set(item, state, task, error && api.sentence(error));
   }
 
   /** Stops everything; what is done stays. */

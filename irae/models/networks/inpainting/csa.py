@@ -174,10 +174,14 @@ class _RefinementNetwork(nn.Module):
         self.bottom_norm = _norm(widths[-1])
         self.last = nn.Conv2d(2 * widths[0], 3, 3, padding=1)
 
+    def each_level(self) -> list[_Level]:
+        """Return the levels, the finest first."""
+        return [level for level in self.levels if isinstance(level, _Level)]
+
     def encode(self, x: Tensor) -> Tensor:
         """Return the features that the attention would change, of a picture ``B 6 H W``."""
         h = self.first(x)
-        for number, level in enumerate(self.levels[: self.attention_level], 1):
+        for number, level in enumerate(self.each_level()[: self.attention_level], 1):
             h = level.down(h)
             h = h if number == self.attention_level else level.widen_norm(h)
         found: Tensor = h
@@ -191,14 +195,14 @@ class _RefinementNetwork(nn.Module):
         """
         skips = [self.first(x)]
         attended = decoded = x
-        for number, level in enumerate(self.levels, 1):
+        for number, level in enumerate(self.each_level(), 1):
             h = level.down(skips[-1])
             if number == self.attention_level:
                 h = attended = coherent_attention(h, mask)
             skips.append(level.widen_norm(h))
         h = self.bottom_shrink(F.leaky_relu(skips[-1], 0.2))
         h = self.bottom_norm(self.bottom_enlarge(F.relu(h)))
-        for number, level in reversed(list(enumerate(self.levels, 1))):
+        for number, level in reversed(list(enumerate(self.each_level(), 1))):
             if number == self.attention_level:
                 decoded = h
             h = level.up(torch.cat((h, skips.pop()), 1))

@@ -11,12 +11,12 @@ import torch
 from torchvision.utils import save_image
 
 from irae.batch import pipeline as pipelines
-from irae.batch.devices import STREAMS, Devices
 from irae.batch.jobs import Job
 from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
+from irae.batch.parallel.devices import STREAMS, Devices
+from irae.batch.parallel.read_ahead import ReadAhead
 from irae.batch.pipeline import Pipeline
-from irae.batch.read_ahead import ReadAhead
 from irae.batch.restore_files import Request, restore_files
 from irae.errors import UsageError
 from irae.imaging.io.files import read_picture
@@ -89,7 +89,7 @@ def test_a_gpu_restores_in_two_streams_and_a_cpu_in_the_calling_thread(
     devices = Devices(pool)
     assert devices.count == 1
     assert devices.submit(lambda own: (own, get_ident())).result() == (pool, get_ident())
-    monkeypatch.setattr("irae.batch.devices.select_device", torch.device)
+    monkeypatch.setattr("irae.batch.parallel.devices.select_device", torch.device)
     monkeypatch.setattr("irae.batch.model_pool.select_device", torch.device)
     pool = pool_on("cuda:0,cuda:1,cpu", model_files["denoise"])
     found = Devices(pool)
@@ -103,7 +103,7 @@ def test_large_pictures_are_held_one_for_each_device(
 ) -> None:
     make_pictures(tmp_path / "in")
     jobs = [Job(tmp_path / "in" / f"{n}.png", tmp_path / f"{n}.png") for n in range(len(SIZES))]
-    monkeypatch.setattr("irae.batch.read_ahead.AHEAD_PIXELS", 1)
+    monkeypatch.setattr("irae.batch.parallel.read_ahead.AHEAD_PIXELS", 1)
     ahead = ReadAhead(jobs, lambda job: job, pipelines.Files.create(), at_once=2)
     groups = ahead.groups()
     first, second, full = next(groups), next(groups), next(groups)

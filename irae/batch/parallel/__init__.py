@@ -1,0 +1,1 @@
+"""Reading ahead, and restoring on several devices."""
