@@ -2,8 +2,8 @@
 
     python scripts/compare_jpeg.py --data DIR [--peer dncnn3.safetensors] [--write]
 
-DIR holds ``testsets/LIVE1`` and ``testsets/Classic5``; the peer is what ``irae import`` makes of the
-published weights. With ``--write`` the rows that were measured replace those of
+DIR holds ``testsets/LIVE1`` and ``testsets/Classic5``; the peer is what ``irae import`` makes of
+the published weights. With ``--write`` the rows that were measured replace those of
 ``docs/results/jpeg.json``, which ``scripts/fill_tables.py`` puts into the pages: without ``--peer``
 the rows of DnCNN-3, whose weights do not change, stay.
 """
