@@ -90,8 +90,8 @@ def test_the_fit_finds_the_quantile(script: Script, tmp_path: Path) -> None:
     gains = torch.stack([record.gains for record in records])
     with torch.inference_mode():
         predicted = network(gain.normalised(given, mean, scale))
-    # Nearly all of these features say nothing, so many more than a tenth of the pictures that it was
-    # not fitted to gain less than predicted, but fewer than half, which is what is typical.
+    # Nearly all of these features say nothing, so many more than a tenth of the pictures that it
+    # was not fitted to gain less than predicted, but fewer than half, which is what is typical.
     least, typical = predicted.unflatten(1, (2, len(TRIED))).unbind(1)
     below = (gains < least)[600:].float().mean(0)
     assert ((below > 0.05) & (below < 0.4)).all()
