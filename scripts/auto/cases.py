@@ -269,7 +269,7 @@ def real_cases(data: Path) -> Iterator[Case]:
         yield Case(Original(pair.name, kind, without_drift(noisy, clean)), f"real, {name}", noisy)
 
 
-def all_cases(data: Path, *, share: float = 1.0, drawn: int = 4) -> Iterator[Case]:
+def all_cases(data: Path, *, share: float = 1.0, drawn: int = 8) -> Iterator[Case]:
     """Every picture with every damage, or with a share of them drawn at random.
 
     Args:
