@@ -46,7 +46,7 @@ def _found(sigma: float, quality: int | None, **options: Any) -> Inspection:
             "Looks noisy and was saved as a JPEG; it will be restored as a photo.",
         ),
         (
-            _found(25.0, None, transparent=9),
+            _found(25.0, None, gains={"denoise": 2.0}, transparent=9),
             "Looks noisy; its noise will be removed. Transparent parts are kept; to fill them,"
             " choose Holes.",
         ),
