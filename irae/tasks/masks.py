@@ -56,8 +56,8 @@ class MaskMaker:
         if "thin" in config.holes:
             thin = [thin_mask(POOL_SIDE, POOL_SIDE, generator(seed, -2, i)) for i in range(POOL)]
             # As many drawn masks as files, so that neither is rare.
-            folder = config.overlays
-            found = [] if folder is None else _usable(folder, find_overlays(folder, apart=False))
+            scans = config.overlays
+            found = [] if scans is None else _usable(scans, find_overlays(scans, apart=False))
             self._pools["thin"] = _Pool([*thin[: max(len(found), POOL // 2)], *found])
 
     def draw(self, random: BatchRandom) -> Tensor:
