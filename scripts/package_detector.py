@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from package_weights import started
 from portable_config import without_folders
 
 from irae.models.checkpoints.checksums import write_checksums
@@ -50,7 +50,7 @@ def main() -> None:
     card["threshold"] = chosen.threshold
     card["threshold_chosen"] = chosen.chosen
     card["data"] = ", ".join(each["source"] for each in card["config"]["data"]["train"])
-    card["machine"] = f"{platform.machine()}, {platform.system()}"
+    card |= started(Path(chosen.run))
     card["measured"] = [] if chosen.result is None else measured(chosen.result)
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     path = WEIGHTS / f"{chosen.name}.safetensors"

@@ -9,6 +9,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from package_weights import started
 from portable_config import without_folders
 
 from irae.models.checkpoints.checksums import write_checksums
@@ -27,6 +28,7 @@ def main() -> None:
     card["config"] = without_folders(card["config"])
     sources = [each["source"] for each in card["config"]["data"]["train"]]
     card["data"] = f"photographs, {', '.join(sources)}"
+    card |= started(Path(chosen.run))
     network = model.network
     card["measured"] = [
         f"validation {card['validation_bits_per_dim']:.3f} bits/dim of blocks of "

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from portable_config import without_folders
+from portable_config import without_folders, without_places
 from regression_scores import regression_scores
 
 from irae.config import check_config
@@ -142,14 +141,11 @@ def markdown(name: str, card: dict[str, Any], parameters: int) -> str:
     )
 
 
-def _command(arguments: list[str]) -> str:
-    """How the run was started, but for where the pictures lay: that is nobody's business."""
-    hidden = [
-        "DIR" if before == "--data" else re.sub(r"^data\.root=.*", "data.root=DIR", argument)
-        for before, argument in zip(["", *arguments], arguments, strict=False)
-    ]
-    named = [Path(word).name if word.startswith("/") else word for word in hidden]
-    return " ".join([Path(named[0]).name, *named[1:]])
+def started(run: Path) -> dict[str, str]:
+    """How and where a run was started, given its folder or a file in it, for a card."""
+    folder = run if run.is_dir() else run.parent
+    told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return {"command": without_places(told["command"]), "machine": processor()}
 
 
 def validated(model: LoadedModel) -> Score:
@@ -217,7 +213,7 @@ def package(
         "machine": f"{processor()}, threads used: {config['training']['threads'] or 'all'}, "
         f"networks in {config['training']['precision']}",
         "seed": trained["seed"],
-        "command": _command(run["command"]),
+        "command": without_places(run["command"]),
         "measured": measured.describe().splitlines(),
         **round_trips(halved, data, max_images),
         "dead_units": round(score.dead, 4),

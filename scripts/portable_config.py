@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,13 @@ def without_folders(config: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = portable(config)
     found["data"].pop("root", None)
     return found
+
+
+def without_places(command: list[str]) -> str:
+    """How a run was started, but for where the pictures lay: that is nobody's business."""
+    hidden = [
+        "DIR" if before == "--data" else re.sub(r"^(data\.(?:root|train))=.*", r"\1=DIR", argument)
+        for before, argument in zip(["", *command], command, strict=False)
+    ]
+    named = [Path(word).name if word.startswith("/") else word for word in hidden]
+    return " ".join([Path(named[0]).name, *named[1:]])

@@ -214,10 +214,10 @@ class InpaintSection(DegradationSection):
     former_defaults: ClassVar = {"holes": {"irregular": 0.7, "center": 0.1, "box": 0.2}}
 
     holes: dict[Literal["irregular", "thin", "center", "box"], float] = {  # share of each kind
-        "thin": 0.5,
-        "irregular": 0.3,
-        "center": 0.05,
-        "box": 0.15,
+        "thin": 0.6,
+        "irregular": 0.25,
+        "center": 0.03,
+        "box": 0.12,
     }
     box_side: tuple[Share, Share] = (0.125, 0.5)  # side of center and box, as a share of the patch
     masks: str | None = None  # a folder of mask files in place of drawn irregular masks

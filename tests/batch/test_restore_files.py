@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irae.batch import read_ahead
 from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.output import STAGING, LocalFolder
+from irae.batch.parallel import read_ahead
 from irae.batch.remote import Files
 from irae.batch.restore_files import Request, parse_part, restore_files
 from irae.batch.summary import Summary

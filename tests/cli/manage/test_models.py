@@ -15,7 +15,7 @@ def test_models_are_listed_with_their_figures(irae: Program) -> None:
     entries = {entry["name"]: entry for entry in json.loads(listed.stdout)}
     assert entries.keys() >= {"denoise", "jpeg", "inpaint"}
     for name, entry in entries.items():
-        assert entry["task"] in (name, "density")
+        assert entry["task"] in (name, "density", "density of patches", "find damage")
         assert f"{entry['parameters']:,} parameters" in plain.stdout
         assert {"data", "steps", "seed", "command", "measured", "machine"} <= entry["card"].keys()
         for row in entry["card"]["measured"]:

@@ -315,7 +315,8 @@ def test_a_card_may_hold_anything_but_not_without_end(depth: int, tmp_path: Path
 def test_every_network_is_read_within_its_bounds(name: str, tmp_path: Path) -> None:
     """What is refused above is no true network."""
     kind = NETWORKS[name]
-    small = {"width": 8, "depth": 2, "layers": 4, "blocks": 2, "growth": 4, "shift_level": 1}
+    small = {"width": 8, "depth": 3, "layers": 4, "blocks": 2, "growth": 4}
+    small |= {"shift_level": 1, "attention_level": 1}
     preset = next(iter(kind.presets), None)
     options = resolve_options(name, preset, {})
     options |= {key: value for key, value in small.items() if key in options}
