@@ -13,9 +13,11 @@ from skimage import data
 from torch import Tensor
 
 from irae import Restorer, load_model
+from irae.flow.lifted import GRID
 from irae.imaging.degrade import add_noise, jpeg_compress
 from irae.imaging.io.files import read_picture
 from irae.imaging.metrics import psnr
+from irae.imaging.thin_masks import thin_mask
 from irae.models.checkpoints.model_file import (
     load_density,
     load_patch_density,
@@ -107,8 +109,7 @@ def test_tiles_leave_no_seams(clean: Tensor, task: str) -> None:
 @pytest.mark.parametrize("task", CASES)
 def test_a_hundred_photographs_come_back_bit_for_bit(task: str, shared: Path) -> None:
     model = load_model(task)
-    if not model.exact:
-        pytest.skip(f"the packaged {task} is not lifted yet")
+    assert model.exact
     paths = sorted((shared / "data" / "photos" / "objects").glob("*.jpg"))[:100]
     assert len(paths) == 100
     for index, path in enumerate(paths):
@@ -117,10 +118,17 @@ def test_a_hundred_photographs_come_back_bit_for_bit(task: str, shared: Path) ->
             degraded = add_noise(picture, 5 + index % 50, generator(index), clip=True)
         else:
             degraded = jpeg_compress(picture, 10 + index % 80)
+        mask = None
+        if model.takes_mask:
+            mask = thin_mask(*picture.shape[1:], generator(index))[None]
         # In bfloat16 some: processors that emulate it are slow.
         for precision in ("fp32", "bf16") if index % 10 == 0 else ("fp32",):
-            _, _, recovered = model.to("cpu", precision).round_trip(degraded[None])
-            assert torch.equal((recovered[0] * 255).round(), (degraded * 255).round()), path.name
+            given, _, recovered = model.to("cpu", precision).round_trip(degraded[None], mask)
+            same = (recovered * 255).round() == (degraded * 255).round()
+            # What fills a hole is not in 8 bits; it comes back to the grid that the state is on.
+            if mask is not None:
+                same |= mask & ((recovered - given).abs() <= GRID)
+            assert bool(same.all()), path.name
 
 
 def test_a_gray_photograph_is_denoised_too(clean: Tensor) -> None:

@@ -28,7 +28,7 @@ ELSEWHERE = {
     "doctor.py": {"denoise"},
     "restoring/inspection.py": {"jpeg"},
     "restoring/restorer.py": {"denoise"},
-    "ui/api.py": {"jpeg"},
+    "ui/routes/views.py": {"jpeg"},
 }
 
 
