@@ -1,6 +1,6 @@
 """Inpainting models beside each other, on the same pictures and holes.
 
-    python scripts/compare_inpainting.py --data DIR [--model inpaint --model telea] [--max-images N]
+    python scripts/compare_inpainting.py --data DIR [--model ...] [--max-images N] [--json FILE]
     python scripts/compare_inpainting.py --data DIR --kinds [--model ...] [--json FILE]
         [--max-images N]
 
@@ -67,6 +67,14 @@ METHODS = {
 }
 """The methods of ``--kinds``, and their names in the table."""
 DAMAGED, FILLED = "holes as they are", "irae's filling alone"
+SHARE_METHODS = {
+    DAMAGED: "the holes as they are",
+    FILLED: FILLED,
+    "inpaint": "irae",
+    "telea": "Telea's method",
+    "navier-stokes": "the Navier-Stokes method",
+}
+"""The methods without ``--kinds``, and their names in the table."""
 HELD_OUT = 5
 """Every fifth overlay of film damage is kept apart from training, and is used here."""
 
@@ -160,6 +168,21 @@ def compare_shares(arguments: argparse.Namespace) -> None:
     ]
     header = ["method", *next(iter(columns.values())), "all"]
     print(markdown_table(header, rows))
+    if arguments.json is not None:
+        weights = {n: weights_checksum(m)[:16] for n, m in models.items() if m.parameters}
+        _keep_shares(arguments.json, rows, count, weights)
+
+
+def _keep_shares(path: Path, rows: list[list[str]], count: int, weights: dict[str, str]) -> None:
+    """Put the rows into the table ``holes`` of a file of results; its other rows stay."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    new = {SHARE_METHODS[name]: row for name, *row in rows if name in SHARE_METHODS}
+    table = kept["tables"]["holes"]
+    table["rows"] = [[name, *new.get(name, row)] for name, *row in table["rows"]]
+    kept["command"] = f"python scripts/compare_inpainting.py --data DIR --max-images {count}"
+    kept |= {"date": date.today().isoformat(), "weights": weights}
+    text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda made: made.write_text(text, encoding="utf-8"))
 
 
 @dataclass
@@ -281,7 +304,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--kinds", action="store_true", help="by kind of damage")
-    parser.add_argument("--json", type=Path, help="with --kinds: keep the figures here")
+    parser.add_argument("--json", type=Path, help="keep the figures here")
     parser.add_argument(
         "--model",
         action="append",
