@@ -101,6 +101,13 @@ def noisy(picture: np.ndarray, sigma: float = 25.0) -> Image.Image:
     return Image.fromarray((picture + noise).clip(0, 255).round().astype(np.uint8))
 
 
+def scratched(picture: np.ndarray) -> Image.Image:
+    """The picture with white scratches from edge to edge."""
+    old = picture.copy()
+    old[:, 40:43] = old[:, 101:104] = 255
+    return Image.fromarray(old)
+
+
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with all files that the tutorials name, to work in."""
@@ -132,6 +139,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Image.fromarray(face * (holes == 0)[:, :, None]).save(tmp_path / picture)
         Image.fromarray(holes).save(tmp_path / mask)
     Image.fromarray(holes).save(tmp_path / "hair.png")
+    scratched(face).save(tmp_path / "old.jpg", quality=95)
+    (tmp_path / "film").mkdir()
+    for number in range(6):
+        overlay = Image.new("RGBA", (64, 64))
+        overlay.paste((0, 0, 0, 255), (8 * number, 0, 8 * number + 2, 64))
+        overlay.save(tmp_path / f"film/scratch_{number}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

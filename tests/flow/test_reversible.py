@@ -193,9 +193,10 @@ def peak_bytes(network: nn.Module, x: Tensor, *, on: bool) -> int:
     there from an earlier pass, so that this one adds into them.
     """
     set_reversible(network, on)
-    network(x).square().mean().backward()
+    given = conditions(network, x)
+    network(x, *given).square().mean().backward()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        network(x).square().mean().backward()
+        network(x, *given).square().mean().backward()
     results = profiler.profiler.kineto_results  # type: ignore[union-attr]
     events = [event for event in results.events() if event.name() == "[memory]"]
     held = peak = 0

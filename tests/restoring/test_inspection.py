@@ -176,6 +176,7 @@ def test_noisy_photographs_are_denoised(shared: Path, tmp_path: Path) -> None:
 def test_jpeg_damage_is_undone_in_jpegs_and_in_what_was_a_jpeg(
     shared: Path, tmp_path: Path
 ) -> None:
+    left = []
     for index, path in enumerate(_photos(shared, "testsets/CBSD68", "*.png")[1::17]):
         quality = (10, 20, 30, 40)[index % 4]
         file = tmp_path / f"{path.stem}.jpg"
@@ -184,9 +185,13 @@ def test_jpeg_damage_is_undone_in_jpegs_and_in_what_was_a_jpeg(
         picture_to_pil(read_picture(file)).crop((3, 2, 300, 301)).save(again)
         for one, source in ((file, "tables"), (again, "pixels")):
             found = inspect_picture(one)
-            assert choose_task(found)[0] in ("jpeg", "photo"), explain(found)
+            task, reason = choose_task(found)
+            assert task in ("jpeg", "photo", None), reason
+            left += [reason] if task is None else []
             assert found.jpeg is not None
             assert (found.jpeg.quality, found.jpeg.source) == (quality, source)
+    # Of fine texture no gain is sure: docs/tutorials/photo.md says how often a picture is left.
+    assert len(left) <= 2, left
 
 
 def test_holes_are_told_and_left(tmp_path: Path) -> None:

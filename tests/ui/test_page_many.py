@@ -100,7 +100,7 @@ def test_one_or_all_are_taken_off_the_list(driver: Any, album: Path) -> None:
     page.wait_for_selector("#work", state="hidden")
     page.click("#remove-all")
     page.wait_for_selector("#welcome:visible")
-    assert asked == ["Its result is not saved. Remove it all the same?"]
+    assert asked == ["The result of album/a.png is not saved. Remove it all the same?"]
     end = time.monotonic() + 60
     while not set(root.iterdir()) <= before:
         assert time.monotonic() < end

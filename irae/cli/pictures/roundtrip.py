@@ -55,8 +55,7 @@ def roundtrip(
     import math
     from dataclasses import asdict
 
-    import torch
-
+    from irae.flow.lifted import GRID
     from irae.imaging.degrade import irregular_mask
     from irae.imaging.io.files import read_picture, write_picture
     from irae.imaging.io.find import find_pictures
@@ -105,7 +104,10 @@ def roundtrip(
             if loaded.exact:
                 top = 2**source.layout.depth - 1
                 given, _, recovered = loaded.round_trip(picture, hole)
-                exact = bool(torch.equal((given * top).round(), (recovered * top).round()))
+                same = (given * top).round() == (recovered * top).round()
+                if hole is not None:  # What fills a hole comes back to the grid of the state.
+                    same |= hole & ((given - recovered).abs() <= GRID)
+                exact = bool(same.all())
             given, _, recovered = loaded.round_trip(picture, hole, exact=False)
             parts = measure_reversibility(loaded, picture, hole) if levels else []
         except IraeError as error:
