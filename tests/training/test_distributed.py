@@ -213,7 +213,7 @@ STOPS = f"""{BEGIN}
         os.kill(os.getpid(), int(arguments[4]))
     ranks.any(False)
 """
-WORKS_ALONE = f"""{BEGIN}
+OUTLASTS = f"""{BEGIN}
     print(ranks.on_main(lambda: time.sleep(15) or "worked"), flush=True)
     # One may also leave long before the other.
     time.sleep(0 if ranks.rank else 10)
@@ -247,7 +247,7 @@ def test_a_killed_process_is_noticed_at_once(gone: int, tmp_path: Path) -> None:
 
 @pytest.mark.distributed
 def test_a_process_may_work_alone_for_longer_than_the_others_may_be_silent(tmp_path: Path) -> None:
-    ended = start_pair(tmp_path, 6, program=WORKS_ALONE).wait(90)
+    ended = start_pair(tmp_path, 6, program=OUTLASTS).wait(90)
     assert ended.codes == [0, 0], ended.said
     assert ended.said.count("worked") == 2
 
