@@ -104,3 +104,19 @@ def initialise_he(network: nn.Module, slope: float = 0.0) -> None:
             nn.init.kaiming_normal_(module.weight, a=slope, nonlinearity="leaky_relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def initialise_normal(network: nn.Module) -> None:
+    """Draw convolution weights from a normal distribution of std 0.02; biases become 0.
+
+    This is the initialisation of pix2pix (Isola et al. 2017, arXiv 1611.07004, section 6.2), which
+    networks of its kind share.
+
+    Args:
+        network: module whose convolutions are initialised, including transposed ones.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -23,6 +23,17 @@ _MOST_NOISE = 14 / 255
 _QUALITIES = (60, 97)
 
 
+def overlays_of(section: PastedDamageSection, root: Path, *, apart: bool) -> list[Tensor]:
+    """Read the overlays that a config names, here or below ``root``; none if it names no folder.
+
+    ``apart`` and the errors are those of `irae.imaging.film_damage.read_overlays`.
+    """
+    if section.overlays is None:
+        return []
+    below = Path(section.overlays).expanduser()
+    return read_overlays(below if below.is_dir() else root / below, apart=apart)
+
+
 class PastedDamage:
     """Damages the patches of a batch, each from a generator of its own, on the CPU.
 
@@ -43,10 +54,7 @@ class PastedDamage:
         self, section: PastedDamageSection, *, seed: int, workers: Executor, root: Path
     ) -> None:
         self._section, self._seed, self._workers = section, seed, workers
-        self._overlays: list[Tensor] = []
-        if section.overlays is not None:
-            below = Path(section.overlays).expanduser()
-            self._overlays = read_overlays(below if below.is_dir() else root / below, apart=False)
+        self._overlays = overlays_of(section, root, apart=False)
 
     def __call__(self, clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
         """Return the batch of clean patches ``B 3 H W``; ``gray`` plays no part."""

@@ -87,9 +87,10 @@ class Objective(ABC):
             TrainingError: it cannot.
         """
 
-    @abstractmethod
     def example(self, config: RunConfig, network: nn.Module, device: torch.device) -> Any:
-        """Return the arguments of the network for one sample of training."""
+        """Return the arguments of the network for one sample of training: a patch, no condition."""
+        side = config.data.patch
+        return torch.full((1, 3, side, side), 0.5, device=device), None
 
     @abstractmethod
     def open(

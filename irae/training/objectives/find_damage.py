@@ -18,7 +18,7 @@ from torchvision.utils import save_image
 from irae.config import RunConfig, TrainingSection
 from irae.data.registry import data_root
 from irae.errors import DataError, TrainingError
-from irae.imaging.film_damage import paste_damage, read_overlays
+from irae.imaging.film_damage import paste_damage
 from irae.imaging.metrics import auroc, average_precision
 from irae.models.call import network_autocast
 from irae.models.loaded import ModelSpec
@@ -30,7 +30,7 @@ from irae.tasks.protocols import get_protocol
 from irae.tasks.schema import PastedDamageSection
 from irae.training.batches.batch import BatchMaker
 from irae.training.batches.collection import Collection, open_collection
-from irae.training.batches.pasted_damage import PastedDamage
+from irae.training.batches.pasted_damage import PastedDamage, overlays_of
 from irae.training.dead_units import Firing, UnitCounts, either, watch_units
 from irae.training.distributed import ALONE, Ranks
 from irae.training.objectives.base import Batches, Described, Objective
@@ -98,7 +98,9 @@ class DetectionValidation:
         self._config = config
         self._cases: list[tuple[Tensor, Tensor]] = []
         self.left_out: list[str] = []
-        overlays, rules = _overlays(config), get_protocol(config.data.protocol)
+        assert isinstance(config.degradation, PastedDamageSection)
+        overlays = overlays_of(config.degradation, data_root(config.data.root), apart=True)
+        rules = get_protocol(config.data.protocol)
         for index, (pictures, number) in enumerate(collection.validation):
             try:
                 whole = rules.clean(pictures.load(number), 0, index)
@@ -164,10 +166,6 @@ class FindDamage(Objective):
                 f"{network.size_multiple}"
             )
 
-    def example(self, config: RunConfig, network: nn.Module, device: torch.device) -> Any:
-        side = config.data.patch
-        return torch.full((1, 3, side, side), 0.5, device=device), None
-
     def open(
         self, config: RunConfig, network: nn.Module, device: torch.device, rows: slice
     ) -> tuple[Described, Batches, Any]:
@@ -215,14 +213,3 @@ class FindDamage(Objective):
 
     def command(self, folder: str) -> str:
         return f"irae mask FILE --detector {folder}"
-
-
-def _overlays(config: RunConfig) -> list[Tensor]:
-    """Return the overlays that are kept apart for measuring; none if the config has no folder."""
-    assert isinstance(config.degradation, PastedDamageSection)
-    folder = config.degradation.overlays
-    if folder is None:
-        return []
-    below = Path(folder).expanduser()
-    root = data_root(config.data.root)
-    return read_overlays(below if below.is_dir() else root / below, apart=True)

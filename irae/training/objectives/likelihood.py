@@ -194,7 +194,32 @@ class DensityValidation:
         return DensityScore(float(bits.double().mean()), trip, either([firing]), reference)
 
 
-class Likelihood(Objective):
+class BitsPerDim(Objective):
+    """Base of the objectives that minimise the bits per dimension of a network with a likelihood.
+
+    Besides mapping pixels to log-densities, such a network has a method ``to_bits_per_dim``.
+    """
+
+    def loss(
+        self,
+        network: Any,
+        forward: Callable[..., Tensor],
+        batch: Batch,
+        section: TrainingSection,
+        ranks: Ranks,
+    ) -> tuple[Tensor, Tensor]:
+        """Return this process's share of the batch's bits per dimension, twice."""
+        loss: Tensor = network.to_bits_per_dim(forward(batch.clean)).mean() / ranks.count
+        return loss, loss.detach().clone()
+
+    def progress(self, loss: float, error: float) -> tuple[str, dict[str, float]]:
+        return f"{loss:.4f} bits/dim", {"loss": loss, "bits_per_dim": error}
+
+    def best(self, score: float) -> str:
+        return f"{-score:.4f} bits/dim"
+
+
+class Likelihood(BitsPerDim):
     """Trains a density by maximum likelihood."""
 
     def check(self, config: RunConfig, network: nn.Module) -> None:
@@ -216,19 +241,6 @@ class Likelihood(Objective):
         batches = SmallBatches(config, network, device, rows, pictures.train)
         return pictures, batches, DensityValidation(pictures.validation)
 
-    def loss(
-        self,
-        network: nn.Module,
-        forward: Callable[..., Tensor],
-        batch: Batch,
-        section: TrainingSection,
-        ranks: Ranks,
-    ) -> tuple[Tensor, Tensor]:
-        """Return this process's share of the batch's bits per dimension, twice."""
-        assert isinstance(network, Density)
-        loss = network.to_bits_per_dim(forward(batch.clean)).mean() / ranks.count
-        return loss, loss.detach().clone()
-
     def load(self, network: nn.Module, spec: ModelSpec) -> LoadedDensity:
         assert isinstance(network, Density)
         return LoadedDensity(network, spec, "average")
@@ -239,12 +251,6 @@ class Likelihood(Objective):
         rows = [model.sample(8, temperature=each) for each in TEMPERATURES]
         grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1) / 255
         write_atomically(folder / "samples.png", partial(save_image, grid, format="png"))
-
-    def progress(self, loss: float, error: float) -> tuple[str, dict[str, float]]:
-        return f"{loss:.4f} bits/dim", {"loss": loss, "bits_per_dim": error}
-
-    def best(self, score: float) -> str:
-        return f"{-score:.4f} bits/dim"
 
     def command(self, folder: str) -> str:
         return f"irae sample {folder}"

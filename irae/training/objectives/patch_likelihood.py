@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from irae.config import RunConfig, TrainingSection
+from irae.config import RunConfig
 from irae.errors import DataError, TrainingError
 from irae.models.loaded import ModelSpec
 from irae.models.loaded_patches import LoadedPatchDensity
@@ -22,8 +22,8 @@ from irae.training.batches.batch import BatchMaker, undamaged
 from irae.training.batches.collection import Collection, open_collection
 from irae.training.dead_units import either, watch_units
 from irae.training.distributed import ALONE, Ranks
-from irae.training.objectives.base import Batches, Described, Objective
-from irae.training.objectives.likelihood import DensityScore
+from irae.training.objectives.base import Batches, Described
+from irae.training.objectives.likelihood import BitsPerDim, DensityScore
 
 _NOISE = 3  # Key of a random stream of a step; `irae.training.batches.batch` has 0 to 2.
 
@@ -110,7 +110,7 @@ class _Validation:
         return ranks.on_main(measure)
 
 
-class PatchLikelihood(Objective):
+class PatchLikelihood(BitsPerDim):
     """Trains a density of blocks by their mean log-density (a pseudo-likelihood)."""
 
     def check(self, config: RunConfig, network: nn.Module) -> None:
@@ -120,10 +120,6 @@ class PatchLikelihood(Objective):
                 f"data.patch is {config.data.patch}; a block with its ring needs {network.side}"
             )
 
-    def example(self, config: RunConfig, network: nn.Module, device: torch.device) -> Any:
-        side = config.data.patch
-        return torch.full((1, 3, side, side), 0.5, device=device), None
-
     def open(
         self, config: RunConfig, network: nn.Module, device: torch.device, rows: slice
     ) -> tuple[Described, Batches, Any]:
@@ -132,31 +128,12 @@ class PatchLikelihood(Objective):
         batches = _Batches(config, network, device, rows, collection)
         return collection, batches, _Validation(config, network, collection)
 
-    def loss(
-        self,
-        network: nn.Module,
-        forward: Callable[..., Tensor],
-        batch: Batch,
-        section: TrainingSection,
-        ranks: Ranks,
-    ) -> tuple[Tensor, Tensor]:
-        """Return this process's share of the batch's bits per number, twice."""
-        assert isinstance(network, PatchDensity)
-        loss = network.to_bits_per_dim(forward(batch.clean)).mean() / ranks.count
-        return loss, loss.detach().clone()
-
     def load(self, network: nn.Module, spec: ModelSpec) -> LoadedPatchDensity:
         assert isinstance(network, PatchDensity)
         return LoadedPatchDensity(network, spec, "average")
 
     def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
         """Write nothing: a block is drawn given its surroundings, which is nothing to look at."""
-
-    def progress(self, loss: float, error: float) -> tuple[str, dict[str, float]]:
-        return f"{loss:.4f} bits/dim", {"loss": loss, "bits_per_dim": error}
-
-    def best(self, score: float) -> str:
-        return f"{-score:.4f} bits/dim"
 
     def command(self, folder: str) -> str:
         return f"irae inspect FILE --improbable MAP.png --improbable-model {folder}"

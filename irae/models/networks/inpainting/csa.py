@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irae.models.networks.base import Baseline
+from irae.models.networks.base import Baseline, initialise_normal
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"width": 16, "depth": 5, "attention_level": 2},
@@ -242,10 +242,7 @@ class CSANetwork(Baseline):
         widths = [width * min(2**level, _WIDEST) for level in range(depth)]
         self.rough = _RoughNetwork(widths)
         self.refinement = _RefinementNetwork(widths, attention_level)
-        for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.normal_(module.weight, 0.0, 0.02)
-                nn.init.zeros_(module.bias) if module.bias is not None else None
+        initialise_normal(self)
 
     def _all(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, ...]:
         """Return the rough and the refined picture, both sides' features, and their mask."""

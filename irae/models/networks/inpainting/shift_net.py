@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irae.models.networks.base import Baseline
+from irae.models.networks.base import Baseline, initialise_normal
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"width": 24, "depth": 5, "shift_level": 2},
@@ -115,10 +115,7 @@ class ShiftNet(Baseline):
         self.decoder_norms = nn.ModuleList(
             _Norm(widths[level - 1]) for level in range(depth, 1, -1)
         )
-        for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.normal_(module.weight, 0.0, 0.02)
-                nn.init.zeros_(module.bias) if module.bias is not None else None
+        initialise_normal(self)
 
     def _inputs(self, widths: list[int], level: int) -> int:
         """Channels of the decoder's input at a level: one part, two, or three with the shift."""
