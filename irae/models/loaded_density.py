@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from irae.flow.subnets import set_network_dtype
 from irae.models.density import Density, Latents
-from irae.models.loaded import ModelSpec
-from irae.runtime import generator, network_dtype, resolve_precision
+from irae.models.loaded_network import LoadedNetwork
+from irae.runtime import generator
 
 BATCH = 250
 """Pictures that are computed together."""
@@ -19,46 +17,7 @@ BATCH = 250
 NOISE_KEY = 0xD15C  # of the random stream of dequantisation
 
 
-_Network = TypeVar("_Network", bound=nn.Module)
-
-
-class LoadedLikelihood(Generic[_Network]):
-    """A network with a likelihood, and its spec.
-
-    Attributes:
-        network: the network, not trained any more.
-        spec: the content of its file's header.
-        name: its name in messages.
-        device: its device.
-        precision: precision of its subnets.
-    """
-
-    def __init__(self, network: _Network, spec: ModelSpec, name: str) -> None:
-        self.network = network.eval().requires_grad_(False)
-        self.network.to(memory_format=torch.channels_last)
-        self.spec, self.name = spec, name
-        self.device = torch.device("cpu")
-        self.precision = "fp32"
-
-    @property
-    def parameters(self) -> int:
-        """Number of trained parameters."""
-        return sum(p.numel() for p in self.network.parameters())
-
-    def to(self, device: torch.device | str, precision: str = "fp32") -> Self:
-        """Move the model to a device and set the subnets' precision, in place.
-
-        Raises:
-            UsageError: the precision is unknown, or the device does not support it.
-        """
-        self.device = torch.device(device)
-        self.precision = resolve_precision(precision, self.device)
-        self.network.to(self.device)
-        set_network_dtype(self.network, network_dtype(self.precision))
-        return self
-
-
-class LoadedDensity(LoadedLikelihood[Density]):
+class LoadedDensity(LoadedNetwork[Density]):
     """A density with its spec."""
 
     def _parts(self, count: int) -> list[slice]:

@@ -8,36 +8,15 @@ from torch import Tensor
 
 from irae.errors import ModelError
 from irae.models.call import network_autocast
-from irae.models.loaded import ModelSpec
+from irae.models.loaded_network import LoadedNetwork
 from irae.models.networks.damage_detector import DamageDetector
-from irae.runtime import resolve_precision, use_full_float32
 
 DEFAULT_THRESHOLD = 0.9
 """Probability from which a pixel is damaged if the model's card states no threshold."""
 
 
-class LoadedDetector:
-    """A detector of damage with its spec.
-
-    Attributes:
-        network: the network, not trained any more.
-        spec: the content of its file's header.
-        name: its name in messages.
-        device: its device.
-        precision: its precision, ``fp32`` or ``bf16``.
-    """
-
-    def __init__(self, network: DamageDetector, spec: ModelSpec, name: str) -> None:
-        self.network = network.eval().requires_grad_(False)
-        self.network.to(memory_format=torch.channels_last)
-        self.spec, self.name = spec, name
-        self.device = torch.device("cpu")
-        self.precision = "fp32"
-
-    @property
-    def parameters(self) -> int:
-        """Number of trained parameters."""
-        return sum(p.numel() for p in self.network.parameters())
+class LoadedDetector(LoadedNetwork[DamageDetector]):
+    """A detector of damage with its spec."""
 
     @property
     def size_multiple(self) -> int:
@@ -48,18 +27,6 @@ class LoadedDetector:
     def threshold(self) -> float:
         """Probability from which a pixel is certainly damaged, chosen on undamaged photographs."""
         return float(self.spec.card.get("threshold", DEFAULT_THRESHOLD))
-
-    def to(self, device: torch.device | str, precision: str = "fp32") -> LoadedDetector:
-        """Move the model to a device and set its precision, in place.
-
-        Raises:
-            UsageError: the precision is unknown, or the device does not support it.
-        """
-        use_full_float32()
-        self.device = torch.device(device)
-        self.precision = resolve_precision(precision, self.device)
-        self.network.to(self.device)
-        return self
 
     @torch.inference_mode()
     def probabilities(self, pictures: Tensor) -> Tensor:

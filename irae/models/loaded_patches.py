@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from irae.flow.density.prior import standard_normal_log_prob
-from irae.models.loaded_density import LoadedLikelihood
+from irae.models.loaded_network import LoadedNetwork
 from irae.models.networks.densities.patches import PatchDensity
 from irae.runtime import generator
 
@@ -17,7 +17,7 @@ WINDOWS = 8192
 """Windows that are computed together, 14 MB of pixels."""
 
 
-class LoadedPatchDensity(LoadedLikelihood[PatchDensity]):
+class LoadedPatchDensity(LoadedNetwork[PatchDensity]):
     """A density of blocks with its spec."""
 
     @torch.inference_mode()

@@ -10,8 +10,7 @@ from irae.cli.options import Json
 
 if TYPE_CHECKING:
     from irae.models.loaded import LoadedModel
-    from irae.models.loaded_density import LoadedLikelihood
-    from irae.models.loaded_detector import LoadedDetector
+    from irae.models.loaded_network import LoadedNetwork
 
 
 def models(json_: Json = False) -> None:
@@ -32,7 +31,7 @@ def models(json_: Json = False) -> None:
         packaged_patch_densities,
     )
 
-    found: list[tuple[str, LoadedModel | LoadedLikelihood[Any] | LoadedDetector, str]] = [
+    found: list[tuple[str, LoadedModel | LoadedNetwork[Any], str]] = [
         (name, load_model(name), "") for name in packaged_models()
     ]
     found += [(name, load_density(name), "density") for name in packaged_densities()]
