@@ -165,8 +165,11 @@ def _packaged_in(folder: str) -> dict[str, Path]:
 
 
 def _find(name: str | Path, packaged: dict[str, Path], classical: bool = True) -> Path:
-    if str(name) in packaged:
-        return packaged[str(name)]
+    """Find the file of a packaged model of any kind, a path or a run; ``packaged`` are wanted."""
+    others = packaged_models() | packaged_densities() | packaged_detectors()
+    known = others | packaged_patch_densities()
+    if str(name) in known:
+        return known[str(name)]
     path = Path(name)
     if path.is_dir():
         for file in ("best.safetensors", "last.safetensors"):
@@ -190,9 +193,7 @@ def load_model(name: str | Path) -> LoadedModel:
     if str(name) in CLASSICAL:
         kind = CLASSICAL[str(name)]
         return LoadedModel(kind.build(), ModelSpec(str(name), {}, ""), str(name))
-    others = packaged_densities() | packaged_detectors()
-    path = others[str(name)] if str(name) in others else _find(name, packaged_models())
-    spec, network = _read(path)
+    spec, network = _read(_find(name, packaged_models()))
     if isinstance(network, Density):
         raise ModelError(
             f"model {str(name)!r} is a density and restores nothing; use it with irae sample, "
@@ -217,10 +218,7 @@ def is_density(name: str | Path) -> bool:
     Raises:
         ModelError: there is no such model, or its file is damaged.
     """
-    if str(name) in packaged_densities():
-        return True
-    others = packaged_models() | packaged_detectors()
-    if str(name) in CLASSICAL or str(name) in others:
+    if str(name) in CLASSICAL or str(name) in packaged_models():
         return False
     return isinstance(_read(_find(name, packaged_models()))[1], Density)
 
@@ -231,8 +229,7 @@ def is_patch_density(name: str | Path) -> bool:
     Raises:
         ModelError: there is no such model, or its file is damaged.
     """
-    others = packaged_models() | packaged_densities() | packaged_detectors()
-    if str(name) in CLASSICAL or str(name) in others:
+    if str(name) in CLASSICAL or str(name) in packaged_models():
         return False
     return isinstance(_read(_find(name, packaged_patch_densities()))[1], PatchDensity)
 
@@ -246,8 +243,7 @@ def load_density(name: str | Path) -> LoadedDensity:
     if str(name) in packaged_models() or str(name) in CLASSICAL:
         network: nn.Module = nn.Identity()
     else:
-        known = packaged_densities() | packaged_detectors()
-        spec, network = _read(_find(name, known, classical=False))
+        spec, network = _read(_find(name, packaged_densities(), classical=False))
     if isinstance(network, PatchDensity):
         raise ModelError(
             f"model {str(name)!r} is a density of patches, not of whole pictures; use it with "
@@ -270,8 +266,7 @@ def load_patch_density(name: str | Path) -> LoadedPatchDensity:
         ModelError: there is no such model, its file is damaged, or it is of another kind.
     """
     packaged = packaged_patch_densities()
-    others = packaged_models() | packaged_densities() | packaged_detectors()
-    spec, network = _read(_find(name, packaged | others, classical=False))
+    spec, network = _read(_find(name, packaged, classical=False))
     if not isinstance(network, PatchDensity):
         raise ModelError(
             f"model {str(name)!r} is no density of patches; give one "
@@ -290,8 +285,7 @@ def load_detector(name: str | Path) -> LoadedDetector:
     if str(name) in packaged_models() or str(name) in CLASSICAL:
         network: nn.Module = nn.Identity()
     else:
-        known = packaged_detectors() | packaged_densities()
-        spec, network = _read(_find(name, known, classical=False))
+        spec, network = _read(_find(name, packaged_detectors(), classical=False))
     if not isinstance(network, DamageDetector):
         raise ModelError(
             f"model {str(name)!r} finds no damage; give a detector "

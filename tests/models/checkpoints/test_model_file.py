@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from irae.errors import ModelError
-from irae.models.checkpoints.model_file import load_model, packaged_models, save_model
+from irae.models.checkpoints.model_file import (
+    load_density,
+    load_detector,
+    load_model,
+    load_patch_density,
+    packaged_densities,
+    packaged_detectors,
+    packaged_models,
+    packaged_patch_densities,
+    save_model,
+)
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.networks.irae import IRAE
 from irae.models.networks.registry import build_network, resolve_options
@@ -202,3 +213,21 @@ def test_packaged_models_are_there_and_fit_their_task(task: str) -> None:
     model = load_model(packaged_models()[task])
     assert model.task == task
     assert model.spec.card["measured"]
+
+
+def test_packaged_models_of_another_kind_are_named_for_what_they_are() -> None:
+    kinds: dict[str, tuple[Callable[[str], object], dict[str, Path]]] = {
+        "restores pictures": (load_model, packaged_models()),
+        "is a density": (load_density, packaged_densities()),
+        "finds damage": (load_detector, packaged_detectors()),
+        "is a density of patches": (load_patch_density, packaged_patch_densities()),
+    }
+    for wanted, (load, _) in kinds.items():
+        for kind, (_, packaged) in kinds.items():
+            for name in packaged:
+                if kind == wanted:
+                    load(name)
+                    continue
+                with pytest.raises(ModelError, match=f"model '{name}'") as refused:
+                    load(name)
+                assert "neither packaged" not in str(refused.value)
