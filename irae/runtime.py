@@ -255,8 +255,8 @@ def constant(values: Numbers, like: torch.Tensor) -> torch.Tensor:
     """Return a tensor of these numbers, of the device and the dtype of ``like``; not to be changed.
 
     It is made once for each device, because making one there waits for the device. A single number
-    is also right where a result has to be the same to the last bit on each device: a GPU divides by
-    a number of Python by multiplying with its reciprocal, which errs, but by a tensor as a CPU does.
+    serves where results have to be the same to the last bit on every device: a GPU divides by a
+    number of Python by multiplying with its reciprocal, which errs, but by a tensor as a CPU does.
     """
     if torch.compiler.is_compiling():  # It becomes part of what is compiled.
         return torch.tensor(values, device=like.device, dtype=like.dtype)
