@@ -143,6 +143,7 @@ def test_nothing_in_it_waits_for_the_device(
 ) -> None:
     quality, halved, framing = framed(16)
     pictures = torch.empty(16, 3, 32, 32, device="meta")
+    compress_together(pictures, quality, halved, framing)  # Constants are made.
     with no_waits("meta"):
         found = compress_together(pictures, quality, halved, framing)
     assert found.device.type == "meta"

@@ -70,9 +70,10 @@ def test_making_a_batch_never_waits_for_the_device(
     if task == "photo":
         more += ["degradation.drawn=0.4", "data.validation.levels=['25/80']"]
     maker = BatchMaker(config(task, pictures, *more), torch.device("meta"))
-    maker.batch(0)  # Pictures are decoded.
+    for step in range(4):  # Pictures are decoded, and the constants of all kinds of damage made.
+        maker.batch(step)
     with no_waits("meta"):
-        batch = maker.batch(1)
+        batch = maker.batch(4)
     assert batch.clean.device == batch.degraded.device == torch.device("meta")
 
 
