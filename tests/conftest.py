@@ -150,7 +150,7 @@ def cuda() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no GPU of NVIDIA here")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    return torch.device("cuda")
+    return torch.device("cuda:0")
 
 
 # What makes the host wait for a GPU: a number that Python reads, an operation whose result has as

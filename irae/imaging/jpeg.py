@@ -12,14 +12,13 @@ of two and below the limit of exactness. The result is Pillow's, to the last bit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from irae.imaging.analysis.dct import BLOCK
 from irae.imaging.jpeg_tables import CHROMA, LUMA, scaled_tables
-from irae.runtime import upload
+from irae.runtime import constant, upload
 
 # The first four numbers of each row of the DCT, with 13 binary places (jfdctint.c); the others are
 # the same in reverse, with the opposite sign in odd rows.
@@ -199,7 +198,7 @@ def _compress_halved(planes: Tensor, steps: Tensor, framing: Framing) -> Tensor:
     bias = torch.arange(width // 2, device=halves.device) % 2 + 1
     halves.add_(bias).mul_(0.25).floor_()
     squares = halves.view(2, batch, height // 16, BLOCK, width // 16, BLOCK)
-    samples = _code(squares.permute(0, 3, 5, 2, 4, 1).contiguous(), steps[[1, 1]])
+    samples = _code(squares.permute(0, 3, 5, 2, 4, 1).contiguous(), steps[1:].expand(2, -1, -1))
     chroma = samples.permute(0, 5, 3, 1, 4, 2).reshape(halves.shape)
     return torch.cat([luma, _interpolate(chroma, framing)])
 
@@ -208,7 +207,7 @@ def _to_ycc(pixels: Tensor) -> Tensor:
     """Convert RGB ``B h w 3`` in [0, 1] to whole numbers Y, Cb, Cr, less 128: ``3 B h w``."""
     levels = pixels.permute(3, 0, 1, 2).contiguous()
     levels = levels.clamp_(0, 1).mul_(255).round_().view(3, -1)
-    mixed = (_constant(_TO_YCC, levels) / _ONE) @ levels
+    mixed = (constant(_TO_YCC, levels) / _ONE) @ levels
     mixed[0] += 0.5 - 128  # Rounded to nearest; Cb and Cr too, but for ties.
     mixed[1:] += 0.5 - 1 / _ONE
     return mixed.floor_().view(3, *pixels.shape[:3])
@@ -279,7 +278,7 @@ def _to_rgb(samples: Tensor, out: Tensor) -> None:
     torch.mul(red, _RED_OF_CR / _ONE, out=rgb[0])
     torch.mul(red, _GREEN_OF_CR / _ONE, out=rgb[1]).add_(blue, alpha=_GREEN_OF_CB / _ONE)
     torch.mul(blue, _BLUE_OF_CB / _ONE, out=rgb[2])
-    rgb.add_(0.5).floor_().add_(luma).add_(128).clamp_(0, 255).div_(255)
+    rgb.add_(0.5).floor_().add_(luma).add_(128).clamp_(0, 255).div_(constant((255,), rgb))
     out.permute(3, 0, 1, 2).copy_(rgb)
 
 
@@ -322,17 +321,6 @@ def _up_to(multiple: int, length: int) -> int:
     return -(-length // multiple) * multiple
 
 
-@cache
-def _constant_on(
-    rows: tuple[tuple[int, ...], ...], device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    return torch.tensor(rows, device=device, dtype=dtype)
-
-
-def _constant(rows: tuple[tuple[int, ...], ...], like: Tensor) -> Tensor:
-    return _constant_on(rows, like.device, like.dtype)
-
-
 def _dct(like: Tensor, places: int) -> Tensor:
     """Return the DCT's matrix, ``8 8``, for a pass that drops this number of binary places."""
-    return _constant(_DCT, like) * 2.0**-places
+    return constant(_DCT, like) * 2.0**-places
