@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import closing
@@ -67,10 +68,12 @@ def test_a_run_with_processes_is_the_run_without(pictures: Path, tmp_path: Path)
 
 
 @pytest.mark.process
-def test_pictures_that_processes_cannot_read_are_reported(pictures: Path) -> None:
-    names = sorted((pictures / "train").iterdir())
+def test_pictures_that_processes_cannot_read_are_reported(pictures: Path, tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    shutil.copytree(pictures, root)
+    names = sorted((root / "train").iterdir())
     names[0].write_bytes(names[0].read_bytes()[:200])
-    maker = BatchMaker(config("denoise", pictures, 2, "training.batch=16"))
+    maker = BatchMaker(config("denoise", root, 2, "training.batch=16"))
     with closing(maker.prefetched(0)) as batches:  # type: ignore[type-var]
         list(islice(batches, 3))
     assert list(maker.left_out) == [names[0]]
