@@ -89,6 +89,9 @@ class DataSection(Section):
     # Decoded pictures kept in memory, in GiB: on the training device if there is room, else on the
     # host. auto: half of the host's free memory. The rest is decoded again for every patch.
     cache_gb: Annotated[float, Field(ge=0, le=1e6)] | Literal["auto"] = "auto"
+    # Processes that make the batches, besides the one that trains; 0: a thread of it makes them.
+    # auto: for a GPU, all spare cores, unless the GPU itself makes such batches faster.
+    workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
 
 
 class TrainingSection(Section):

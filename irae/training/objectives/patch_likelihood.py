@@ -40,7 +40,9 @@ class _Batches:
         collection: Collection,
     ) -> None:
         self._config, self._network, self._device, self._rows = config, network, device, rows
-        self._patches = BatchMaker(config, device, rows, collection, lambda **_: undamaged)
+        self._patches = BatchMaker(
+            config, device, rows, collection, lambda **_: undamaged, on_device=True
+        )
         self.left_out = self._patches.left_out
 
     def _dequantised(self, batch: Batch, step: int, rows: slice) -> Batch:
