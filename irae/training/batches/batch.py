@@ -51,7 +51,8 @@ class BatchMaker:
         collection: the pictures; opened from the config if None.
         damage: makes the function that damages the patches, given the keyword ``workers``, an
             executor for the work in host memory; that of the config's task if None.
-        on_device: whether a GPU damages faster than processes do; as the task says if None.
+        on_device: whether a GPU damages faster than processes do; as the task says if None. Given
+            as False, the damage is done on the CPU in any case.
         threads: number of threads that decode pictures; this process's share of the cores if None.
 
     Attributes:
@@ -72,10 +73,11 @@ class BatchMaker:
         threads: int | None = None,
     ) -> None:
         self._config, self._target = config, device or torch.device("cpu")
+        on_cpu = on_device is False
         if on_device is None:
             on_device = get_task(config.task).damages_on_device
         self._processes = count_processes(config.data.workers, self._target, on_device=on_device)
-        self._device = torch.device("cpu") if self._processes else self._target
+        self._device = torch.device("cpu") if self._processes or on_cpu else self._target
         self._size = config.training.batch
         self._rows = rows or slice(0, self._size)
         self._lock = Lock()  # Making a batch fills the cache, and one is prefetched in a thread.
@@ -173,7 +175,7 @@ class BatchMaker:
             yield from (_moved(tensors, self._target) for tensors in found)
             return
         # In a new thread the current GPU is the first, and pinned memory would be tied to it.
-        pool = ThreadPoolExecutor(1, "batches", use_device, (self._device,))
+        pool = ThreadPoolExecutor(1, "batches", use_device, (self._target,))
         with pool:
             step = first
             coming: Future[Batch] = pool.submit(self.batch, step)
