@@ -73,10 +73,10 @@ def batches_from_processes(
     loader: DataLoader[Any] = DataLoader(
         _Steps(open_maker),
         batch_size=None,
-        sampler=count(first),  # type: ignore[arg-type]
+        sampler=count(first),
         num_workers=processes,
         prefetch_factor=AHEAD,
-        collate_fn=_as_it_is,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]
         pin_memory=device.type == "cuda",
         worker_init_fn=_leave_signals,
         multiprocessing_context="fork",
