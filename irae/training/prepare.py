@@ -182,7 +182,7 @@ def _fills_memory(config: RunConfig, device: torch.device, ranks: Ranks) -> bool
         return False
     rows = ranks.rows(config.training.batch_size)
     needed = _activation_bytes(config, network, device)
-    return (rows.stop - rows.start) * needed > activation_room(device)
+    return bool((rows.stop - rows.start) * needed > activation_room(device))
 
 
 def _activation_bytes(config: RunConfig, network: nn.Module, device: torch.device) -> int:
