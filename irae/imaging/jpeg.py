@@ -256,7 +256,7 @@ def _compress_halves(planes: Tensor, coding: tuple[Tensor, Tensor], places: list
     pairs = whole[:, :, ::2] + whole[:, :, 1::2]
     halves = pairs[..., ::2] + pairs[..., 1::2]
     # Sums of four are rounded down and up in turn (jcsample.c).
-    halves.unflatten(3, (-1, 2)).add_(constant((1, 2), halves))
+    halves.view(*halves.shape[:3], -1, 2).add_(constant((1, 2), halves))
     halves.mul_(0.25).floor_()
     squares = halves.view(count, batch, height // 16, BLOCK, width // 16, BLOCK)
     samples = _code(squares.permute(0, 3, 5, 2, 4, 1).contiguous(), *coding)
@@ -342,7 +342,7 @@ def _upload_together(parts: list[Tensor], device: torch.device) -> list[Tensor]:
     if device.type == "cpu":
         return parts
     there = upload(torch.cat([part.flatten() for part in parts]), device)
-    found = there.split([part.numel() for part in parts])
+    found = torch.split(there, [part.numel() for part in parts])
     return [each.view(part.shape) for each, part in zip(found, parts, strict=True)]
 
 
