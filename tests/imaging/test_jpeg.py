@@ -21,6 +21,7 @@ from irae.data.registry import open_data
 from irae.imaging.degrade import jpeg_compress
 from irae.imaging.jpeg import Framing, compress_together, frame_cropped, frame_pictures
 from irae.imaging.jpeg_tables import CHROMA, LUMA, scaled_tables
+from irae.runtime import upload
 
 
 def by_pillow(picture: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
@@ -151,6 +152,21 @@ def test_nothing_in_it_waits_for_the_device(
         found = compress_together(pictures, quality, halved, framing)
     assert found.device.type == "meta"
     assert found.shape == (16, 3, 32, 32)
+
+
+def test_all_indices_and_tables_are_copied_to_the_device_in_two_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copied: list[torch.dtype] = []
+
+    def counted(x: Tensor, device: torch.device) -> Tensor:
+        copied.append(x.dtype)
+        return upload(x, device)
+
+    monkeypatch.setattr("irae.imaging.jpeg.upload", counted)
+    quality, halved, framing = framed(16)
+    compress_together(torch.empty(16, 3, 32, 32, device="meta"), quality, halved, framing)
+    assert sorted(map(str, copied)) == ["torch.float32", "torch.int64"]
 
 
 class Divisions(TorchDispatchMode):

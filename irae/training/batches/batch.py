@@ -78,7 +78,7 @@ class BatchMaker:
             on_device = get_task(config.task).damages_on_device
         self._processes = count_processes(config.data.workers, self._target, on_device=on_device)
         self._device = torch.device("cpu") if self._processes or on_cpu else self._target
-        self._size = config.training.batch
+        self._size = config.training.batch_size
         self._rows = rows or slice(0, self._size)
         self._lock = Lock()  # Making a batch fills the cache, and one is prefetched in a thread.
         self._workers = ThreadPoolExecutor(threads or host_threads(), thread_name_prefix="pictures")
