@@ -36,6 +36,9 @@ Inputs = Annotated[
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", help="Also search subfolders.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+Fit = Annotated[
+    bool, typer.Option("--fit", help="Scale, crop and convert pictures as in the training.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Overrides = Annotated[
     list[str] | None,

@@ -42,6 +42,8 @@ class DataSource:
         folder: folder of the set below the data root.
         marker: a file in that folder by which the official layout is recognised.
         other_marker: another file that may stand for it.
+        crop: side of the square that is cut from the middle before pictures are scaled, as a share
+            of the shorter side; None for the whole shorter side.
         opener: makes a PictureSet from (root, split, protocol).
         archive: archive to download; None if ``torchvision_class`` downloads the set.
         torchvision_class: name of the class in ``torchvision.datasets`` that downloads it.
@@ -57,6 +59,7 @@ class DataSource:
     archive: Archive | None = None
     torchvision_class: str | None = None
     other_marker: str | None = None
+    crop: float | None = None
 
     def is_at(self, folder: Path) -> bool:
         """Whether ``folder`` holds the set in its layout."""
@@ -73,6 +76,7 @@ REGISTRY: dict[str, DataSource] = {
         folder=celeba.FOLDER,
         marker=celeba.MARKER,
         other_marker=celeba.CSV,
+        crop=celeba.WORKING_SIZE.crop,
         opener=celeba.open_celeba,
         torchvision_class="CelebA",
     ),
@@ -116,6 +120,13 @@ def known_layout(folder: Path) -> Path | None:
         if _source_at(candidate) is not None:
             return candidate
     return None
+
+
+def crop_before_scaling(name_or_dir: str) -> float | None:
+    """Return the `DataSource.crop` of a set, by its name or a folder in its layout; else None."""
+    layout = known_layout(Path(name_or_dir))
+    found = REGISTRY.get(name_or_dir) or (None if layout is None else _source_at(layout))
+    return None if found is None else found.crop
 
 
 def layouts_below(folder: Path) -> Iterator[Path]:

@@ -16,6 +16,7 @@ The trivial baselines, `TRIVIAL`, need no model.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
@@ -64,7 +65,10 @@ def trivial_scores(pictures: Tensor) -> dict[str, Tensor]:
 
 
 def held_out_scores(bits: Tensor, pictures: Tensor, network: Density) -> dict[str, Any]:
-    """Return what a model's card keeps of held-out pictures: the mean and quantiles of scores.
+    """Return what a model's card keeps of held-out pictures.
+
+    These are the mean and quantiles of their scores, the bits of each, and a hash of the pictures,
+    by which `ratio_quantiles` recognises that a background model has the same ones.
 
     Args:
         bits: bits per dimension of the pictures, ``N``.
@@ -75,9 +79,34 @@ def held_out_scores(bits: Tensor, pictures: Tensor, network: Density) -> dict[st
     scores = anomaly_scores(bits, network.quantise(pictures), mean)
     return {
         "pictures": len(pictures),
+        "fingerprint": fingerprint(pictures),
         "mean_bits_per_dim": round(mean, 5),
+        "bits_per_dim": [round(value, 4) for value in bits.tolist()],
         "quantiles": {name: quantiles(values) for name, values in scores.items()},
     }
+
+
+def fingerprint(pictures: Tensor) -> str:
+    """Return a hash of pictures, uint8 ``N C H W``: 16 hexadecimal digits."""
+    return hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def ratio_quantiles(held_out: dict[str, Any], of_background: dict[str, Any]) -> list[float] | None:
+    """Return the quantiles of the likelihood ratio of held-out pictures.
+
+    Args:
+        held_out: what `held_out_scores` has put into the model's card.
+        of_background: the same of the background model.
+
+    Returns:
+        The quantiles, or None if the cards are not of the same pictures.
+    """
+    ours, theirs = (each.get("bits_per_dim", ()) for each in (held_out, of_background))
+    if not ours or len(ours) != len(theirs):
+        return None
+    if held_out.get("fingerprint") != of_background.get("fingerprint"):
+        return None
+    return quantiles(torch.tensor(ours) - torch.tensor(theirs))
 
 
 def quantiles(values: Tensor) -> list[float]:

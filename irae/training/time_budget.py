@@ -23,6 +23,9 @@ STRETCH = 120.0
 # budget on any machine and after any pause.
 _RECKONINGS = (0.05, 0.2, 0.5, 0.8, 1.0)
 
+# A warm-up takes no more than this share of the steps; a config's may be longer than the budget.
+_WARMUP_SHARE = 0.1
+
 # A schedule may end a little before the budget; a run at this share of it counts as finished.
 _USED_UP = 0.95
 
@@ -74,7 +77,8 @@ def train_minutes(
 
     The budget counts the time of training steps (with waiting for pictures) over all starts, but
     not validation and checkpoints. The number of steps of ``config`` is replaced by the number
-    that fits the budget, so that the learning rate ends with it.
+    that fits the budget, so that the learning rate ends with it. A warm-up that is longer than a
+    tenth of these steps is shortened to it.
 
     Args:
         config: config of the run.
@@ -99,7 +103,8 @@ def train_minutes(
         if run.step and seconds >= _RECKONINGS[0] * budget:
             left = max(1, round((budget - seconds) * run.step / seconds))
             changed = config.model_copy(deep=True)
-            changed.training.steps = run.step + left
+            changed.training.steps = steps = run.step + left
+            changed.training.warmup = min(config.training.warmup, round(_WARMUP_SHARE * steps))
             told = run.left_out
             run = resume(folder, device, changed, ranks)
             run.left_out |= told

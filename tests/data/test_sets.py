@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 from irae.data import open_data
 from irae.data.check import open_all
-from irae.data.registry import REGISTRY
+from irae.data.registry import REGISTRY, crop_before_scaling
 from irae.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -250,3 +250,12 @@ def test_celeba_with_the_partition_of_other_distributors(layouts: Path) -> None:
     csv.write_text("image_id,partition\n000001.jpg\n")
     with pytest.raises(DataError, match=r"partition\.csv, line 2: expected two words, found 1"):
         open_data("celeba", root=layouts)
+
+
+def test_faces_are_cropped_before_they_are_scaled(layouts: Path, tmp_path: Path) -> None:
+    crop = crop_before_scaling("celeba")
+    opened = open_data("celeba", root=layouts).working_size
+    assert crop is not None and opened is not None and crop == opened.crop
+    assert crop_before_scaling(str(layouts / "celeba")) == crop
+    for name in ("flowers", "fashion", str(tmp_path)):
+        assert crop_before_scaling(name) is None

@@ -13,9 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from irae.config import load_config
-from irae.errors import ConfigError, IraeError, TrainingError
+from irae.data.small import open_small
+from irae.errors import ConfigError, IraeError, TrainingError, UsageError
+from irae.evaluation.density.scores import score_pictures
 from irae.models.anomaly import QUANTILES, SCORES
 from irae.models.checkpoints.model_file import load_density, load_model
+from irae.models.loaded_density import LoadedDensity
+from irae.runtime import generator
 from irae.training.checkpoint import load_state
 from irae.training.loop import train
 from irae.training.objectives.likelihood import SmallBatches
@@ -34,11 +38,15 @@ SMALL = {
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of scikit-learn's handwritten digits, 8×8 PNGs."""
-    sklearn = pytest.importorskip("sklearn.datasets", reason="pip install scikit-learn")
     folder = tmp_path_factory.mktemp("digits")
-    for number, picture in enumerate(sklearn.load_digits().images[:200]):
-        Image.fromarray((picture * 15).astype(np.uint8)).save(folder / f"{number:03d}.png")
+    write_digits(folder, 200)
     return folder
+
+
+def write_digits(folder: Path, count: int | None = None) -> None:
+    sklearn = pytest.importorskip("sklearn.datasets", reason="pip install scikit-learn")
+    for number, picture in enumerate(sklearn.load_digits().images[:count]):
+        Image.fromarray((picture * 15).astype(np.uint8)).save(folder / f"{number:04d}.png")
 
 
 def new_run(folder: Path, digits: Path, *more: str, network: str = "density") -> Run:
@@ -154,6 +162,49 @@ def test_mutation_replaces_the_stated_share(tmp_path: Path, digits: Path) -> Non
     plain, mutated = (each.batches.batch(0).clean for each in (run, changed))
     share = float(((plain * 256).floor() != (mutated * 256).floor()).float().mean())
     assert share == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.slow
+def test_a_background_model_knows_mutated_pictures_and_the_model_clean_ones(
+    tmp_path: Path,
+) -> None:
+    digits = tmp_path / "digits"
+    digits.mkdir()
+    write_digits(digits)
+
+    def trained(name: str) -> LoadedDensity:
+        overrides = [
+            "model.options={couplings: [4], widths: [16], blocks: 1, size: 8}",
+            "training={steps: 250, batch: 32, warmup: 20, threads: 1, validate_every: 250}",
+            "training.learning_rate=0.004",
+            "training.precision=fp32",
+        ]
+        config = prepare(load_config(f"density/{name}.yaml", overrides), [str(digits)])
+        assert config.training.weight_decay == (0.1 if name == "background" else 0)
+        train(begin(config, tmp_path / name, CPU))
+        return load_density(tmp_path / name)
+
+    model, background = trained("base"), trained("background")
+    clean = open_small(digits, size=8, channels=1, root=tmp_path, split="val")
+    random = generator(3)
+    replaced = torch.rand(clean.shape, generator=random) < 0.3
+    other = torch.randint(0, 256, clean.shape, generator=random, dtype=torch.uint8)
+    mutated = torch.where(replaced, other, clean)
+
+    def gain(pictures: Tensor) -> float:
+        """The bits by which the model is better than the background model."""
+        bits = background.bits_per_dim(pictures) - model.bits_per_dim(pictures)
+        return float(bits.mean())
+
+    assert gain(clean) > 0.1 and gain(mutated) < -0.1
+    # Both were validated on the same clean pictures, so the ratio has its percentiles.
+    cards = [each.spec.card["held_out"] for each in (model, background)]
+    assert len(cards[0]["bits_per_dim"]) == len(clean)
+    found = score_pictures(model, [Path("a")] * len(clean), clean, background)
+    places = [each.percentiles["ratio"] for each in found]
+    assert min(places) < 20 and max(places) > 80
+    with pytest.raises(UsageError, match="is no background model"):
+        score_pictures(background, [Path("a")], clean[:1], model)
 
 
 def test_train_and_validation_pictures_are_disjoint(tmp_path: Path, digits: Path) -> None:

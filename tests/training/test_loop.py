@@ -182,6 +182,17 @@ def test_the_last_step_of_a_budget_is_validated(
     assert load_state(tmp_path / "run")["best"] == validated[0]["validation_psnr"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("warmup", [1, 5000])
+def test_the_warm_up_takes_at_most_a_tenth_of_a_budget(
+    warmup: int, tmp_path: Path, pictures: Path
+) -> None:
+    config = load_config("denoise.yaml", overrides(pictures, f"training.warmup={warmup}"))
+    section = train_minutes(config, tmp_path / "run", CPU, 0.02).config.training
+    assert section.warmup == min(warmup, round(section.steps / 10))
+    assert learning_rate(section.steps // 2, section) > 0.3 * section.learning_rate
+
+
 def test_a_new_run_never_overwrites_one(tmp_path: Path, pictures: Path) -> None:
     new_run(tmp_path / "run", pictures)
     with pytest.raises(TrainingError, match="already holds a run"):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from irae.cli.options import Device, Overwrite
+from irae.cli.options import Device, Fit, Overwrite
 
 
 def interpolate(
@@ -23,12 +23,14 @@ def interpolate(
     enlarge: Annotated[
         int, typer.Option("--enlarge", min=1, max=32, help="Repeat every pixel, to see them.")
     ] = 1,
+    fit: Fit = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the pictures between two pictures, through the latents of a density.
 
-    Both ends are the given pictures exactly, at the model's number of bits.
+    Both ends are the given pictures exactly, at the model's number of bits (with --fit, at its
+    size too).
 
     Example: irae interpolate shoe.png boot.png --model fashion -o strip.png
     """
@@ -39,7 +41,7 @@ def interpolate(
 
     loaded = load_density(model)
     check_target(output, overwrite)
-    one, other = read_for(loaded, first), read_for(loaded, second)
+    one, other = (read_for(loaded, path, fit=fit) for path in (first, second))
     loaded.to(select_device(device))
     strip = between(loaded, one, other, steps)
     write_png(grid(enlarged(strip, enlarge), steps), output, overwrite=overwrite)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irae.cli.options import Device, Overwrite
+from irae.cli.options import Device, Fit, Overwrite
 from irae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def latents(
         Path, typer.Option("-o", "--output", metavar="HTML", help="The page.")
     ] = Path("latents.html"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of what is redrawn.")] = 0,
+    fit: Fit = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
@@ -55,11 +56,13 @@ def latents(
     chosen = select_device(device)
     if is_density(model):
         density = load_density(model)
-        picture = read_for(density, file)
-        second = None if other is None else read_for(density, other)
+        picture = read_for(density, file, fit=fit)
+        second = None if other is None else read_for(density, other, fit=fit)
         density.to(chosen)
         sections = density_sections(density, picture, second, seed)
     else:
+        if fit:
+            raise UsageError(f"`fit` is for densities, and {model} restores pictures of any size")
         restoring = load_model(model)
         lifted_network(restoring)
         restoring.to(chosen)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from irae.cli.options import Device, Inputs, Json, Overwrite, Recursive
+from irae.cli.options import Device, Fit, Inputs, Json, Overwrite, Recursive
 
 if TYPE_CHECKING:
     from irae.evaluation.density.scores import PictureScores
@@ -26,6 +26,7 @@ def score(
         int, typer.Option("--draws", min=1, max=1000, help="Draws of dequantisation noise.")
     ] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.")] = 0,
+    fit: Fit = False,
     device: Device = "auto",
     recursive: Recursive = False,
     json_: Json = False,
@@ -66,12 +67,14 @@ def score(
     paths = find_pictures(list(inputs), recursive=recursive)
     for path in tqdm(paths, desc="reading", unit="picture", disable=None):
         try:
-            pictures.append(read_for(loaded, path))
+            pictures.append(read_for(loaded, path, fit=fit))
             files.append(path)
         except IraeError as error:
             failed += 1
             tqdm.write(f"irae: error: {for_command_line(str(error))}", file=sys.stderr)
     if not files:
+        if failed == 1:  # Its own line says it all.
+            raise typer.Exit(PictureError.exit_code)
         raise PictureError(f"none of the {failed} pictures could be scored; see the lines above")
     total = len(files) * (1 if other is None else 2)
     with tqdm(total=total, desc="scoring", unit="picture", disable=None) as bar:

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from irae.data.folder import PictureSet, Split
+from irae.data.folder import PictureSet, Split, WorkingSize
 from irae.data.idx import is_idx_folder
-from irae.data.registry import known_layout
-from irae.data.small import open_small
+from irae.data.registry import crop_before_scaling, known_layout
+from irae.data.small import open_small, to_channels
 from irae.errors import PictureError
 from irae.models.loaded_density import LoadedDensity
 from irae.writing import write_atomically
@@ -46,32 +46,47 @@ def _learnt_from(model: LoadedDensity, name_or_dir: str, root: Path) -> bool:
     folder = next((place.resolve() for place in places if place.is_dir()), None)
     if folder is None or is_idx_folder(folder) or known_layout(folder) is not None:
         return False
+    return str(folder) in _sources(model)
+
+
+def _sources(model: LoadedDensity) -> list[str]:
+    """Return the sets and folders from which a model has learnt, by its card."""
     config = model.spec.card.get("config", {})
     sources = config.get("data", {}).get("train", []) if isinstance(config, dict) else []
-    named = [each.get("source", "") for each in sources if isinstance(each, dict)]
-    return str(folder) in named
+    return [str(each.get("source", "")) for each in sources if isinstance(each, dict)]
 
 
-def read_for(model: LoadedDensity, path: Path) -> Tensor:
+def read_for(model: LoadedDensity, path: Path, *, fit: bool = False) -> Tensor:
     """Read a picture of the model's size and channels: uint8 ``C H W``.
 
+    Args:
+        model: the density.
+        path: the file.
+        fit: scale, crop and convert the picture as the pictures of the training were.
+
     Raises:
-        PictureError: the picture is of another size, or coloured and the model gray.
+        PictureError: without ``fit``, the picture is of another size, or coloured and the model
+            gray.
         DataError: the file cannot be read.
     """
-    pixels = PictureSet(path.name, [path]).load(0)
     channels, size, _ = model.network.shape
+    if fit:
+        crops = {crop_before_scaling(source) for source in _sources(model)}
+        working_size = WorkingSize(size, crops.pop() if len(crops) == 1 else None)
+        return to_channels(PictureSet(path.name, [path], working_size).load(0)[None], channels)[0]
+    pixels = PictureSet(path.name, [path]).load(0)
     height, width = pixels.shape[1:]
     if (height, width) != (size, size):
         raise PictureError(
             f"{path}: is {width}×{height}, and {model.name} is a density of {size}×{size} "
-            "pictures; scale it, or train one of its size"
+            "pictures; use `fit` to scale and crop it as in training"
         )
     if channels == 3:
         return pixels
     if not (torch.equal(pixels[0], pixels[1]) and torch.equal(pixels[0], pixels[2])):
         raise PictureError(
-            f"{path}: has colours, and {model.name} is a density of gray pictures; convert it"
+            f"{path}: has colours, and {model.name} is a density of gray pictures; use `fit` to "
+            "convert it"
         )
     return pixels[:1]
 

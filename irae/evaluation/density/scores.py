@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from irae.errors import ModelError, UsageError
-from irae.models.anomaly import anomaly_scores, percentiles
+from irae.models.anomaly import RATIO, anomaly_scores, percentiles, ratio_quantiles
 from irae.models.loaded_density import LoadedDensity
 
 Advance = Callable[[int], object]
@@ -53,10 +53,11 @@ def mean_held_out_bits(model: LoadedDensity) -> float:
 
 
 def check_background(model: LoadedDensity, background: LoadedDensity) -> None:
-    """Check that two densities are of the same kind of pictures.
+    """Check that a density can serve as the background model of another one.
 
     Raises:
-        UsageError: they are not.
+        UsageError: the two are of different pictures, or the second one was not trained on mutated
+            pictures, by its card.
     """
     ours = (*model.network.shape, model.network.bits)
     theirs = (*background.network.shape, background.network.bits)
@@ -65,6 +66,12 @@ def check_background(model: LoadedDensity, background: LoadedDensity) -> None:
             f"{background.name}: is of {theirs[1]}×{theirs[2]}×{theirs[0]} pictures of "
             f"{theirs[3]} bits, {model.name} of {ours[1]}×{ours[2]}×{ours[0]} of {ours[3]} bits; "
             "a background model must be of the same"
+        )
+    config = background.spec.card.get("config", {})
+    if config and not config.get("data", {}).get("augment", {}).get("mutate"):
+        raise UsageError(
+            f"{background.name}: is no background model, since it has learnt from unchanged "
+            "pictures; train one with data.augment.mutate, as in density/background.yaml"
         )
 
 
@@ -110,9 +117,17 @@ def score_pictures(
     seed: int = 0,
     advance: Advance | None = None,
 ) -> list[PictureScores]:
-    """Score pictures, with the percentile of each score; see `all_scores`."""
+    """Score pictures, with the percentile of each score; see `all_scores`.
+
+    The ratio has percentiles if the background model was validated on the same pictures.
+    """
     found = all_scores(model, pictures, background, draws=draws, seed=seed, advance=advance)
-    known = model.spec.card.get("held_out", {}).get("quantiles", {})
+    held_out = model.spec.card.get("held_out", {})
+    known = dict(held_out.get("quantiles", {}))
+    if background is not None:
+        of_ratio = ratio_quantiles(held_out, background.spec.card.get("held_out", {}))
+        if of_ratio is not None:
+            known[RATIO] = of_ratio
     places = {
         name: percentiles(values, known[name]) for name, values in found.items() if name in known
     }

@@ -105,10 +105,12 @@ def density_sections(
 def _overview(model: LoadedDensity, shares: list[LevelShare], figures: list[Figure]) -> Section:
     total = sum(share.bits for share in shares)
     table = [["level", "numbers", "bits", "share of bits", "RMS change", "share of energy"]]
+    last = len(shares) - 1
     for number, share in enumerate(shares):
+        place = {0: " (finest)", last: " (coarsest)"} if last else {}
         table.append(
             [
-                f"{number + 1} ({'finest' if number == 0 else 'coarser'})",
+                f"{number + 1}{place.get(number, '')}",
                 f"{share.numbers:,}",
                 f"{share.bits:,.0f}",
                 f"{share.bits / total:.1%}",

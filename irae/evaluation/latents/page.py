@@ -21,7 +21,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .row { display: flex; flex-wrap: wrap; gap: .8rem; }
 figure { margin: 0; } figcaption { font-size: .85rem; color: #555; max-width: 16rem; }
 img { image-rendering: pixelated; max-width: 100%; border: 1px solid #ccc; }
-table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text-align: left; }
+table { border-collapse: collapse; margin-bottom: .8rem; }
+td, th { padding: .2rem .8rem .2rem 0; text-align: left; }
 """
 
 

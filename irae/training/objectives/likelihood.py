@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,7 @@ from irae.config import RunConfig, TrainingSection
 from irae.data.registry import data_root
 from irae.data.small import open_small
 from irae.errors import DataError, TrainingError, UsageError
-from irae.models.anomaly import held_out_scores
+from irae.models.anomaly import fingerprint, held_out_scores
 from irae.models.density import Density
 from irae.models.loaded import ModelSpec
 from irae.models.loaded_density import LoadedDensity
@@ -171,8 +170,7 @@ class DensityValidation:
 
     def fingerprint(self) -> str:
         """Return a hash of all on which a score depends besides the model."""
-        content = self._pictures.contiguous().numpy().tobytes()
-        return hashlib.sha256(content).hexdigest()[:16]
+        return fingerprint(self._pictures)
 
     def score(self, model: LoadedDensity, ranks: Ranks = ALONE) -> DensityScore:
         """Validate a model; its precision is the same afterwards."""

@@ -45,21 +45,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     for number, picture in enumerate(sklearn.load_digits().images[:120]):
         Image.fromarray((picture * 15).astype(np.uint8)).save(root / "digits" / f"{number:03d}.png")
 
-    def trained(name: str, *more: str) -> Path:
+    def trained(name: str, *more: str, config: str = "base") -> Path:
         overrides = [
             "model.options={couplings: [2], widths: [8], blocks: 1, size: 8}",
             "training={steps: 40, batch: 16, warmup: 5, threads: 1, validate_every: 40}",
             "training.precision=fp32",
             *more,
         ]
-        config = load_config("density/base.yaml", overrides)
-        config = prepare(config, [str(root / "digits")])
-        train(begin(config, root / name, torch.device("cpu")))
+        chosen = prepare(load_config(f"density/{config}.yaml", overrides), [str(root / "digits")])
+        train(begin(chosen, root / name, torch.device("cpu")))
         return root / name
 
     return Place(
         root / "digits",
         trained("model"),
-        trained("background", "data.augment.mutate=0.2"),
+        trained("background", config="background"),
         trained("colour", "model.options.channels=3", "model.options.bits=5"),
     )

@@ -75,8 +75,9 @@ def test_scores_as_text_json_and_csv(irae: Program, place: Any, tmp_path: Path) 
     names = ["bits_per_dim", "typicality", "complexity_png", "complexity_webp", "ratio"]
     assert [key for key in found[0] if key not in ("file", "percentiles")] == names
     # Of the training pictures as a whole, the percentiles are spread over the range.
-    places = [each["percentiles"]["bits_per_dim"] for each in found]
-    assert min(places) < 20 and max(places) > 80
+    for name in ("bits_per_dim", "ratio"):
+        places = [each["percentiles"][name] for each in found]
+        assert min(places) < 20 and max(places) > 80
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["ratio"]) for row in rows] == [each["ratio"] for each in found]
@@ -93,6 +94,37 @@ def test_a_bad_picture_does_not_stop_the_others(irae: Program, place: Any, tmp_p
     assert [Path(each["file"]).name for each in json.loads(done.stdout)] == ["right.png"]
     assert len(re.findall("irae: error:", done.stderr)) == 2
     assert "is 9×9" in done.stderr and "broken.png" in done.stderr
+
+
+def test_pictures_of_other_sizes_are_fitted_as_in_the_training(
+    irae: Program, place: Any, tmp_path: Path
+) -> None:
+    from irae.data.small import open_small
+
+    (tmp_path / "large").mkdir()
+    random = np.random.default_rng(1)
+    for number, shape in enumerate([(20, 31, 3), (8, 8, 3)]):
+        picture = Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8))
+        picture.save(tmp_path / "large" / f"{number}.png")
+    as_trained = open_small(tmp_path / "large", size=8, channels=1, root=tmp_path, split="test")
+    (tmp_path / "small").mkdir()
+    for number, small in enumerate(as_trained):
+        Image.fromarray(small[0].numpy()).save(tmp_path / "small" / f"{number}.png")
+
+    def scores(folder: str, *more: str) -> list[dict[str, Any]]:
+        done = irae("score", tmp_path / folder, "--model", place.model, "--json", *more)
+        assert done.returncode == 0, done.stderr
+        return [{**each, "file": ""} for each in json.loads(done.stdout)]
+
+    assert scores("large", "--fit") == scores("small") == scores("small", "--fit")
+    ends = [tmp_path / "large" / f"{number}.png" for number in range(2)]
+    strip, page = tmp_path / "strip.png", tmp_path / "page.html"
+    assert irae("interpolate", *ends, "--model", place.model, "-o", strip).returncode != 0
+    done = irae("interpolate", *ends, "--model", place.model, "--fit", "-o", strip)
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(pixels(strip)[2:10, 2:10], pixels(tmp_path / "small" / "0.png"))
+    done = irae("latents", ends[0], "--other", ends[1], "--model", place.model, "--fit", "-o", page)
+    assert done.returncode == 0, done.stderr
 
 
 def test_eval_states_bits_and_dequantisation(irae: Program, place: Any) -> None:
@@ -180,6 +212,11 @@ def test_a_page_of_a_restoring_model(irae: Program, tmp_path: Path, pictures: Pa
         (["interpolate", "A", "A", "--model", "MODEL", "--steps", "1"], "--steps is 1"),
         (["score", "A", "--model", "denoise"], "restores pictures and is no density"),
         (["score", "A", "--model", "MODEL", "--background", "OTHER"], "must be of the same"),
+        (["score", "A", "--model", "MODEL", "--background", "MODEL"], "is no background model"),
+        (["score", "A", "--model", "MODEL", "--background", "denoise"], "is no density"),
+        (["score", "LARGE", "--model", "MODEL"], "is 9×9"),
+        (["score", "COLOUR", "--model", "MODEL"], "has colours"),
+        (["latents", "A", "--model", "denoise", "--fit"], "--fit is for densities"),
         (["restore", "A", "--model", "MODEL"], "is a density and restores nothing"),
         (["latents", "A", "--model", "inpaint"], "not a lifted network"),
         (["latents", "A", "--model", "MODEL", "-o", "page.png"], "must end in .html"),

@@ -13,7 +13,13 @@ from irae.evaluation.density.anomalies import bootstrap_interval
 from irae.evaluation.density.interpolation import between
 from irae.imaging.compressed_size import COMPRESSORS, compressed_bits_per_dim
 from irae.imaging.metrics import auroc
-from irae.models.anomaly import anomaly_scores, percentiles, quantiles, trivial_scores
+from irae.models.anomaly import (
+    anomaly_scores,
+    percentiles,
+    quantiles,
+    ratio_quantiles,
+    trivial_scores,
+)
 from irae.models.density import Latents
 from irae.runtime import generator
 
@@ -73,6 +79,16 @@ def test_scores_follow_their_definitions() -> None:
     trivial = trivial_scores(pictures)
     assert torch.allclose(trivial["mean"], pictures.float().mean((1, 2, 3)))
     assert torch.allclose(trivial["zeros"], (pictures == 0).float().mean((1, 2, 3)))
+
+
+def test_the_ratio_has_percentiles_only_for_the_same_held_out_pictures() -> None:
+    ours = {"fingerprint": "a", "bits_per_dim": [3.0, 2.0, 4.0]}
+    theirs = {"fingerprint": "a", "bits_per_dim": [1.0, 2.5, 4.0]}
+    found = ratio_quantiles(ours, theirs)
+    assert found == quantiles(torch.tensor([2.0, -0.5, 0.0]))
+    assert ratio_quantiles(ours, {**theirs, "fingerprint": "b"}) is None
+    assert ratio_quantiles(ours, {**theirs, "bits_per_dim": [1.0]}) is None
+    assert ratio_quantiles({}, {}) is None  # Cards of older files have no bits.
 
 
 @pytest.mark.parametrize("kind", COMPRESSORS)
