@@ -1,10 +1,13 @@
 """Draw the pictures of docs/density.md and docs/tutorials/density.md, by the commands they show.
 
-python scripts/density_figures.py
+python scripts/density_figures.py [--faces RUN]
+
+``--faces`` names a density of ``density/celeba32.yaml``, for samples at three temperatures.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,15 @@ def irae(*words: str) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--faces")
+    faces = parser.parse_args().faces
+    for temperature in () if faces is None else ("0.5", "0.7", "1.0"):
+        sheet = ["-n", "16", "--columns", "16", "--temperature", temperature]
+        picture = FIGURES / f"density-faces-{temperature}.png"
+        irae("sample", faces, *sheet, "-o", str(picture), "--overwrite")
     sheet = ["-n", "64", "--temperature", "0.7", "--seed", "0", "--columns", "16"]
     irae("sample", "fashion", *sheet, "-o", str(FIGURES / "density-samples.png"), "--overwrite")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """Measure the packaged densities and their anomaly scores for docs/density.md.
 
     python scripts/measure_density.py [--root DIR] [--background RUN] [--reverse RUN]
-        [--equal RUN ...] [--ratio RUN RUN]
+        [--equal RUN ...] [--ratio RUN BACKGROUND ...] [--faces RUN]
     python scripts/measure_density.py --write-digits DIR
 
 Writes docs/results/density.json, from which ``scripts/fill_tables.py`` makes the tables; tables
@@ -11,7 +11,8 @@ scaled to the size of the model, and MNIST where it is below the data root.
 ``--write-digits`` writes the digits as PNGs into DIR/train and DIR/test. ``--reverse`` names a
 density that was trained on DIR/train (``irae train --config density/mnist.yaml --data DIR/train``),
 which is measured against Fashion-MNIST. ``--equal`` names runs that were trained on Fashion-MNIST
-for an equal time, ``--ratio`` a density and a background model of one network and an equal time.
+for an equal time, ``--ratio`` a density and its background models (``density/background.yaml``),
+``--faces`` a density of ``density/celeba32.yaml``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from irae.data.registry import data_root
 from irae.data.small import open_small
 from irae.errors import DataError
 from irae.evaluation.density.anomalies import AnomalyReport, auroc, compare
-from irae.evaluation.density.pictures import write_png
+from irae.evaluation.density.pictures import open_test, write_png
+from irae.evaluation.density.scores import evaluate_density
 from irae.models.checkpoints.model_file import load_density, packaged_densities
 from irae.models.loaded_density import LoadedDensity
 
@@ -102,18 +104,47 @@ def run_row(name: str) -> list[str]:
     ]
 
 
+def faces_row(name: str, root: Path) -> list[str]:
+    """What a density of CelebA has reached on its test part."""
+    model = load_density(name)
+    found = evaluate_density(model, open_test(model, "celeba", root), "celeba")
+    card = model.spec.card
+    return [
+        f"`{model.spec.network}`",
+        f"{model.parameters:,}",
+        f"{card['steps']:,}",
+        f"{card['seconds'] / 60:.1f}",
+        f"{found.bits_per_dim:.3f} ± {found.standard_error:.3f}",
+        f"{found.round_trip:.4f}/255",
+    ]
+
+
+def background_name(model: LoadedDensity, background: LoadedDensity) -> str:
+    """How a background model was trained, by its card."""
+    ours, theirs = model.spec, background.spec
+    same = (ours.network, ours.options) == (theirs.network, theirs.options)
+    config = theirs.card["config"]
+    parts = [
+        "the same network" if same else f"{background.parameters:,} parameters",
+        f"{theirs.card['steps']:,} steps",
+        f"{config['data']['augment']['mutate']:.0%} mutated",
+    ]
+    decay = config["training"].get("weight_decay", 0)
+    return ", ".join([*parts, *([f"weight decay {decay:g}"] if decay else [])])
+
+
 def ratio_rows(
-    pairs: list[tuple[str, LoadedDensity, LoadedDensity]],
+    pairs: list[tuple[LoadedDensity, LoadedDensity]],
     inside: torch.Tensor,
     outside: torch.Tensor,
 ) -> list[list[str]]:
     """The bits of a model and of its background model on both sets, and the AUROC of the ratio."""
     rows = []
-    for name, model, background in pairs:
+    for model, background in pairs:
         bits = [[each.bits_per_dim(x) for x in (inside, outside)] for each in (model, background)]
         means = [f"{float(values.mean()):.3f}" for row in bits for values in row]
         ratio = auroc(bits[0][0] - bits[1][0], bits[0][1] - bits[1][1])
-        rows.append([name, *means, f"{ratio:.4f}"])
+        rows.append([background_name(model, background), *means, f"{ratio:.4f}"])
     return rows
 
 
@@ -126,7 +157,8 @@ def main() -> None:
     parser.add_argument("--background")
     parser.add_argument("--reverse")
     parser.add_argument("--equal", nargs="+", default=[])
-    parser.add_argument("--ratio", nargs=2)
+    parser.add_argument("--ratio", nargs="+", default=[])
+    parser.add_argument("--faces")
     parser.add_argument("--write-digits", type=Path)
     chosen = parser.parse_args()
     if chosen.write_digits is not None:
@@ -155,20 +187,9 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
     channels, size, _ = model.network.shape
     ours = open_small("fashion", size=size, channels=channels, root=root, split="test")
     inside, others = ("Fashion-MNIST", ours[:MOST]), digits(size)[:MOST]
-    tables: dict[str, Any] = {
-        "density": {
-            "columns": [
-                "model",
-                "parameters",
-                "steps",
-                "training",
-                "test bits/dim",
-                "round trip",
-                "64 samples",
-            ],
-            "rows": [model_row(name) for name in packaged_densities()],
-        },
-    }
+    columns = ["model", "parameters", "steps", "training", "test bits/dim", "round trip"]
+    rows = [model_row(name) for name in packaged_densities()]
+    tables: dict[str, Any] = {"density": {"columns": [*columns, "64 samples"], "rows": rows}}
     if background is not None:
         found = compare(model, inside, ("digits", others), background)
         tables["anomalies-digits"] = anomaly_table(found)
@@ -179,33 +200,49 @@ def measured(chosen: argparse.Namespace) -> dict[str, Any]:
     except DataError as error:
         print(error)
     if chosen.reverse is not None:
-        of_digits = load_density(chosen.reverse)
         own = ("digits", digits(size)[-TEST_DIGITS:])
-        found = compare(of_digits, own, inside)
-        tables["anomalies-reverse"] = {
-            **anomaly_table(found),
-            "command": "python scripts/measure_density.py --reverse RUN",
-        }
+        found = compare(load_density(chosen.reverse), own, inside)
+        command = "python scripts/measure_density.py --reverse RUN"
+        tables["anomalies-reverse"] = {**anomaly_table(found), "command": command}
+    pairs = [] if background is None else [(model, background)]
+    if chosen.ratio:
+        first, *backgrounds = (load_density(name) for name in chosen.ratio)
+        pairs += [(first, each) for each in backgrounds]
+    if pairs:
+        tables["ratio"] = ratio_table(ratio_rows(pairs, inside[1], others))
+    return tables | run_tables(chosen, root)
+
+
+def run_tables(chosen: argparse.Namespace, root: Path) -> dict[str, Any]:
+    """The tables of runs that were trained for a given time."""
+    tables = {}
+    columns = ["network", "parameters", "steps", "minutes"]
     if chosen.equal:
         tables["density-equal"] = {
             "command": "python scripts/measure_density.py --equal RUN RUN RUN",
-            "columns": ["network", "parameters", "steps", "minutes", "bits/dim", "round trip"],
+            "columns": [*columns, "bits/dim", "round trip"],
             "rows": [run_row(name) for name in chosen.equal],
             "note": "1,000 held-out pictures, measured once, at the end of each training; minutes "
             "of one core's time, whatever else runs.",
         }
-    pairs = [] if background is None else [("a smaller network, 10 % mutated", model, background)]
-    if chosen.ratio is not None:
-        first, second = (load_density(name) for name in chosen.ratio)
-        pairs.append(("the model's network, equal time, 30 %", first, second))
-    if pairs:
-        columns = ["background", "model, own", "model, digits", "background, own"]
-        tables["ratio"] = {
-            "columns": [*columns, "background, digits", "AUROC of the ratio"],
-            "rows": ratio_rows(pairs, inside[1], others),
-            "note": f"Mean bits per dimension of {MOST:,} pictures each.",
+    if chosen.faces is not None:
+        tables["density-faces"] = {
+            "command": "python scripts/measure_density.py --faces RUN",
+            "columns": [*columns, "test bits/dim", "round trip"],
+            "rows": [faces_row(chosen.faces, root)],
+            "note": "5 bits, uniform dequantisation; minutes of one core's time.",
         }
     return tables
+
+
+def ratio_table(rows: list[list[str]]) -> dict[str, Any]:
+    """The table of `ratio_rows`."""
+    columns = ["background", "model, own", "model, digits", "background, own"]
+    return {
+        "columns": [*columns, "background, digits", "AUROC of the ratio"],
+        "rows": rows,
+        "note": f"Mean bits per dimension of {MOST:,} pictures each.",
+    }
 
 
 if __name__ == "__main__":

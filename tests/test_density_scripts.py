@@ -21,7 +21,13 @@ Script = Callable[[str], Any]
 NICE = {"channels": 1, "size": 8, "bits": 8, "width": 8, "layers": 1}
 
 
-CARD = {"steps": 3, "seconds": 90, "validation_bits_per_dim": 3.4567, "round_trip": 0.002}
+CARD = {
+    "steps": 3,
+    "seconds": 90,
+    "validation_bits_per_dim": 3.4567,
+    "round_trip": 0.002,
+    "config": {"data": {"augment": {"mutate": 0.3}}, "training": {"weight_decay": 0.1}},
+}
 
 
 def density(seed: int) -> LoadedDensity:
@@ -49,18 +55,18 @@ def test_the_parts_of_a_ratio_and_its_auroc(script: Script) -> None:
     random = generator(5)
     inside = torch.randint(0, 60, (30, 1, 8, 8), generator=random, dtype=torch.uint8)
     outside = torch.randint(0, 256, (20, 1, 8, 8), generator=random, dtype=torch.uint8)
-    (row,) = measure.ratio_rows([("a", model, background)], inside, outside)
+    (row,) = measure.ratio_rows([(model, background)], inside, outside)
     name, *means, area = row
     expected = [
         each.bits_per_dim(x).mean() for each in (model, background) for x in (inside, outside)
     ]
-    assert name == "a"
+    assert name == "the same network, 3 steps, 30% mutated, weight decay 0.1"
     assert means == [f"{float(value):.3f}" for value in expected]
     ours, theirs = (model.bits_per_dim(x) - background.bits_per_dim(x) for x in (inside, outside))
     larger = (theirs[:, None] > ours).double().mean()
     assert float(area) == pytest.approx(float(larger), abs=1e-4)
     # A model against itself tells nothing.
-    (row,) = measure.ratio_rows([("b", model, model)], inside, outside)
+    (row,) = measure.ratio_rows([(model, model)], inside, outside)
     assert row[-1] == "0.5000"
 
 

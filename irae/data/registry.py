@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -162,6 +162,7 @@ def open_data(
     root: Path | str | None = None,
     split: Split = "train",
     protocol: ProtocolName = "standard",
+    also: Sequence[str] = (),
 ) -> PictureSet:
     """Open a data set by name, or a folder of pictures by its path.
 
@@ -175,6 +176,7 @@ def open_data(
         root: root folder of the data; None for ``$IRAE_DATA``, else ``./data``.
         split: the part of a registered set.
         protocol: the division of a registered set into splits; see its opener.
+        also: names of sets that the caller knows besides, for the message.
 
     Raises:
         DataError: the argument is neither a name nor a folder, or the set is missing, incomplete
@@ -198,6 +200,6 @@ def open_data(
                 return known.opener(there.parent, split, protocol)
             return open_folder(candidate)
     raise DataError(
-        f"{str(name_or_dir)!r} is neither a data set ({', '.join(REGISTRY)}) nor a folder of "
-        f"pictures, here or below {where}"
+        f"{str(name_or_dir)!r} is neither a data set ({', '.join([*REGISTRY, *also])}) nor a "
+        f"folder of pictures, here or below {where}"
     )

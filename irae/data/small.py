@@ -46,7 +46,7 @@ def open_small(
     if found is not None:
         pictures = _padded(open_idx(found, root, split), size, str(name_or_dir))
         return pictures.expand(-1, channels, -1, -1).contiguous()
-    chosen = open_data(name_or_dir, root=root, split=split)
+    chosen = open_data(name_or_dir, root=root, split=split, also=tuple(IDX_SETS))
     if chosen.folder is not None and split != "test":
         chosen = _part(chosen, split)
     crop = None if chosen.working_size is None else chosen.working_size.crop
@@ -64,7 +64,7 @@ def find_small(name_or_dir: str | Path, root: Path, split: Split) -> None:
     if found is not None:
         open_idx(found, root, split)
     else:
-        open_data(name_or_dir, root=root, split=split)
+        open_data(name_or_dir, root=root, split=split, also=tuple(IDX_SETS))
 
 
 def _idx_folder(name_or_dir: str | Path, root: Path) -> str | Path | None:
@@ -89,7 +89,10 @@ def _padded(pictures: Tensor, size: int, name: str) -> Tensor:
 def _part(pictures: PictureSet, split: Split) -> PictureSet:
     folder, count = pictures.folder, len(pictures)
     if folder is None or count < 2:
-        raise DataError(f"{pictures.name}: {count} pictures are too few; give a larger folder")
+        raise DataError(
+            f"{pictures.name}: has {count} picture, and one more is needed to validate on; give a "
+            "larger folder"
+        )
     kept = min(HELD_OUT_MOST, max(HELD_OUT_LEAST, round(HELD_OUT_SHARE * count)), count // 2)
 
     def order(path: Path) -> str:

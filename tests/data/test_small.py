@@ -143,7 +143,7 @@ def test_folders_are_scaled_and_split_the_same_every_time(tmp_path: Path) -> Non
 
 def test_one_picture_is_too_few(tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match="too few"):
+    with pytest.raises(DataError, match="one more is needed"):
         open_small(tmp_path, size=8, channels=1, root=tmp_path)
 
 

@@ -49,11 +49,14 @@ def anomalies(
     from irae.data.registry import data_root
     from irae.evaluation.density.anomalies import compare
     from irae.evaluation.density.pictures import open_test
+    from irae.evaluation.density.scores import check_background
     from irae.models.checkpoints.model_file import load_density
     from irae.runtime import select_device
 
     loaded = load_density(model).to(select_device(device))
     second = None if background is None else load_density(background).to(loaded.device)
+    if second is not None:
+        check_background(loaded, second)
 
     def read(name: str) -> tuple[str, Tensor]:
         return name, open_test(loaded, name, data_root(root))[:max_images]

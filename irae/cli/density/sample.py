@@ -68,4 +68,5 @@ def sample(
     else:
         sheet = grid(enlarged(pictures, enlarge), columns or math.ceil(math.sqrt(count)))
         write_png(sheet, output, overwrite=overwrite)
-    typer.echo(f"{output}: {count} pictures at temperature {temperature:g}, seed {seed}", err=True)
+    noun = "picture" if count == 1 else "pictures"
+    typer.echo(f"{output}: {count} {noun} at temperature {temperature:g}, seed {seed}", err=True)

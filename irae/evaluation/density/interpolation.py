@@ -11,7 +11,8 @@ from irae.errors import ModelError, UsageError
 from irae.models.density import Latents
 from irae.models.loaded_density import LoadedDensity
 
-FEWEST = 2
+FEWEST, MOST = 2, 1000
+"""Fewest and most pictures of an interpolation, with both ends."""
 
 
 def between(first: Latents, second: Latents, share: float) -> Latents:
@@ -41,11 +42,11 @@ def interpolate(model: LoadedDensity, first: Tensor, second: Tensor, count: int)
         count: number of pictures with both ends.
 
     Raises:
-        UsageError: the count is below 2.
+        UsageError: the count is not from `FEWEST` to `MOST`.
         ModelError: the model does not give the ends back.
     """
-    if count < FEWEST:
-        raise UsageError(f"`steps` is {count}; use at least {FEWEST}, for both ends")
+    if not FEWEST <= count <= MOST:
+        raise UsageError(f"`steps` is {count}; use {FEWEST} (both ends) to {MOST:,}")
     one, other = model.latents(first[None]), model.latents(second[None])
     found = [one]
     found += [between(one, other, i / (count - 1)) for i in range(1, count - 1)]

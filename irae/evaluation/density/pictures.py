@@ -65,10 +65,12 @@ def read_for(model: LoadedDensity, path: Path, *, fit: bool = False) -> Tensor:
         fit: scale, crop and convert the picture as the pictures of the training were.
 
     Raises:
-        PictureError: without ``fit``, the picture is of another size, or coloured and the model
-            gray.
+        PictureError: there is no such file; or without ``fit``, the picture is of another size, or
+            coloured and the model gray.
         DataError: the file cannot be read.
     """
+    if not path.exists():
+        raise PictureError(f"{path}: no such file; check the name")
     channels, size, _ = model.network.shape
     if fit:
         crops = {crop_before_scaling(source) for source in _sources(model)}
