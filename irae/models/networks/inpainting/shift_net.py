@@ -155,7 +155,7 @@ class ShiftNet(Baseline):
                 parts = [F.relu(h), F.relu(seen.pop())]
                 if level == self.shift_level:
                     guided = parts[0]
-                    parts.append(shift(*parts, small))
+                    parts.append(shift(parts[0], parts[1], small))
                 h = torch.cat(parts, 1)
             else:
                 h = F.relu(h)
