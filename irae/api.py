@@ -84,12 +84,15 @@ class TrainedRun:
         """The model with the best validation score; the last one if there was no validation.
 
         It is a `Model`, or of objective ``likelihood`` what `irae.load_density` returns; of a
-        density of patches it is an `irae.models.loaded_patches.LoadedPatchDensity`.
+        density of patches it is an `irae.models.loaded_patches.LoadedPatchDensity`, and of a
+        detector of damage an `irae.models.loaded_detector.LoadedDetector`.
         """
         best = self.folder / BEST_MODEL
         path = best if best.is_file() else self.folder / LAST_MODEL
         if model_file.is_patch_density(path):
             return model_file.load_patch_density(path)
+        if model_file.is_detector(path):
+            return model_file.load_detector(path)
         return model_file.load_density(path) if model_file.is_density(path) else load_model(path)
 
     @property

@@ -10,16 +10,17 @@ is dealt out to the pictures as ``irae eval --task inpaint --mask`` deals all ma
 the whole picture.
 
 With ``--kinds``, by what the damage is: DIR holds ``photos_val`` and ``film``. The centres of its
-first pictures get holes of each kind. PSNR is inside the holes, and the time is the processor's,
-with one thread. FSR needs many seconds for a crop. Therefore FILE keeps the figures of each crop:
-the same command goes on where it was stopped, and measures a method again only if its weights or
-the seed have changed. FILE in docs/results is read by ``scripts/fill_tables.py``, as the table
-``hole-kinds``.
+first pictures get holes of each kind; film damage is of the overlays that are kept apart from
+training. PSNR is inside the holes, and the time is the processor's, with one thread. FSR needs many
+seconds for a crop. Therefore FILE keeps the figures of each crop: the same command goes on where it
+was stopped, and measures a method again only if its weights, the seed or the holes have changed.
+FILE in docs/results is read by ``scripts/fill_tables.py``, as the table ``hole-kinds``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import time
@@ -34,10 +35,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from irae.data.folder import find_in_folder
 from irae.data.registry import open_data
 from irae.evaluation.results import markdown_table
 from irae.imaging.degrade import apply_mask, center_mask
+from irae.imaging.film_damage import find_overlays
 from irae.imaging.metrics import psnr
 from irae.imaging.thin_masks import thin_mask
 from irae.models.checkpoints.checksums import weights_checksum
@@ -75,8 +76,8 @@ SHARE_METHODS = {
     "navier-stokes": "the Navier-Stokes method",
 }
 """The methods without ``--kinds``, and their names in the table."""
-HELD_OUT = 5
-"""Every fifth overlay of film damage is kept apart from training, and is used here."""
+THIN_DAMAGE = ("scratches", "hair", "lint")
+"""How the names of the overlays of film damage that are used here start."""
 
 
 def masks_by_share(folder: MaskFolder) -> dict[tuple[int, int], MaskFolder]:
@@ -115,11 +116,7 @@ def many_boxes(random: torch.Generator) -> Tensor:
 
 def kinds(film: Path) -> dict[str, Callable[[torch.Generator], Tensor]]:
     """What each kind of damage is, by name."""
-    overlays = [
-        path
-        for start in ("scratches", "hair", "lint")
-        for path in sorted(p for p in find_in_folder(film) if p.name.startswith(start))[::HELD_OUT]
-    ]
+    overlays = [p for p in find_overlays(film, apart=True) if p.name.startswith(THIN_DAMAGE)]
     return {
         "film scratches, hairs, lint": lambda random: overlay_mask(overlays, random),
         "date stamp": lambda random: thin_mask(HEIGHT, WIDTH, random, "stamp"),
@@ -194,6 +191,7 @@ class Cell:
         method: one of `METHODS`, or another model's name.
         seed: seed of the holes.
         weights: first digits of the checksum of the method's weights; empty without weights.
+        holes: first digits of the checksum of the first crop's holes.
         shares: share of each crop that is hole.
         psnr: PSNR inside the holes of each crop.
         seconds: time of the processor for each crop, with one thread.
@@ -203,6 +201,7 @@ class Cell:
     method: str
     seed: int
     weights: str
+    holes: str = ""
     shares: list[float] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -224,8 +223,9 @@ def measure_kinds(
     pictures = open_data("photos_val", root=data, split="test")
     methods = {name: method_of(name) for name in names}
     for kind, draw in kinds(data / "film").items():
+        holes = hashlib.sha256(draw(generator(seed, 0)).numpy().tobytes()).hexdigest()[:16]
         for name, (method, weights) in methods.items():
-            cell = Cell(kind, name, seed, weights)
+            cell = Cell(kind, name, seed, weights, holes)
             found[:] = [c for c in found if (c.kind, c.method) != (kind, name) or _same(c, cell)]
             cell = next((c for c in found if (c.kind, c.method) == (kind, name)), cell)
             if cell not in found:
@@ -248,7 +248,8 @@ def measure_kinds(
 
 
 def _same(one: Cell, other: Cell) -> bool:
-    return (one.seed, one.weights) == (other.seed, other.weights)
+    """Return whether the figures of two cells can stand beside each other."""
+    return (one.seed, one.weights, one.holes) == (other.seed, other.weights, other.holes)
 
 
 def kinds_table(found: list[Cell], names: list[str], count: int) -> dict[str, list[Any]]:
@@ -294,6 +295,7 @@ def compare_kinds(arguments: argparse.Namespace) -> None:
         "weights": {c.method: c.weights for c in found if c.weights and c.method in names},
         "tables": {"hole-kinds": table},
     }
+    kept.pop("note", None)  # It was about the figures before these.
     save()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from irae.imaging.film_damage import find_overlays
 from irae.restoring import gain
 from irae.restoring.trial import FEATURES, TRIED
 
@@ -174,14 +175,33 @@ def test_holes_by_kind_are_measured_once_and_kept(
     assert [(cell.method, cell.psnr[:1]) for cell in found] == first
     telea, filling = found
     assert all(a > b for a, b in zip(filling.psnr, telea.psnr, strict=True))
-    # Other weights than those of the figures: measured again, and only those.
+    # Other weights or holes than those of the figures: measured again, and only those.
     filling.weights = "0" * 16
     assert measure(2) == 2
+    telea, filling = sorted(found, key=lambda cell: names.index(cell.method))
+    telea.holes = "0" * 16
+    assert measure(2) == 2
+    assert [(cell.method, cell.psnr[:1]) for cell in reversed(found)] == first
     table = compare.kinds_table(found, names, 2)
     assert table["columns"] == ["holes", "share", "Telea", "irae's filling alone"]
     ((kind, share, *cells),) = table["rows"]
     assert (kind, share.endswith("%"), len(cells)) == ("stamp", True, 2)
     assert cells[0].startswith(f"{sum(telea.psnr) / 2:.2f} (") and cells[0].endswith(" s)")
+
+
+def test_film_damage_is_measured_with_overlays_that_training_never_sees(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = script("compare_inpainting")
+    counts = {"hair": 7, "hair-short": 6, "lint": 5, "scratches": 11, "dirt": 6}
+    for name, count in counts.items():
+        for number in range(count):
+            (tmp_path / f"{name}_{number:04}.png").touch()
+    monkeypatch.setattr(compare, "overlay_mask", lambda paths, random: paths)
+    measured = compare.kinds(tmp_path)["film scratches, hairs, lint"](torch.Generator())
+    assert not set(measured) & set(find_overlays(tmp_path, apart=False))
+    kinds = [path.name.partition("_")[0] for path in measured]
+    assert sorted(kinds) == ["hair"] * 2 + ["hair-short"] * 2 + ["lint"] + ["scratches"] * 3
 
 
 def _stamp(compare: Any, random: torch.Generator) -> torch.Tensor:

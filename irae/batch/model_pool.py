@@ -15,7 +15,7 @@ from irae.errors import PictureError
 from irae.imaging.io.masks import NOTHING_KNOWN, has_soft_edges, mask_warning, read_mask
 from irae.imaging.io.picture import Picture
 from irae.models.checkpoints.checksums import weights_checksum
-from irae.restoring.find_damage import DETECTOR, DamageFinder, FoundDamage
+from irae.restoring.find_damage import DETECTOR, TOO_LITTLE_LEFT, DamageFinder, FoundDamage
 from irae.restoring.inspection import choose_task, explain, inspect_read
 from irae.restoring.options import RestoreOptions
 from irae.restoring.restorer import Restorer
@@ -194,7 +194,7 @@ class ModelPool:
         line, mask = f"{job.source}: {found.describe()}", found.mask
         fills = bool(mask.any()) and not found.too_much
         if found.too_much:
-            line += "; too little is left to fill it from, so nothing is filled"
+            line += f"; {TOO_LITTLE_LEFT}, so nothing is filled"
         if not self.only_fills:
             task = job.task or self.options.task or self.restorer_for("").task
             decision = TaskDecision(task, found.as_json(), notes=(line,))

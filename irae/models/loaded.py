@@ -152,14 +152,15 @@ class LoadedModel:
         mask: Tensor | None = None,
         *,
         sigma: float | Tensor | None = None,
+        filled: bool = False,
     ) -> Tensor:
-        """Run the network itself, not its restoring form, on ``B C H W``.
+        """Run the network itself, not its restoring form; the arguments are those of `restore`.
 
         Returns:
             The output with the network's channels and padded size, not clipped; known pixels are
             not put back.
         """
-        x, condition = self.network_inputs(degraded, mask, sigma=sigma)
+        x, condition = self.network_inputs(degraded, mask, filled, sigma)
         with network_autocast(self.network, self.device, self.precision):
             output: Tensor = self.network(x, condition)
         return output
@@ -286,7 +287,12 @@ class LoadedModel:
 
     @torch.inference_mode()
     def round_trip(
-        self, degraded: Tensor, mask: Tensor | None = None, *, exact: bool = True
+        self,
+        degraded: Tensor,
+        mask: Tensor | None = None,
+        *,
+        exact: bool = True,
+        filled: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Restore a batch, and recover the input by running the network backward.
 
@@ -297,6 +303,7 @@ class LoadedModel:
             degraded: float32 ``B C H W`` in [0, 1].
             mask: bool ``B 1 H W``, for an inpainting model.
             exact: for a lifted network, see `irae.models.networks.lifted.LiftedIRAE.split`.
+            filled: whether `fill` has been applied already.
 
         Returns:
             The network's input (masked region filled), its output before known pixels are put
@@ -307,7 +314,7 @@ class LoadedModel:
         """
         if not self.invertible:
             raise ModelError(f"model {self.name!r} ({self.spec.network}) is not invertible")
-        given, condition = self.network_inputs(degraded, mask)
+        given, condition = self.network_inputs(degraded, mask, filled)
         if isinstance(self.network, LiftedIRAE):
             restored, remainder = self.network.split(given, condition, exact=exact)
             recovered = self.network.join(restored, remainder, condition)

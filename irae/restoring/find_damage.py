@@ -52,6 +52,9 @@ too, are reduced by the least whole number that makes them fit."""
 MOST_DAMAGED = 0.7
 """Share of a picture above which what was found is no mask of holes: too little is known."""
 
+TOO_LITTLE_LEFT = "too little is left to fill it from"
+"""What messages say of more than that."""
+
 
 @dataclass(frozen=True)
 class FoundDamage:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -38,6 +38,14 @@ class _Case:
     def restored(self, model: LoadedModel) -> Tensor:
         """Restore the picture: ``3 H W`` in host memory, not clipped."""
         return model.restore(*self.inputs(), sigma=self.damaged.sigma)[0].cpu()
+
+
+class _Inputs(TypedDict):
+    """Arguments that the methods of `LoadedModel` have in common."""
+
+    degraded: Tensor
+    mask: Tensor | None
+    filled: bool
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class Validation:
         )
         self._cases += [_Case(*pair) for pair in pairs]
         self._pairs = len(pairs)
+        self._filled: dict[int, Tensor] = {}
         self._fingerprint: str | None = None
         if not self._cases:
             raise DataError(self.left_out[0])
@@ -166,27 +175,46 @@ class Validation:
         largest = [trip for part in ranks.gather(trips) for trip in part]
         return Score(levels, max(largest) if largest else None, either(ranks.gather(firing)))
 
+    def _inputs(self, model: LoadedModel, index: int) -> _Inputs:
+        """Return what a model's methods are given of a case, its holes filled."""
+        case = self._cases[index]
+        given, mask = case.inputs()
+        if mask is None or getattr(model.network, "hole_fill", None) is not None:
+            return {"degraded": given, "mask": mask, "filled": False}
+        if index not in self._filled:
+            # The same before every validation: filling does not depend on weights.
+            on_device = (each.to(model.device) for each in (given, mask))
+            self._filled[index] = model.fill(*on_device).cpu()
+        return {"degraded": self._filled[index], "mask": mask, "filled": True}
+
     def _measure(self, model: LoadedModel, index: int) -> tuple[float, float]:
         case = self._cases[index]
-        restored, clean = case.restored(model).clamp(0, 1), case.clean[None]
+        clean, sigma = case.clean[None], case.damaged.sigma
+        restored = model.restore(**self._inputs(model, index), sigma=sigma).cpu().clamp(0, 1)
         # Of an inpainted picture only the masked region can be better or worse.
         given, mask = case.inputs()
-        return float(psnr(given, clean, mask)), float(psnr(restored[None], clean, mask))
+        return float(psnr(given, clean, mask)), float(psnr(restored, clean, mask))
 
     def firing(self, model: LoadedModel, numbers: range | None = None) -> Firing:
-        """Record which hidden units fire on the cases with these numbers; on all if None."""
+        """Record which hidden units fire on the cases with these numbers; on all if None.
+
+        Once all units have fired, no further case is looked at.
+        """
         with watch_units(model.network) as firing:
-            for case in self._cases if numbers is None else (self._cases[i] for i in numbers):
-                model.run_network(*case.inputs(), sigma=case.damaged.sigma)
+            for index in range(len(self._cases)) if numbers is None else numbers:
+                sigma = self._cases[index].damaged.sigma
+                model.run_network(**self._inputs(model, index), sigma=sigma)
+                if all(bool(fires.all()) for fires in firing.values()):
+                    break
         return firing
 
     def _round_trips(self, model: LoadedModel, ranks: Ranks) -> list[float]:
         precision = model.precision
         model.to(model.device, "fp32")
-        few = self._cases[:: max(1, len(self._cases) // 6)]
+        few = range(0, len(self._cases), max(1, len(self._cases) // 6))
         errors = []
-        for case in few[ranks.rank :: ranks.count]:
-            given, _, recovered = model.round_trip(*case.inputs())
+        for index in few[ranks.rank :: ranks.count]:
+            given, _, recovered = model.round_trip(**self._inputs(model, index))
             error = float((given - recovered).abs().max()) * 255
             # NaN fails every comparison, whereas infinity exceeds every limit.
             errors.append(error if math.isfinite(error) else math.inf)

@@ -10,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from irae.api import TrainedRun
 from irae.config import RunConfig, load_config
 from irae.errors import ConfigError, IraeError, TrainingError
 from irae.imaging.film_damage import APART, read_overlays
 from irae.models.checkpoints.model_file import load_detector, load_model
+from irae.models.loaded_detector import LoadedDetector
 from irae.restoring.find_damage import DamageFinder
 from irae.training import loop, run
 from irae.training.batches.batch import BatchMaker
@@ -97,6 +99,7 @@ def test_a_run_gives_a_detector_and_resumes_bit_for_bit(
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
     best = load_detector(tmp_path / "whole")
+    assert isinstance(TrainedRun(tmp_path / "whole").best, LoadedDetector)
     assert 0 < best.spec.card["validation_average_precision"] <= 1
     assert (tmp_path / "whole" / "samples" / "00.png").is_file()
     found = DamageFinder(best, device="cpu").find(torch.rand(3, 50, 70))

@@ -12,7 +12,10 @@ from irae.errors import UsageError
 
 def export(
     model: Annotated[
-        str, typer.Argument(help="A packaged model's name, a model file or a run folder.")
+        str,
+        typer.Argument(
+            help="The name of a packaged model or detector of damage, a model file or a run folder."
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -29,14 +32,14 @@ def export(
 
     Example: irae export denoise -o denoise.onnx
     """
-    from irae.models.checkpoints.model_file import load_model
+    from irae.models.checkpoints.model_file import is_detector, load_detector, load_model
     from irae.models.checkpoints.onnx_export import export_onnx
+    from irae.models.loaded_detector import LoadedDetector
 
-    loaded = load_model(model)
+    loaded = load_detector(model) if is_detector(model) else load_model(model)
     target = output or Path(f"{Path(model).stem}.{format_}")
     if target.exists() and not overwrite:
         raise UsageError(f"{target}: exists already; use --overwrite")
     difference = export_onnx(loaded, target)
-    typer.echo(
-        f"{target}: {loaded.task}, within {difference:.1g} of PyTorch on a test picture", err=True
-    )
+    does = "find_damage" if isinstance(loaded, LoadedDetector) else loaded.task
+    typer.echo(f"{target}: {does}, within {difference:.1g} of PyTorch on a test picture", err=True)

@@ -12,6 +12,7 @@ from irae.errors import UsageError
 
 if TYPE_CHECKING:
     from irae.models.loaded_patches import LoadedPatchDensity
+    from irae.restoring.find_damage import DamageFinder
     from irae.restoring.inspection import Inspection
 
 
@@ -63,8 +64,10 @@ def inspect_(
     from irae.imaging.io.find import find_pictures
     from irae.restoring.inspection import inspect_pages
 
+    finder = None
     if damage_map is not None:
         _check_map("--damage-map", damage_map, inputs, overwrite)
+        finder = _load_finder(detector, device)
     elif detector is not None:
         raise UsageError("--detector is for the map of the damage; add --damage-map")
     density = None
@@ -88,7 +91,9 @@ def inspect_(
             continue
         for path in paths:
             try:
-                damage = None if damage_map is None else _draw_map(path, damage_map, detector)
+                damage = None
+                if damage_map is not None and finder is not None:
+                    damage = _draw_map(path, damage_map, finder)
                 if improbable is not None and density is not None:
                     _draw_improbable(path, improbable, density)
                 for found in inspect_pages(path):
@@ -120,6 +125,12 @@ def _check_map(option: str, path: Path, inputs: list[str], overwrite: bool) -> N
         raise UsageError(f"{option} {path} exists; give another name or --overwrite")
 
 
+def _load_finder(detector: str | None, device: str) -> DamageFinder:
+    from irae.restoring.find_damage import DETECTOR, DamageFinder
+
+    return DamageFinder(detector or DETECTOR, device=device)
+
+
 def _load_density(name: str, device: str) -> LoadedPatchDensity:
     from irae.models.checkpoints.model_file import load_patch_density
     from irae.runtime import select_device
@@ -142,13 +153,11 @@ def _draw_improbable(source: Path, path: Path, density: LoadedPatchDensity) -> N
     typer.echo(f"{path}: {share:.1%} of the pixels are improbable", err=True)
 
 
-def _draw_map(source: Path, path: Path, detector: str | None) -> tuple[str, dict[str, Any]]:
+def _draw_map(source: Path, path: Path, finder: DamageFinder) -> tuple[str, dict[str, Any]]:
     """Write the map of a picture; return what was found, in words and as plain JSON."""
     from irae.imaging.io.files import read_picture, write_picture
     from irae.imaging.io.picture import Layout, Picture, to_upright
-    from irae.restoring.find_damage import DETECTOR, DamageFinder
 
-    finder = DamageFinder(detector or DETECTOR)
     picture = read_picture(source)
     probabilities = finder.probabilities(picture.pixels)
     found = finder.found_in(probabilities, picture.pixels)

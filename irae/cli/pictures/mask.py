@@ -108,6 +108,7 @@ def _write_mask(job: Job, finder: DamageFinder, *, overwrite: bool) -> Outcome:
     from irae.batch.outcome import Outcome
     from irae.imaging.io.files import read_picture, write_picture
     from irae.imaging.io.picture import Layout, Picture, to_upright
+    from irae.restoring.find_damage import TOO_LITTLE_LEFT
 
     begin = time.perf_counter()
     picture = read_picture(job.source)
@@ -115,6 +116,7 @@ def _write_mask(job: Job, finder: DamageFinder, *, overwrite: bool) -> Outcome:
     upright = to_upright(found.mask.float(), picture.orientation)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     write_picture(job.target, Picture(upright, None, Layout(mode="L")), overwrite=overwrite)
+    doubt = f"; {TOO_LITTLE_LEFT}, so correct the mask" if found.too_much else ""
     return Outcome(
         input=str(job.source),
         output=str(job.target),
@@ -123,5 +125,5 @@ def _write_mask(job: Job, finder: DamageFinder, *, overwrite: bool) -> Outcome:
         width=picture.width,
         height=picture.height,
         damage=found.as_json(),
-        why=f"{job.source}: {found.describe()}",
+        why=f"{job.source}: {found.describe()}{doubt}",
     )

@@ -194,11 +194,12 @@ def restore(
         raise UsageError(
             f"--device {device}: several devices are for this machine; drop one option"
         )
-    if (grow_mask or invert_mask) and mask is None:
-        option = "--grow-mask" if grow_mask else "--invert-mask"
-        raise UsageError(f"{option} is for holes; add --mask")
     if find_damage and mask is not None:
         raise UsageError("--find-damage finds what --mask names; drop one of the two")
+    if (grow_mask or invert_mask) and mask is None:
+        option = "--grow-mask" if grow_mask else "--invert-mask"
+        remedy = "write what is found with irae mask, and give it as" if find_damage else "add"
+        raise UsageError(f"{option} is for holes of a mask; {remedy} --mask")
     options = RestoreOptions(
         task=task,
         model=model,
@@ -301,6 +302,8 @@ def _draw_map(
 def _check_mask(task: str, mask: Path | None) -> None:
     """Check that there is a mask for inpainting, and only then."""
     if get_task(task).needs_mask and mask is None:
-        raise UsageError("inpainting needs --mask, a picture that is white in the holes")
+        raise UsageError(
+            "inpainting needs --mask, a picture that is white in the holes, or --find-damage"
+        )
     if not get_task(task).needs_mask and mask is not None:
         raise UsageError(f"--mask is for inpainting, not for {task}; drop --mask or --task/--model")

@@ -234,6 +234,17 @@ def is_patch_density(name: str | Path) -> bool:
     return isinstance(_read(_find(name, packaged_patch_densities()))[1], PatchDensity)
 
 
+def is_detector(name: str | Path) -> bool:
+    """Whether a name or path is that of a detector of damage.
+
+    Raises:
+        ModelError: there is no such model, or its file is damaged.
+    """
+    if str(name) in CLASSICAL or str(name) in packaged_models():
+        return False
+    return isinstance(_read(_find(name, packaged_models()))[1], DamageDetector)
+
+
 def load_density(name: str | Path) -> LoadedDensity:
     """Load a packaged density by name, a model file, or the best model of a run folder.
 

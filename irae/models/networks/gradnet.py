@@ -1,7 +1,15 @@
 """GradNet: a denoiser that is shown the gradient of the noisy picture.
 
-Liu, Anwar, Zheng and Tian, "GradNet image denoising", CVPR workshops 2020, and the configuration
-of the published code: width 64, four units of four residual blocks, channel attention.
+Liu, Anwar, Zheng and Tian, "GradNet image denoising", CVPR workshops 2020.
+
+As in the published code: width 64, four units of four residual blocks, what each unit joins and
+its channel attention, the magnitude of Sobel's derivatives of each channel, and the weight of the
+gradient loss. Different:
+
+- The gradient is that of the noisy picture, as in the published code; the paper also takes it of a
+  picture that another network has denoised.
+- Pixels beyond the border repeat the border, in place of zeros, which would be an edge.
+- Batch normalisations start from a scale of 1.
 """
 
 from __future__ import annotations
@@ -84,9 +92,6 @@ class _Unit(nn.Module):
 
 class GradNet(Baseline):
     """The paper's network; the gradient joins the features of the first convolution.
-
-    The paper takes the gradient of a picture that another network has denoised, or of the noisy
-    picture itself. This is the second form, which needs no other network.
 
     Args:
         width: number of channels after the first convolution; the gradient adds three.

@@ -31,6 +31,21 @@ def test_a_model_becomes_a_file_that_gives_its_numbers(
 
 
 @pytest.mark.slow
+def test_a_detector_becomes_a_file_too(irae: Program, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    done = irae("export", "scratches", "-o", tmp_path / "m.onnx")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"{tmp_path / 'm.onnx'}: find_damage, within" in done.stderr
+
+
+def test_a_density_has_no_onnx_form(irae: Program, tmp_path: Path) -> None:
+    done = irae("export", "fashion", "-o", tmp_path / "m.onnx")
+    assert done.returncode != 0 and len(done.stderr.splitlines()) == 1
+    assert "is a density and restores nothing" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_nothing_is_replaced_unasked(
     irae: Program, tmp_path: Path, model_files: dict[str, Path]
 ) -> None:

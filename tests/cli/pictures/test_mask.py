@@ -76,6 +76,13 @@ def test_masks_of_a_folder_lie_beside_and_are_no_pictures(irae: Run, tmp_path: P
     assert not (tmp_path / "a.mask.mask.png").exists()
 
 
+def test_a_mask_of_nearly_everything_is_doubted(irae: Run, tmp_path: Path) -> None:
+    done = irae("mask", save(tmp_path / "old.png", photo(40, 50)), "--threshold", "0")
+    assert done.returncode == 0, done.stderr
+    assert "100.00 % of the picture is damaged" in done.stderr
+    assert "too little is left to fill it from, so correct the mask" in done.stderr
+
+
 def test_masks_are_upright(irae: Run, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # Turned by a quarter.
@@ -172,12 +179,16 @@ def test_the_map_shows_the_scratch(irae: Run, tmp_path: Path) -> None:
         (["restore", "A", "--find-damage", "--strength", "0.5"], "--strength"),
         (["restore", "A", "--find-damage", "--uncertainty", "u.png"], "drop one"),
         (["restore", "A", "--model", "scratches"], "finds damage and restores nothing"),
+        (["restore", "A", "--find-damage", "--grow-mask", "2"], "irae mask, and give it as --mask"),
+        (["restore", "A", "--task", "inpaint"], "or --find-damage"),
         (["mask", "A", "--detector", "nothing"], "neither packaged"),
         (["mask", "A", "-o", "m.xyz"], "is no suffix of a picture"),
         (["inspect", "A", "--detector", "scratches"], "add --damage-map"),
         (["inspect", "A", "--damage-map", "m.jpg"], "must end in .png"),
         (["inspect", "A", "A", "--damage-map", "m.png"], "give one file"),
         (["inspect", "A", "--damage-map", "A"], "exists"),
+        (["inspect", "A", "--damage-map", "m.png", "--device", "cuda:99"], "cuda"),
+        (["inspect", "A", "--damage-map", "m.png", "--detector", "nothing"], "neither packaged"),
     ],
 )
 def test_what_does_not_fit_is_one_line(

@@ -1,4 +1,4 @@
-"""ONNX: the numbers of PyTorch, at every size, from every network of the registry."""
+"""ONNX: the numbers of PyTorch, at every size, from every network and detector of the registry."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from irae.errors import ModelError, UsageError
+from irae.imaging.film_damage import paste_damage
 from irae.models.checkpoints import onnx_export as module
 from irae.models.checkpoints.exportable import exportable
-from irae.models.checkpoints.model_file import load_model
+from irae.models.checkpoints.model_file import load_detector, load_model, packaged_detectors
 from irae.models.checkpoints.onnx_export import export_onnx
 from irae.models.loaded import LoadedModel, ModelSpec
-from irae.models.networks.registry import NETWORKS, build_network, resolve_options
+from irae.models.loaded_detector import LoadedDetector
+from irae.models.networks.registry import DETECTORS, NETWORKS, build_network, resolve_options
+from irae.runtime import generator
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -126,6 +129,43 @@ def test_the_packaged_inpainting_model_and_what_its_file_says(tmp_path: Path) ->
         "mask": ["batch", 1, "height", "width"],
         "restored": ["batch", 3, "height", "width"],
     }
+
+
+def assert_same_probabilities(model: LoadedDetector, path: Path, picture: Tensor) -> Tensor:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = torch.from_numpy(session.run(["probability"], {"picture": picture.numpy()})[0])
+    torch.testing.assert_close(found, model.probabilities(picture), atol=1e-4, rtol=0)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_at_any_size_and_batch(name: str, tmp_path: Path) -> None:
+    network, resolved = perturbed(name, "default", {"width": 4})
+    model = LoadedDetector(network, ModelSpec(name, resolved, ""), name)
+    assert export_onnx(model, tmp_path / "m.onnx") <= 1e-4
+    for batch, height, width in ((2, 33, 50), (1, 17, 31), (3, 32, 16)):
+        found = assert_same_probabilities(
+            model, tmp_path / "m.onnx", torch.rand(batch, 3, height, width)
+        )
+        assert found.shape == (batch, 1, height, width)
+        assert float(found.std()) > 1e-5  # It does depend on the picture.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", packaged_detectors())
+def test_a_packaged_detector_finds_the_same_damage(name: str, tmp_path: Path) -> None:
+    model = load_detector(name)
+    assert export_onnx(model, tmp_path / "m.onnx") <= 1e-4
+    smooth = torch.nn.functional.interpolate(
+        0.2 + 0.6 * torch.rand(1, 3, 4, 5, generator=generator(2)), size=(150, 187), mode="bicubic"
+    )
+    damaged, _ = paste_damage(smooth[0], generator(3))
+    found = assert_same_probabilities(model, tmp_path / "m.onnx", damaged[None])
+    assert float(found.min()) < 0.05 and float(found.max()) > 0.9
+    said = onnxruntime.InferenceSession(tmp_path / "m.onnx").get_modelmeta().custom_metadata_map
+    assert (said["task"], said["model"]) == ("find_damage", name)
+    assert float(said["threshold"]) == model.threshold
 
 
 @pytest.mark.parametrize("name", FOLDED)

@@ -23,6 +23,7 @@ from irae.models.networks.inpainting.csa import (
     CSANetwork,
     coherent_attention,
 )
+from irae.models.networks.inpainting.feature_mask import THRESHOLD, feature_mask
 from irae.models.networks.inpainting.shift_net import GUIDANCE_WEIGHT, ShiftNet, shift
 
 
@@ -79,6 +80,32 @@ def test_the_weight_falls_towards_the_middle_of_a_hole() -> None:
     assert weight[0, 0] == 1
     for place, steps in ((2, 1), (3, 2), (4, 3)):
         assert float(weight[place, 4]) == pytest.approx(0.9**steps)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.integers(2, 4), st.integers(2, 4), st.integers(0, 99))
+def test_the_mask_of_features_is_that_of_convolutions(
+    halvings: int, height: int, width: int, seed: int
+) -> None:
+    """Convolutions whose weights are all 1/16, as both papers' codes do it; in bfloat16 too."""
+    rng = torch.Generator().manual_seed(seed)
+    size = (2, 1, height * 2**halvings, width * 2**halvings)
+    mask = (torch.rand(size, generator=rng) < torch.rand((), generator=rng)).float()
+    share = mask
+    for _ in range(halvings):
+        share = F.conv2d(share, torch.full((1, 1, 4, 4), 1 / 16), stride=2, padding=1)
+    assert torch.equal(feature_mask(mask, halvings), (share > THRESHOLD).float())
+    assert torch.equal(feature_mask(mask.bfloat16(), halvings).float(), (share > THRESHOLD).float())
+    assert feature_mask(torch.ones_like(mask), halvings).all()
+
+
+def test_places_beside_a_thin_hole_are_known() -> None:
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 20:50, 8:32] = 1  # What is wide enough is a hole at every size.
+    mask[..., 48] = 1  # One column is an eighth of what is 8 pixels wide.
+    small = feature_mask(mask, 3)
+    assert small[..., 3:6, 1:4].all()
+    assert not small[..., 5:].any()
 
 
 @settings(max_examples=25, deadline=None)
@@ -143,7 +170,8 @@ def test_the_losses_that_the_papers_add() -> None:
     restored, added = shifting.forward_with_loss(clean, mask, clean)
     assert torch.equal(restored, shifting(clean, mask))
     _, guided, small = shifting.features(clean, mask)
-    wanted = shifting.encode(2 * clean - 1, 2)[-1]
+    assert guided.min() >= 0
+    wanted = shifting.encode(2 * clean - 1, 2)[-1].relu()
     hole = small.expand_as(guided) > 0
     mean = (guided - wanted)[hole].square().mean()
     torch.testing.assert_close(added, GUIDANCE_WEIGHT * mean)

@@ -2,6 +2,18 @@
 
 Yu, Lin, Yang, Shen, Lu and Huang, "Generative image inpainting with contextual attention", CVPR
 2018 (arXiv 1801.07892), sections 3 and 4 and appendix.
+
+As in the paper and its published code: all layers of both networks and their inputs; the
+attention's patches, strides, propagation and softmax; the discount of the coarse error. Like the
+published code, and unlike equation 1, similarities divide by the length of the known patch alone.
+Different:
+
+- The adversarial loss (WGAN-GP) is left out.
+- The refined result's error, which the training loop measures, is not discounted.
+- Similarities are propagated within rows and columns, as the paper describes it; the published
+  code goes from the end of one row to the start of the next.
+- A place of the features is unknown if any pixel of its square is; the published code, whose holes
+  are boxes, looks at one pixel of each square.
 """
 
 from __future__ import annotations
@@ -74,9 +86,9 @@ def propagate(similarity: Tensor) -> Tensor:
 class ContextualAttention(nn.Module):
     """Compose the features of a hole from patches of the known region (section 4.1).
 
-    Places are compared by the cosine of 3×3 patches at half of the size, the similarities are
-    propagated, a softmax makes weights of them, and the weighted 4×4 patches of the full size are
-    added up.
+    3×3 patches at half of the size are compared with known ones, whose length is divided by, the
+    similarities are propagated, a softmax makes weights of them, and the weighted 4×4 patches of
+    the full size are added up.
     """
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -166,8 +178,8 @@ class ContextualAttentionNetwork(Baseline):
 
     The refinement network has a branch with dilated convolutions and one with contextual
     attention. Both networks see the picture, a plane of ones and the mask. Inside, pictures are in
-    [-1, 1], as in the paper. Its adversarial loss (WGAN-GP) is left out; the loss has the spatially
-    discounted error of the coarse result besides the training loop's error of the refined one.
+    [-1, 1], as in the paper. The loss has the spatially discounted error of the coarse result
+    besides the training loop's error of the refined one.
 
     Args:
         width: number of channels of the first layer, even.

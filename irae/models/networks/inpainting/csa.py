@@ -1,7 +1,21 @@
 """Coherent semantic attention: a rough network, and one whose attention fills in raster order.
 
 Liu, Jiang, Xiao and Yang, "Coherent semantic attention for image inpainting", ICCV 2019
-(arXiv 1905.12384), section 3; widths and kernels are those of the published code.
+(arXiv 1905.12384), section 3.
+
+As in the paper and its published code: kernels, strides, dilations, widths and normalisations of
+both networks; the input of the second; the place of the attention, before the normalisation at
+32×32 in the preset ``paper``; which places of the features belong to the hole; the raster order,
+in which the place before is the hole's last one, be it in the row above; where the consistency
+loss takes its features, and its weight. Cosines are those of the paper's equations; the published
+code does not divide by the length of the second vector, which changes the weights. Different:
+
+- The consistency loss compares with features of the clean picture from the refinement network's
+  own encoder, in place of VGG-16's ``relu4_3``, whose weights are not here. It is a mean over the
+  hole's features, in place of a sum. (In the published code it has no gradient.)
+- Both adversarial losses are left out.
+- The hole is filled with mid-gray, in place of the mean colour of ImageNet.
+- Gradients pass through the attention's weights too.
 """
 
 from __future__ import annotations
@@ -13,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.models.networks.base import Baseline, initialise_normal
+from irae.models.networks.inpainting.feature_mask import feature_mask
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"width": 16, "depth": 5, "attention_level": 2},
@@ -214,9 +229,7 @@ class CSANetwork(Baseline):
     """The paper's rough and refinement networks.
 
     The rough network fills the hole, and the refinement network sees its result beside the given
-    picture. Inside, pictures are in [-1, 1]. The two adversarial losses are left out. The
-    consistency loss compares with features of the clean picture that come from the refinement
-    network's own encoder, in place of VGG-16, whose weights are not here.
+    picture. Inside, pictures are in [-1, 1].
 
     Args:
         width: number of channels after the first convolution; doubled up to eightfold.
@@ -250,7 +263,7 @@ class CSANetwork(Baseline):
         given = (2 * x - 1) * (1 - mask)
         rough = self.rough(given)
         seen = torch.cat((torch.lerp(given, rough.to(given), mask), given), 1)
-        small = F.max_pool2d(mask, 2**self.refinement.attention_level)
+        small = feature_mask(mask, self.refinement.attention_level)
         refined, attended, decoded = self.refinement(seen, small)
         return (rough + 1) / 2, (refined + 1) / 2, attended, decoded, small
 

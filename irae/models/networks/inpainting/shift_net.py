@@ -2,6 +2,15 @@
 
 Yan, Li, Li, Zuo and Shan, "Shift-Net: image inpainting via deep feature rearrangement", ECCV 2018
 (arXiv 1801.09392), section 3 and appendix.
+
+As in the paper and its published code: kernels, strides, widths, normalisations and skip
+connections; the shift of activated features at 32×32 in the preset ``paper``; which places of the
+features belong to the hole; the guidance loss on activated features and its weight. Different:
+
+- The adversarial loss is left out.
+- The guidance loss is a mean over the hole's features, in place of a sum.
+- The hole is filled with mid-gray, in place of the mean colour of ImageNet.
+- The innermost result has a learned scale and shift; the published code leaves it as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.models.networks.base import Baseline, initialise_normal
+from irae.models.networks.inpainting.feature_mask import feature_mask
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {"width": 24, "depth": 5, "shift_level": 2},
@@ -76,8 +86,7 @@ class ShiftNet(Baseline):
     Instance normalisation follows all convolutions except the first and the last. The innermost
     result, which is one pixel at the paper's size, is only scaled and shifted: normalised, it would
     be a constant. The shift layer lies in the decoder at the size of the encoder's
-    ``shift_level``-th result. Inside, pictures are in [-1, 1]. The paper's adversarial loss is left
-    out; the guidance loss is there.
+    ``shift_level``-th result, behind the activation. Inside, pictures are in [-1, 1].
 
     Args:
         width: number of channels after the first convolution; doubled up to eightfold.
@@ -134,21 +143,23 @@ class ShiftNet(Baseline):
         return found
 
     def features(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the filled picture in [-1, 1], the features that are shifted, and their mask."""
+        """Return the filled picture in [-1, 1], the guided features, and their mask."""
         mask = torch.zeros_like(x[:, :1]) if condition is None else condition.to(x)
         seen = self.encode((2 * x - 1) * (1 - mask), len(self.encoder))
-        small = F.max_pool2d(mask, 2**self.shift_level)
+        small = feature_mask(mask, self.shift_level)
         h = seen.pop()
         guided = h
         for number, layer in enumerate(self.decoder):
             level = len(self.decoder) - number
             if number:
-                parts = [h, seen.pop()]
+                parts = [F.relu(h), F.relu(seen.pop())]
                 if level == self.shift_level:
-                    guided = h
-                    parts.append(shift(h, parts[1], small))
+                    guided = parts[0]
+                    parts.append(shift(parts[0], parts[1], small))
                 h = torch.cat(parts, 1)
-            h = layer(F.relu(h))
+            else:
+                h = F.relu(h)
+            h = layer(h)
             if level > 1:
                 h = self.decoder_norms[number](h)
         return torch.tanh(h), guided, small
@@ -176,7 +187,7 @@ class ShiftNet(Baseline):
         """
         filled, guided, small = self.features(x, condition)
         with torch.no_grad():
-            wanted = self.encode(2 * clean - 1, self.shift_level)[-1]
+            wanted = F.relu(self.encode(2 * clean - 1, self.shift_level)[-1])
         error = (guided.float() - wanted.float()).square() * small
         count = small.sum().clamp_min(1.0) * guided.shape[1]
         return (filled + 1) / 2, GUIDANCE_WEIGHT * error.sum() / count
