@@ -9,7 +9,7 @@ import torch
 from torchvision.utils import save_image
 
 from irae.config import load_config
-from irae.errors import ModelError, UsageError
+from irae.errors import ModelError, TrainingError, UsageError
 from irae.models.networks.lifted import LiftedIRAE
 from irae.training.prepare import build, prepare
 from irae.training.run import _start_network
@@ -74,6 +74,13 @@ def test_every_kind_of_packaged_model_can_be_trained_further(
     start_from(network, source)
     for key, value in source.state_dict().items():
         assert torch.equal(network.state_dict()[key], value)
+
+
+@pytest.mark.parametrize("start", ["fashion", "scratches", "patches"])
+def test_a_model_that_restores_nothing_is_not_trained_to_restore(start: str, photos: str) -> None:
+    ready = prepare(load_config("denoise.yaml"), [photos], None, start)
+    with pytest.raises(TrainingError, match="restores no pictures; choose one of irae, dncnn"):
+        build(ready)
 
 
 def test_what_holds_no_weights_is_told(photos: str) -> None:
