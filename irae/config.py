@@ -89,13 +89,22 @@ class DataSection(Section):
     # Decoded pictures kept in memory, in GiB: on the training device if there is room, else on the
     # host. auto: half of the host's free memory. The rest is decoded again for every patch.
     cache_gb: Annotated[float, Field(ge=0, le=1e6)] | Literal["auto"] = "auto"
+    # Processes that make the batches, besides the one that trains; 0: a thread of it makes them.
+    # auto: for a GPU, all spare cores, unless the GPU itself makes such batches faster.
+    workers: Annotated[int, Field(ge=0, le=1024)] | Literal["auto"] = "auto"
+
+
+CPU_BATCH = 8
+"""What ``training.batch: auto`` is on a CPU."""
 
 
 class TrainingSection(Section):
     """The optimisation."""
 
     steps: int = Field(default=30000, ge=1, le=10**12)
-    batch: int = Field(default=8, ge=1, le=2**20)  # total of all processes
+    # Patches of a step, of all processes together. auto: for each GPU 64, or fewer if these would
+    # fill more than half of its memory; 8 on a CPU. A run stores the choice, and says it.
+    batch: Annotated[int, Field(ge=1, le=2**20)] | Literal["auto"] = "auto"
     learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["cosine", "step"] = "cosine"
     final_learning_rate: float = Field(default=1e-5, ge=0)  # cosine: the final rate
@@ -129,6 +138,11 @@ class TrainingSection(Section):
     checkpoint_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=50, ge=1)
     samples: int = Field(default=4, ge=0)  # pictures written at each validation
+
+    @property
+    def batch_size(self) -> int:
+        """Number of patches of a step; that of a CPU while `batch` is ``auto``."""
+        return CPU_BATCH if self.batch == "auto" else self.batch
 
 
 class RunConfig(Section):

@@ -267,3 +267,26 @@ def upload(x: torch.Tensor, device: torch.device) -> torch.Tensor:
         return x.to(device)
     # From pinned memory; only then does a copy to a GPU not wait for it.
     return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
+
+
+Numbers = tuple["float | Numbers", ...]
+_CONSTANTS: dict[tuple[Numbers, torch.device, torch.dtype], torch.Tensor] = {}
+
+
+def constant(values: Numbers, like: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of these numbers, of the device and the dtype of ``like``; not to be changed.
+
+    It is made once for each device, because making one there waits for the device. A single number
+    serves where results have to be the same to the last bit on every device: a GPU divides by a
+    number of Python by multiplying with its reciprocal, which errs, but by a tensor as a CPU does.
+    """
+    if torch.compiler.is_compiling():  # It becomes part of what is compiled.
+        return torch.tensor(values, device=like.device, dtype=like.dtype)
+    key = values, like.device, like.dtype
+    if key not in _CONSTANTS:
+        with torch.inference_mode(False):  # It may be needed for gradients later.
+            made = torch.tensor(values, device=like.device, dtype=like.dtype)
+        if type(made) is not torch.Tensor:  # A tracer's tensor means nothing outside its trace.
+            return made
+        _CONSTANTS[key] = made
+    return _CONSTANTS[key]

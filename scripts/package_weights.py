@@ -20,7 +20,7 @@ import torch
 from portable_config import without_folders, without_places
 from regression_scores import regression_scores
 
-from irae.config import check_config
+from irae.config import RunConfig, check_config
 from irae.data.folder import PictureSet
 from irae.data.registry import open_data
 from irae.evaluation.evaluate import evaluate
@@ -154,15 +154,23 @@ def validated(model: LoadedModel) -> Score:
     return Validation(config).score(model.to("cpu", "fp32"))
 
 
-def history(model: LoadedModel, start: str | None, score: Score) -> list[dict[str, Any]]:
+def trained_on(config: RunConfig, machine: str | None) -> str:
+    """Where a run with this config was trained; ``machine`` if it was not here."""
+    return (
+        machine or f"{processor()}, threads used: {config.training.threads or 'all'}"
+    ) + f", networks in {config.training.precision}"
+
+
+def history(
+    model: LoadedModel, start: str | None, score: Score, machine: str | None
+) -> list[dict[str, Any]]:
     """The trainings that led to a run's weights: those of its start, and its own."""
     before: list[dict[str, Any]] = []
     if start is not None:
         before = load_model(start).spec.card.get("history", [])
     config = check_config(model.spec.card["config"], "the card")
     own = {
-        "machine": f"{processor()}, {config.training.threads or 'all'} threads, networks in "
-        f"{config.training.precision}",
+        "machine": trained_on(config, machine),
         "minutes": round(model.spec.card["seconds"] / 60, 1),
         "patches": model.spec.card["patches"],
         "validation": f"{score.mean:.3f} dB",
@@ -171,7 +179,13 @@ def history(model: LoadedModel, start: str | None, score: Score) -> list[dict[st
 
 
 def package(
-    run_folder: Path, name: str, data: Path, *, max_images: int | None = None, note: str = ""
+    run_folder: Path,
+    name: str,
+    data: Path,
+    *,
+    max_images: int | None = None,
+    note: str = "",
+    machine: str | None = None,
 ) -> None:
     """Package the best model of a run as ``irae/weights/NAME``; its card is printed.
 
@@ -181,6 +195,7 @@ def package(
         data: where the test sets lie.
         max_images: measure fewer; the card says so.
         note: said after the data in the card.
+        machine: where it was trained, if it was not here.
     """
     best = load_model(run_folder)
     config = without_folders(best.spec.card["config"])
@@ -199,7 +214,6 @@ def package(
 
     measured = evaluate(halved, pictures, degradations, max_images=max_images, progress=True)
     sources = ", ".join(f"{s['source']} ({s['weight']:g})" for s in config["data"]["train"])
-    run = json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
     trained, score = best.spec.card, validated(best)
     start = best.spec.card["config"]["model"]["init"]
     card = {
@@ -210,14 +224,13 @@ def package(
         "steps": trained["steps"],
         "patches": trained["patches"],
         "hours": round(trained["seconds"] / 3600, 2),
-        "machine": f"{processor()}, threads used: {config['training']['threads'] or 'all'}, "
-        f"networks in {config['training']['precision']}",
         "seed": trained["seed"],
-        "command": without_places(run["command"]),
+        **started(run_folder),
+        "machine": trained_on(check_config(trained["config"], "the card"), machine),
         "measured": measured.describe().splitlines(),
         **round_trips(halved, data, max_images),
         "dead_units": round(score.dead, 4),
-        "history": history(best, start, score),
+        "history": history(best, start, score, machine),
         "bfloat16_cost": round(bfloat16_cost(halved, pictures, degradations), 4),
         "guard": regression_scores(halved.to("cpu", "fp32")),
         "config": config,
@@ -255,6 +268,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--max-images", type=int, help="Measure fewer; the card says so.")
     parser.add_argument("--note", default="", help="Said after the data in the card.")
+    parser.add_argument("--machine", help="Where the run was trained, if it was not here.")
     arguments = parser.parse_args()
     if str(arguments.run) == "guard":
         state_scores_anew(arguments.name, arguments.note)
@@ -265,6 +279,7 @@ def main() -> None:
         arguments.data,
         max_images=arguments.max_images,
         note=arguments.note,
+        machine=arguments.machine,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import inspect
 import os
 import shutil
 import signal
@@ -11,13 +12,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torchvision.utils import save_image
@@ -26,6 +28,7 @@ from irae.cli.app import main
 from irae.models.checkpoints.model_file import load_model, save_model
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.networks.registry import build_network, resolve_options
+from irae.runtime import upload
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("IRAE_SHARED", REPOSITORY.parent / "shared"))
@@ -150,7 +153,7 @@ def cuda() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no GPU of NVIDIA here")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    return torch.device("cuda")
+    return torch.device("cuda:0")
 
 
 # What makes the host wait for a GPU: a number that Python reads, an operation whose result has as
@@ -159,6 +162,39 @@ _WAITS = (
     "_local_scalar_dense", "_linalg_check_errors", "is_nonzero", "nonzero", "equal", "item",
     "masked_select", "_unique2", "unique_dim", "bincount",
 )  # fmt: skip
+
+
+# What makes a tensor on a device from numbers of Python, which lie in pageable memory.
+_MAKES = ("as_tensor", "asarray", "new_tensor", "tensor")
+
+
+class NoUploads(TorchFunctionMode):
+    """Refuses copies of numbers of Python and of indices that no operator shows.
+
+    Args:
+        device: the device that they are copied to.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        given, name = kwargs or {}, getattr(func, "__name__", "")
+        if name in _MAKES:
+            like = args[0].device if name == "new_tensor" else None
+            if self.device == torch.device(given.get("device") or like or "cpu"):
+                raise AssertionError(f"{name} copies numbers, which waits for the device")
+        if name in ("__getitem__", "__setitem__") and args[0].device == self.device:
+            parts = args[1] if isinstance(args[1], tuple) else (args[1],)
+            tensors = [x for x in (*parts, *args[2:]) if isinstance(x, torch.Tensor) and x.dim()]
+            if any(isinstance(x, list) for x in parts) or any(
+                x.device != self.device for x in tensors
+            ):
+                raise AssertionError("an index is copied, which waits for the device")
+        return func(*args, **given)
 
 
 class NoWaits(TorchDispatchMode):
@@ -182,9 +218,11 @@ class NoWaits(TorchDispatchMode):
 
     def _check(self, name: str, args: tuple[Any, ...], given: dict[str, Any]) -> None:
         tensors = [x for x in tree_leaves((args, given)) if isinstance(x, torch.Tensor)]
-        if name == "_to_copy" and not given.get("non_blocking"):
-            source, target = tensors[0].device, given.get("device") or tensors[0].device
-            if source != target and self.device in (source, target):
+        if name in ("_to_copy", "copy_"):
+            source = tensors[-1].device
+            target = tensors[0].device if name == "copy_" else given.get("device") or source
+            # From memory that is not pinned, a copy waits whatever it was asked for.
+            if source != target and self.device in (source, target) and not _uploads():
                 raise AssertionError(f"a copy from {source} to {target} waits for the device")
         if self.device not in {x.device for x in tensors}:
             return
@@ -194,10 +232,29 @@ class NoWaits(TorchDispatchMode):
             raise AssertionError("an index of bool waits for the device")
 
 
+def _uploads() -> bool:
+    """Whether it is `irae.runtime.upload` that is running, which copies from pinned memory."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is upload.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
 @pytest.fixture
-def no_waits() -> type[NoWaits]:
-    """A context in which whatever would wait for a GPU is an error: ``no_waits("cpu")``."""
-    return NoWaits
+def no_waits() -> Callable[[str], AbstractContextManager[object]]:
+    """A context in which whatever would wait for a GPU is an error: ``no_waits("meta")``.
+
+    Numbers of Python that are copied to the device are seen if the device is not ``cpu``.
+    """
+
+    @contextmanager
+    def context(device: str) -> Iterator[None]:
+        with NoWaits(device), NoUploads(torch.device(device)) if device != "cpu" else nullcontext():
+            yield
+
+    return context
 
 
 @pytest.fixture(scope="session")

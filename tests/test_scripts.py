@@ -47,12 +47,13 @@ def test_without_a_gpu_the_gpu_script_says_so(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_the_speeds_of_a_device_are_printed() -> None:
     sizes = ["--batch", "2", "--steps", "2", "--patch", "16", "--pictures", "8", "--side", "64"]
+    sizes += ["--restore", "48", "64"]
     command = [sys.executable, str(SCRIPTS / "gpu_speed.py"), "--device", "cpu", *sizes]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for task in ("denoise", "jpeg", "inpaint"):
-        assert re.search(rf"train {task}, batch 2 of 16x16: \d+ patches/s, waiting", done.stdout)
-    assert re.search(r"restore denoise, fp32: [\d.]+ megapixels/s", done.stdout)
+    for task in ("denoise", "jpeg", "photo", "inpaint"):
+        assert re.search(rf"train {task}, 2, the device, [\d,]+, [\d.]+%", done.stdout)
+    assert re.search(r"restore denoise, 48×64, fp32, [\d.]+, [\d.]+, ", done.stdout)
 
 
 def test_every_row_of_what_a_gpu_needs_has_a_test() -> None:

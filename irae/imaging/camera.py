@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from irae.runtime import upload
+from irae.runtime import constant
 
 _TRIANGLE = ((1, 2, 1), (2, 4, 2), (1, 2, 1))
 
@@ -105,7 +105,7 @@ def demosaic(raw: Tensor, masks: Tensor) -> Tensor:
     Returns:
         ``B 3 H W``.
     """
-    kernel = upload(torch.tensor(_TRIANGLE, dtype=raw.dtype), raw.device)
+    kernel = constant(_TRIANGLE, raw)
     return _spread(raw * masks, masks, kernel)
 
 
@@ -131,7 +131,7 @@ def demosaic_by_edges(raw: Tensor, masks: Tensor) -> Tensor:
         (at(-1, 0) + at(1, 0)) / 2 + bend_down / 4,
     )
     green = torch.where(masks[:, 1:2] > 0, raw, guess)
-    kernel = upload(torch.tensor(_TRIANGLE, dtype=raw.dtype), raw.device)
+    kernel = constant(_TRIANGLE, raw)
     others = masks[:, ::2]
     red, blue = (green + _spread((raw - green) * others, others, kernel)).chunk(2, 1)
     return torch.cat([red, green, blue], 1)

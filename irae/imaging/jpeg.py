@@ -12,14 +12,13 @@ of two and below the limit of exactness. The result is Pillow's, to the last bit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from irae.imaging.analysis.dct import BLOCK
 from irae.imaging.jpeg_tables import CHROMA, LUMA, scaled_tables
-from irae.runtime import upload
+from irae.runtime import constant, upload
 
 # The first four numbers of each row of the DCT, with 13 binary places (jfdctint.c); the others are
 # the same in reverse, with the opposite sign in odd rows.
@@ -37,11 +36,23 @@ _DCT = tuple(
     (*half, *(x if number % 2 == 0 else -x for x in reversed(half)))
     for number, half in enumerate(_HALF_DCT)
 )
-# RGB to YCbCr with 16 binary places, of Cb and Cr less 128 (jccolor.c).
-_TO_YCC = ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329))
-# The shares of Cb and Cr, less 128, in red, green and blue, with 16 binary places (jdcolor.c).
-_RED_OF_CR, _GREEN_OF_CR, _GREEN_OF_CB, _BLUE_OF_CB = 91881, -46802, -22554, 116130
+_DCTS = {n: tuple(tuple(x * 2.0**-n for x in row) for row in _DCT) for n in (11, 15, 18)}
+"""The DCT's matrix for a pass that drops ``n`` binary places."""
+
 _ONE = 2.0**16
+
+
+def _shares(*rows: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
+    """Return numbers that are given with 16 binary places."""
+    return tuple(tuple(number / _ONE for number in row) for row in rows)
+
+
+# RGB to YCbCr, of Cb and Cr less 128 (jccolor.c).
+_TO_YCC = _shares((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329))
+# Rounded to nearest; Cb and Cr too, but for ties.
+_YCC_BIAS = ((0.5 - 128,), (0.5 - 1 / _ONE,), (0.5 - 1 / _ONE,))
+# The shares of Cb and Cr, less 128, in red, green and blue (jdcolor.c).
+_TO_RGB = _shares((0, 91881), (-22554, -46802), (116130, 0))
 
 
 @dataclass(frozen=True)
@@ -133,102 +144,145 @@ def compress_together(
     """
     if pictures.device.type == "mps":  # It has no float64.
         return compress_together(pictures.cpu(), quality, subsampled, framing).to(pictures.device)
-    pixels = pictures.permute(0, 2, 3, 1)
-    size = (len(pixels), framing.wanted_rows.shape[1], framing.wanted_columns.shape[1], 3)
-    out, order = pixels.new_empty(size), torch.empty(0, dtype=torch.int64)
-    for halved in (True, False):
-        index = (subsampled == halved).nonzero()[:, 0]
-        if not len(index):
-            continue
-        tables = [scaled_tables(base)[quality[index] - 1].T for base in (LUMA, CHROMA)]
-        steps = upload(torch.stack(tables).float(), pixels.device)
-        planes = _to_ycc(pixels.index_select(0, upload(index, pixels.device)))
-        compress = _compress_halved if halved else _compress_whole
-        samples = compress(planes, steps, framing.select(index))
-        _to_rgb(samples, out[len(order) : len(order) + len(index)])
-        order = torch.cat([order, index])
-    return out.index_select(0, upload(order.argsort(), pixels.device)).permute(0, 3, 1, 2)
+    pixels, device = pictures.permute(0, 2, 3, 1), pictures.device
+    height, width = pictures.shape[2:]
+    parts = [(subsampled == halved).nonzero()[:, 0] for halved in (False, True)]
+    plans = [_plan_blocks(framing.select(part), part * height * width, width) for part in parts]
+    order, whole = torch.cat(parts), len(parts[0])
+    # All that the host knows is copied at once: on a GPU, a copy costs as much as arithmetic.
+    tables = [scaled_tables(base)[quality[order] - 1].T for base in (LUMA, CHROMA, CHROMA)]
+    places, numbers = [order.argsort(), *plans[0], *plans[1]], [torch.stack(tables).float()]
+    if len(parts[1]):
+        some = framing.select(parts[1])
+        places += _plan_halves(some, parts[1] * height * width, width)
+        rows, *filters = _plan_interpolation(some)
+        places, numbers = [*places, rows], [*numbers, *filters]
+    back, *places = _upload_together(places, device)
+    steps, *numbers = _upload_together(numbers, device)
+    step = steps.double().view(3, BLOCK, BLOCK, 1, 1, -1)
+    # Ties are rounded away from zero, but `round` takes them to the even number. So quotients are
+    # made larger, by less than what lies between any of them and a tie.
+    inverse = (1 + 2.0**-20) / (8 * step)
+    planes = _to_ycc(pixels)
+    size = framing.wanted_rows.shape[1], framing.wanted_columns.shape[1]
+    samples = pixels.new_empty(3, len(pixels), *size)
+    if whole:
+        coding = step[..., :whole], inverse[..., :whole]
+        _compress_blocks(planes, coding, places[:4], samples[:, :whole])
+    if len(parts[1]):
+        coding = step[:1, ..., whole:], inverse[:1, ..., whole:]
+        _compress_blocks(planes[:1], coding, places[4:8], samples[:1, whole:])
+        coding = step[1:, ..., whole:], inverse[1:, ..., whole:]
+        chroma = _compress_halves(planes[1:], coding, places[8:10])
+        _interpolate(chroma, places[10], numbers, samples[1:, whole:])
+    return _to_rgb(samples).index_select(0, back).permute(0, 3, 1, 2)
 
 
-def _compress_whole(planes: Tensor, steps: Tensor, framing: Framing) -> Tensor:
-    """Compress Y, Cb and Cr, or Y alone, without subsampling.
+def _plan_blocks(framing: Framing, first: Tensor, line: int) -> list[Tensor]:
+    """Plan the compression of planes whose samples are all kept.
 
     Args:
-        planes: whole numbers less 128, ``P B h w``.
-        steps: quantisation steps of luma and chroma, ``2 64 B``.
-        framing: the pictures in the planes, on the host.
+        framing: the pictures in the planes.
+        first: number of each picture's first pixel in a plane, ``B``.
+        line: number of pixels between two rows of a plane.
 
     Returns:
-        The wanted samples, less 128, ``P B h w``.
+        Two numbers to add for the source of each place of each block, and two for the place of
+        each wanted sample among the blocks.
     """
+    if not len(first):
+        return [first] * 4
     rows, wanted_rows = _needed(framing.rows, framing.wanted_rows)
     columns, wanted_columns = _needed(framing.columns, framing.wanted_columns)
-    height, width = rows.shape[1] // BLOCK, columns.shape[1] // BLOCK
-    batch = len(rows)
-    sources = _sum(
-        _blocked(rows * planes.shape[3] + _numbers(batch) * planes[0, 0].numel())[:, None, :, None],
-        _blocked(columns)[None, :, None],
-        planes.device,
-    )
-    kinds = [0, 1, 1][: len(planes)]
-    samples = _code(_look_up(planes, sources), torch.stack([steps[kind] for kind in kinds]))
+    batch, width = len(first), columns.shape[1] // BLOCK
+    blocks = rows.shape[1] // BLOCK * width * batch
     # The samples of a block lie apart, those of one place in all blocks together.
-    blocks = height * width * batch
     down = wanted_rows % BLOCK * BLOCK * blocks + wanted_rows // BLOCK * width * batch
     across = wanted_columns % BLOCK * blocks + wanted_columns // BLOCK * batch
-    places = _sum((down + _numbers(batch))[:, :, None], across[:, None], planes.device)
-    return _look_up(samples, places)
+    return [
+        _blocked(rows * line + first[:, None])[:, None, :, None],
+        _blocked(columns)[None, :, None],
+        (down + torch.arange(batch)[:, None])[:, :, None],
+        across[:, None],
+    ]
 
 
-def _compress_halved(planes: Tensor, steps: Tensor, framing: Framing) -> Tensor:
-    """Compress Y, Cb and Cr with subsampled chroma; see `_compress_whole`."""
-    luma = _compress_whole(planes[:1], steps, framing)
-    batch, height, width = len(framing.rows), framing.rows.shape[1], framing.columns.shape[1]
+def _plan_halves(framing: Framing, first: Tensor, line: int) -> list[Tensor]:
+    """Plan the subsampling of chroma: two numbers to add for each source; see `_plan_blocks`."""
     # The last row of the subsampled chroma is repeated below the picture, not the last row before
     # subsampling (jcprepct.c).
-    along, last = torch.arange(height)[None], (framing.height[:, None] - 1) // 2
+    along = torch.arange(framing.rows.shape[1])[None]
+    last = (framing.height[:, None] - 1) // 2
     rows = framing.rows.gather(1, 2 * torch.minimum(along // 2, last) + along % 2)
-    first = _numbers(batch) * planes[0, 0].numel()
-    sources = _sum(
-        (rows * planes.shape[3] + first)[:, :, None], framing.columns[:, None], planes.device
-    )
-    whole = _look_up(planes[1:], sources)
+    return [(rows * line + first[:, None])[:, :, None], framing.columns[:, None]]
+
+
+def _plan_interpolation(framing: Framing) -> tuple[Tensor, Tensor, Tensor]:
+    """Plan the doubling of subsampled chroma by a triangle filter (*fancy upsampling*).
+
+    Returns:
+        The numbers, among all rows of both planes, of the nearest and the next nearest row of each
+        wanted one, ``2 B 2 h``; filters that double rows, ``B W/2 w``; what is added, ``B 1 w``.
+    """
+    batch, height, width = len(framing.rows), framing.rows.shape[1] // 2, framing.columns.shape[1]
+    rows = torch.stack(_neighbours(framing.wanted_rows, framing.height))[:, :, None]
+    rows = rows + height * (torch.arange(batch)[:, None] + batch * torch.arange(2))[..., None]
+    left, right = _neighbours(framing.wanted_columns, framing.width)
+    filters = torch.zeros(batch, width // 2, left.shape[1])
+    filters.scatter_(1, left[:, None], 3 / 16)
+    filters.scatter_add_(1, right[:, None], torch.full_like(filters[:, :1], 1 / 16))
+    return rows, filters, 0.5 - framing.wanted_columns[:, None] % 2 / 16
+
+
+def _compress_blocks(
+    planes: Tensor, coding: tuple[Tensor, Tensor], places: list[Tensor], out: Tensor
+) -> None:
+    """Compress planes whose samples are all kept.
+
+    Args:
+        planes: whole numbers less 128, ``P b h w``.
+        coding: quantisation steps, ``P 8 8 1 1 B``, and by what is multiplied to divide by them.
+        places: the indices from `_plan_blocks`.
+        out: receives the wanted samples, less 128, ``P B h w``.
+    """
+    samples = _code(_look_up(planes, places[0] + places[1]), *coding)
+    _look_up(samples, places[2] + places[3], out)
+
+
+def _compress_halves(planes: Tensor, coding: tuple[Tensor, Tensor], places: list[Tensor]) -> Tensor:
+    """Subsample and compress planes of chroma: ``P B H/2 W/2``; see `_compress_blocks`."""
+    whole = _look_up(planes, places[0] + places[1])
+    count, batch, height, width = whole.shape
     pairs = whole[:, :, ::2] + whole[:, :, 1::2]
     halves = pairs[..., ::2] + pairs[..., 1::2]
     # Sums of four are rounded down and up in turn (jcsample.c).
-    bias = torch.arange(width // 2, device=halves.device) % 2 + 1
-    halves.add_(bias).mul_(0.25).floor_()
-    squares = halves.view(2, batch, height // 16, BLOCK, width // 16, BLOCK)
-    samples = _code(squares.permute(0, 3, 5, 2, 4, 1).contiguous(), steps[[1, 1]])
-    chroma = samples.permute(0, 5, 3, 1, 4, 2).reshape(halves.shape)
-    return torch.cat([luma, _interpolate(chroma, framing)])
+    halves.view(*halves.shape[:3], -1, 2).add_(constant((1, 2), halves))
+    halves.mul_(0.25).floor_()
+    squares = halves.view(count, batch, height // 16, BLOCK, width // 16, BLOCK)
+    samples = _code(squares.permute(0, 3, 5, 2, 4, 1).contiguous(), *coding)
+    return samples.permute(0, 5, 3, 1, 4, 2).reshape(halves.shape)
 
 
 def _to_ycc(pixels: Tensor) -> Tensor:
     """Convert RGB ``B h w 3`` in [0, 1] to whole numbers Y, Cb, Cr, less 128: ``3 B h w``."""
     levels = pixels.permute(3, 0, 1, 2).contiguous()
     levels = levels.clamp_(0, 1).mul_(255).round_().view(3, -1)
-    mixed = (_constant(_TO_YCC, levels) / _ONE) @ levels
-    mixed[0] += 0.5 - 128  # Rounded to nearest; Cb and Cr too, but for ties.
-    mixed[1:] += 0.5 - 1 / _ONE
-    return mixed.floor_().view(3, *pixels.shape[:3])
+    mixed = constant(_TO_YCC, levels) @ levels
+    return mixed.add_(constant(_YCC_BIAS, levels)).floor_().view(3, *pixels.shape[:3])
 
 
-def _code(blocks: Tensor, steps: Tensor) -> Tensor:
+def _code(blocks: Tensor, step: Tensor, inverse: Tensor) -> Tensor:
     """Transform and quantise blocks, and undo both.
 
     Args:
         blocks: samples less 128, ``P 8 8 m n B``, each place of a block in all blocks together.
-        steps: quantisation steps, ``P 64 B``.
+        step: quantisation steps, float64 ``P 8 8 1 1 B``.
+        inverse: by what is multiplied to divide by them, and by eight.
 
     Returns:
         The decoded samples, less 128, of the same shape.
     """
     count, size = len(blocks), blocks.shape
-    step = steps.double().view(count, BLOCK, BLOCK, 1, 1, -1)
-    # Ties are rounded away from zero, but `round` takes them to the even number. So quotients are
-    # made larger, by less than what lies between any of them and a tie.
-    inverse = (1 + 2.0**-20) / (8 * step)
     lines = blocks.view(count * BLOCK, BLOCK, -1)
     rows = (_dct(lines, 11) @ lines).add_(0.5).floor_()
     bands = rows.double().view(count, BLOCK, -1)
@@ -241,28 +295,13 @@ def _code(blocks: Tensor, steps: Tensor) -> Tensor:
     return samples.clamp_(-128, 127).view(size)
 
 
-def _interpolate(chroma: Tensor, framing: Framing) -> Tensor:
-    """Double the chroma ``P B H/2 W/2`` by a triangle filter (*fancy upsampling*): ``P B h w``."""
-    device = chroma.device
-    near, far = _neighbours(framing.wanted_rows, framing.height)
-    number = _numbers(len(near))
-    down = _look_up_rows(chroma, near, number), _look_up_rows(chroma, far, number)
-    rows = down[0].mul_(3).add_(down[1])
-    left, right = _neighbours(framing.wanted_columns, framing.width)
-    filters = torch.zeros(len(left), chroma.shape[3], left.shape[1])
-    filters.scatter_(1, left[:, None], 3 / 16)
-    filters.scatter_add_(1, right[:, None], torch.full_like(filters[:, :1], 1 / 16))
-    filters = upload(filters, device)
-    bias = upload(0.5 - framing.wanted_columns[:, None] % 2 / 16, device)
-    return torch.stack([torch.bmm(each, filters).add_(bias).floor_() for each in rows])
-
-
-def _look_up_rows(planes: Tensor, rows: Tensor, number: Tensor) -> Tensor:
-    """Take rows ``B h`` of planes ``P B H W``: ``P B h W``."""
-    count, batch, height, width = planes.shape
-    index = upload((number * height + rows).flatten(), planes.device)
-    found = [plane.reshape(-1, width).index_select(0, index) for plane in planes]
-    return torch.stack(found).view(count, batch, -1, width)
+def _interpolate(chroma: Tensor, rows: Tensor, numbers: list[Tensor], out: Tensor) -> None:
+    """Double chroma ``2 B H/2 W/2``, as `_plan_interpolation` says; ``out`` is ``2 B h w``."""
+    filters, bias = numbers
+    found = chroma.reshape(-1, chroma.shape[3]).index_select(0, rows.flatten())
+    near, far = found.view(2, len(filters), -1, chroma.shape[3])
+    doubled = torch.bmm(near.mul_(3).add_(far), filters).add_(bias).floor_()
+    out.copy_(doubled.view(len(filters), 2, -1, filters.shape[2]).transpose(0, 1))
 
 
 def _neighbours(places: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -272,15 +311,12 @@ def _neighbours(places: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     return near, torch.minimum(far, (length[:, None] - 1) // 2)
 
 
-def _to_rgb(samples: Tensor, out: Tensor) -> None:
-    """Convert Y, Cb, Cr less 128, ``3 B h w``, to RGB in [0, 1], ``B h w 3``, in ``out``."""
-    luma, blue, red = samples
-    rgb = torch.empty_like(samples)
-    torch.mul(red, _RED_OF_CR / _ONE, out=rgb[0])
-    torch.mul(red, _GREEN_OF_CR / _ONE, out=rgb[1]).add_(blue, alpha=_GREEN_OF_CB / _ONE)
-    torch.mul(blue, _BLUE_OF_CB / _ONE, out=rgb[2])
-    rgb.add_(0.5).floor_().add_(luma).add_(128).clamp_(0, 255).div_(255)
-    out.permute(3, 0, 1, 2).copy_(rgb)
+def _to_rgb(samples: Tensor) -> Tensor:
+    """Convert Y, Cb, Cr less 128, ``3 B h w``, to RGB in [0, 1], ``B h w 3``."""
+    luma, chroma = samples[0], samples[1:].reshape(2, -1)
+    rgb = (constant(_TO_RGB, chroma) @ chroma).view(samples.shape)
+    rgb.add_(0.5).floor_().add_(luma).add_(128).clamp_(0, 255).div_(constant((255,), rgb))
+    return rgb.permute(1, 2, 3, 0).contiguous()
 
 
 def _needed(sources: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -301,38 +337,30 @@ def _blocked(places: Tensor) -> Tensor:
     return places.view(len(places), -1, BLOCK).permute(2, 1, 0).contiguous()
 
 
-def _numbers(batch: int) -> Tensor:
-    return torch.arange(batch)[:, None]
+def _upload_together(parts: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Copy tensors of one type to a device at once; on the CPU they stay what they are."""
+    if device.type == "cpu":
+        return parts
+    there = upload(torch.cat([part.flatten() for part in parts]), device)
+    found = torch.split(there, [part.numel() for part in parts])
+    return [each.view(part.shape) for each, part in zip(found, parts, strict=True)]
 
 
-def _sum(first: Tensor, second: Tensor, device: torch.device) -> Tensor:
-    """Add two broadcast indices on a device."""
-    return upload(first, device) + upload(second, device)
-
-
-def _look_up(planes: Tensor, index: Tensor) -> Tensor:
+def _look_up(planes: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
     """Look up samples of each plane by their numbers: ``P …`` and int64 ``…`` to ``P …``."""
-    found = planes.new_empty(len(planes), index.numel())
-    for plane, out in zip(planes, found, strict=True):
-        torch.index_select(plane.reshape(-1), 0, index.reshape(-1), out=out)
-    return found.view(len(planes), *index.shape)
+    found = planes.new_empty(len(planes), *index.shape) if out is None else out
+    flat = planes.reshape(len(planes), -1)
+    if planes.is_cpu:
+        for plane, each in zip(flat, found, strict=True):
+            torch.index_select(plane, 0, index.reshape(-1), out=each.view(-1))
+        return found
+    return found.copy_(flat.index_select(1, index.reshape(-1)).view(found.shape))
 
 
 def _up_to(multiple: int, length: int) -> int:
     return -(-length // multiple) * multiple
 
 
-@cache
-def _constant_on(
-    rows: tuple[tuple[int, ...], ...], device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    return torch.tensor(rows, device=device, dtype=dtype)
-
-
-def _constant(rows: tuple[tuple[int, ...], ...], like: Tensor) -> Tensor:
-    return _constant_on(rows, like.device, like.dtype)
-
-
 def _dct(like: Tensor, places: int) -> Tensor:
     """Return the DCT's matrix, ``8 8``, for a pass that drops this number of binary places."""
-    return _constant(_DCT, like) * 2.0**-places
+    return constant(_DCTS[places], like)

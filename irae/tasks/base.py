@@ -146,6 +146,7 @@ class Task(ABC):
             (`irae.imaging.analysis.impulses`).
         leaves_shared_noise: whether the packaged model leaves noise that all channels share to the
             packaged denoiser (`irae.restoring.whitening`).
+        damages_on_device: whether a GPU damages training batches faster than the cores beside it.
         published_batch: number of pictures that the published code tests at a time.
         measures: scores besides PSNR and SSIM; for each a heading and the number of decimals.
     """
@@ -165,6 +166,7 @@ class Task(ABC):
     keeps_tone: ClassVar[bool] = False
     fills_impulses: ClassVar[bool] = False
     leaves_shared_noise: ClassVar[bool] = False
+    damages_on_device: ClassVar[bool] = False
     published_batch: ClassVar[int] = 100
     measures: ClassVar[Mapping[str, tuple[str, int]]] = {}
 

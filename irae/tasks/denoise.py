@@ -94,6 +94,7 @@ class Denoise(Task):
     section = DenoiseSection
     validation_section = DenoiseValidation
     gives = frozenset({"sigma"})
+    damages_on_device = True
 
     def read_level(self, value: Level, variant: Mapping[str, Any]) -> Degradation:
         """See `Task.level`."""

@@ -19,7 +19,7 @@ from irae.imaging.degrade import Subsampling, jpeg_compress
 from irae.imaging.drawing import draw_page
 from irae.imaging.jpeg import compress_together, frame_cropped, frame_pictures
 from irae.imaging.metrics import LUMA
-from irae.runtime import generator, upload
+from irae.runtime import constant, generator, upload
 from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom, RandomColumns
 from irae.tasks.pairs import PairPool
@@ -153,7 +153,7 @@ class Damage:
         if not len(index):
             return clean
         there = upload(index, clean.device)
-        weights = _there(torch.tensor(LUMA), clean)[:, None, None]
+        weights = constant(LUMA, clean)[:, None, None]
         gray = (clean[there] * weights).sum(1, keepdim=True)
         tint = _there(self.tint[index] * self.tinted[index, None], clean)[:, :, None, None]
         # Paper and ink keep their tone: the tint is strongest in the middle.

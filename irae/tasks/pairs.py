@@ -176,8 +176,8 @@ class PairPool:
             self._noisy.append((noisy * 255).round().to(torch.uint8))
             # The mean of a burst is finer than 8 bits.
             self._clean.append(target.half())
-        # Scenes are chosen in proportion to their size.
-        self.weights = [float(noisy[0].numel()) for noisy in self._noisy]
+        # Large scenes show more, but the small ones of another camera must not drown in them.
+        self.weights = [noisy[0].numel() ** 0.5 for noisy in self._noisy]
 
     def cut(
         self, number: int, down: float, right: float, symmetry: int, side: int

@@ -10,19 +10,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from irae.config import RunConfig, load_config
+from irae.config import CPU_BATCH, RunConfig, load_config
 from irae.data.registry import REGISTRY, data_root
 from irae.errors import UsageError
 from irae.flow.reversible import can_recompute
 from irae.flow.subnets import set_network_dtype
+from irae.models.call import network_autocast
 from irae.models.checkpoints.model_file import packaged_models, trained_spec
 from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import network_dtype, resolve_precision
 from irae.training.batches.collection import with_sources
 from irae.training.checkpoint import CONFIG_FILE
 from irae.training.distributed import Ranks
-from irae.training.efficiency.activation_memory import fits
+from irae.training.efficiency.activation_memory import activation_bytes, activation_room
 from irae.training.objectives.choose import objective_of
+
+# Patches of a step for each device of these kinds, with ``training.batch: auto``. On an H200 64 are
+# seven times as many per second as 8 (docs/performance.md); still more change what is learnt.
+_BATCHES = {"cuda": 64}
 
 
 def new_folder(config: str | Path | dict[str, Any]) -> Path:
@@ -129,10 +134,10 @@ def _absolute(name: str, *folders: Path) -> str:
 def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
     """Return a config that no longer depends on the machine, the version or the current folder.
 
-    Paths become absolute (see `absolute_paths`). The values ``auto`` of ``training.precision`` and
-    ``training.reversible`` are replaced, and the options of the network's preset are written out,
-    since a preset may change with a version. All processes of the run call this, and get the
-    decision of the main process.
+    Paths become absolute (see `absolute_paths`). The values ``auto`` of ``training.precision``,
+    ``training.batch`` and ``training.reversible`` are replaced, and the options of the network's
+    preset are written out, since a preset may change with a version. All processes of the run call
+    this, and get the decision of the main process.
 
     Args:
         config: the config as loaded.
@@ -152,6 +157,8 @@ def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
         precision = resolve_precision(section.precision, device)
         training = section.model_copy(update={"precision": precision})
         found = whole.model_copy(update={"model": pinned, "training": training})
+        if section.batch == "auto":
+            training.batch = _choose_batch(found, device, ranks)
         if section.reversible == "auto":
             training.reversible = _fills_memory(found, device, ranks)
         return found
@@ -159,13 +166,31 @@ def resolve(config: RunConfig, device: torch.device, ranks: Ranks) -> RunConfig:
     return ranks.on_main(decide)
 
 
+def _choose_batch(config: RunConfig, device: torch.device, ranks: Ranks) -> int:
+    """Choose the number of patches of a step for ``training.batch: auto``."""
+    share = _BATCHES.get(device.type)
+    if share is None:
+        return -(-CPU_BATCH // ranks.count) * ranks.count
+    needed = _activation_bytes(config, build(config), device)
+    while share > 1 and share * needed > activation_room(device):
+        share //= 2
+    return share * ranks.count
+
+
 def _fills_memory(config: RunConfig, device: torch.device, ranks: Ranks) -> bool:
     """Whether keeping the activations would take too much of the device's memory."""
     network = build(config)
     if not can_recompute(network):
         return False
+    rows = ranks.rows(config.training.batch_size)
+    needed = _activation_bytes(config, network, device)
+    return bool((rows.stop - rows.start) * needed > activation_room(device))
+
+
+def _activation_bytes(config: RunConfig, network: nn.Module, device: torch.device) -> int:
+    """Measure the bytes that autograd keeps of one patch, in the precision of the training."""
     network.to(device).to(memory_format=torch.channels_last)
     set_network_dtype(network, network_dtype(config.training.precision))
-    rows = ranks.rows(config.training.batch)
     x, condition = objective_of(config).example(config, network, device)
-    return not fits(network, x, condition, rows.stop - rows.start)
+    with network_autocast(network, device, config.training.precision):
+        return activation_bytes(network, x, condition)

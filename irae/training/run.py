@@ -108,7 +108,7 @@ class Run:
 
     def _prepare(self) -> None:
         config = self.config
-        rows = self.ranks.rows(config.training.batch)
+        rows = self.ranks.rows(config.training.batch_size)
         self.spec = ModelSpec(config.model.network, config.model.options, config.task)
         self.network = build(config)
         self.network.to(self.device).to(memory_format=torch.channels_last)
@@ -246,7 +246,7 @@ class Run:
     def _described(self) -> ModelSpec:
         card = {
             "steps": self.step,
-            "patches": self.step * self.config.training.batch,
+            "patches": self.step * self.config.training.batch_size,
             "seconds": round(self.seconds),
             "seed": self.config.seed,
             "versions": versions(),
@@ -298,6 +298,8 @@ def begin(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks = 
     ranks.on_main(lambda: check_new(folder))
     run = Run(resolve(config, device, ranks), folder, device, ranks=ranks)
     run.notices += run.collection.notices()
+    if config.training.batch == "auto":
+        run.notices.append(f"{run.config.training.batch} patches a step (training.batch: auto)")
 
     def write() -> None:
         folder.mkdir(parents=True, exist_ok=True)

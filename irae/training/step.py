@@ -138,7 +138,7 @@ class TrainStep:
         # Outside the handler, because its traceback holds the activations of the step.
         raise StepMemoryError(
             f"step {number} does not fit the memory of {self._device}; lower training.batch "
-            f"({self._section.batch}) or data.patch, or set training.reversible=true"
+            f"({self._section.batch_size}) or data.patch, or set training.reversible=true"
         )
 
     def _step(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:

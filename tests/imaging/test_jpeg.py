@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +14,14 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from irae.data.folder import PictureSet
 from irae.data.registry import open_data
 from irae.imaging.degrade import jpeg_compress
 from irae.imaging.jpeg import Framing, compress_together, frame_cropped, frame_pictures
 from irae.imaging.jpeg_tables import CHROMA, LUMA, scaled_tables
+from irae.runtime import upload
 
 
 def by_pillow(picture: Tensor, quality: Tensor, halved: Tensor) -> Tensor:
@@ -143,10 +147,49 @@ def test_nothing_in_it_waits_for_the_device(
 ) -> None:
     quality, halved, framing = framed(16)
     pictures = torch.empty(16, 3, 32, 32, device="meta")
+    compress_together(pictures, quality, halved, framing)  # Constants are made.
     with no_waits("meta"):
         found = compress_together(pictures, quality, halved, framing)
     assert found.device.type == "meta"
     assert found.shape == (16, 3, 32, 32)
+
+
+def test_all_indices_and_tables_are_copied_to_the_device_in_two_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copied: list[torch.dtype] = []
+
+    def counted(x: Tensor, device: torch.device) -> Tensor:
+        copied.append(x.dtype)
+        return upload(x, device)
+
+    monkeypatch.setattr("irae.imaging.jpeg.upload", counted)
+    quality, halved, framing = framed(16)
+    compress_together(torch.empty(16, 3, 32, 32, device="meta"), quality, halved, framing)
+    assert sorted(map(str, copied)) == ["torch.float32", "torch.int64"]
+
+
+class Divisions(TorchDispatchMode):
+    """Collects the numbers of Python by which tensors are divided."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[float] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func.overloadpacket.__name__ in ("div", "div_") and not isinstance(args[1], Tensor):
+            self.found.add(args[1])
+        return func(*args, **(kwargs or {}))
+
+
+def test_only_powers_of_two_divide_as_numbers() -> None:
+    """A GPU multiplies by the reciprocal of a number, which is exact for these alone."""
+    quality, halved, framing = framed(16)
+    with Divisions() as divisions:
+        compress_together(draw_pictures("noise", 16, 32, 32, seed=1), quality, halved, framing)
+    assert {math.frexp(number)[0] for number in divisions.found} <= {0.5}
 
 
 def test_a_gpu_compresses_alike_without_waiting(cuda: torch.device) -> None:

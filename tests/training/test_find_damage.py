@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,20 @@ def config(data: Path, *overrides: str) -> RunConfig:
         "training.samples=1",
     ]
     return load_config("find-damage.yaml", [*small, *overrides])
+
+
+def test_making_a_batch_never_waits_for_the_device(
+    photographs: Path, overlays: Path, no_waits: Callable[[str], AbstractContextManager[object]]
+) -> None:
+    settings = config(photographs, f"degradation.overlays={overlays}")
+    objective, network = objective_of(settings), build(settings)
+    _, batches, _ = objective.open(settings, network, torch.device("meta"), slice(0, 3))
+    batches.batch(0)
+    with no_waits("meta"):
+        batch = batches.batch(1)
+    assert batch.damaged is not None
+    for each in (batch.clean, batch.degraded, batch.damaged):
+        assert each.device.type == "meta"
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

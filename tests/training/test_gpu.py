@@ -49,7 +49,8 @@ def make_batch(device: torch.device, size: int = 8, side: int = 64) -> Batch:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-@pytest.mark.parametrize("compile_", [False, True])
+# The compiler starts processes of its own.
+@pytest.mark.parametrize("compile_", [False, pytest.param(True, marks=pytest.mark.process)])
 def test_steps_on_a_gpu_learn(
     precision: str, optimizer: str, compile_: bool, cuda: torch.device
 ) -> None:

@@ -17,8 +17,9 @@ from irae.config import RunConfig, TrainingSection, load_config
 from irae.errors import CompilerError, TrainingError
 from irae.models.networks.registry import build_network, resolve_options
 from irae.tasks.base import Batch
+from irae.training import prepare as preparation
 from irae.training import run as runs
-from irae.training.distributed import ALONE, StepMemoryError
+from irae.training.distributed import ALONE, Ranks, StepMemoryError
 from irae.training.efficiency import activation_memory as memory
 from irae.training.efficiency.activation_memory import activation_bytes
 from irae.training.find_nonfinite import diagnose
@@ -232,3 +233,53 @@ def test_a_networks_own_loss_is_added() -> None:
         own = network.forward_with_loss(batch.degraded, None, clean)[1]  # type: ignore[operator]
         pixels = (network(batch.degraded) - clean).square().mean()
     torch.testing.assert_close(loss, pixels + own)
+
+
+@pytest.mark.parametrize(
+    ("memory_there", "ranks", "expected"),
+    [(2**40, ALONE, 64), (2**40, Ranks(0, 2), 128), (2**18, ALONE, 4), (0, ALONE, 1)],
+)
+def test_auto_batch_of_a_gpu_fits_its_memory(
+    memory_there: int, ranks: Ranks, expected: int, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(preparation._BATCHES, "cpu", 64)
+    monkeypatch.setattr(memory, "device_memory", lambda device: memory_there)
+    monkeypatch.setattr(Ranks, "on_main", lambda self, work: work())
+    settings = config(pictures, "training.batch=auto", "training.reversible=false")
+    section = preparation.resolve(settings, CPU, ranks).training
+    assert section.batch == section.batch_size == expected
+
+
+@pytest.mark.parametrize("ranks", [ALONE, Ranks(0, 3)])
+def test_auto_batch_of_a_cpu_is_eight_or_more(
+    ranks: Ranks, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ranks, "on_main", lambda self, work: work())
+    settings = config(pictures, "training.batch=auto")
+    assert settings.training.batch_size == 8
+    assert preparation.resolve(settings, CPU, ranks).training.batch == (8 if ranks is ALONE else 9)
+
+
+@pytest.mark.parametrize("name", ["density/fashion.yaml", "density/patches.yaml", "inpaint.yaml"])
+def test_auto_batch_is_chosen_for_every_objective(
+    name: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(preparation._BATCHES, "cpu", 64)
+    monkeypatch.setattr(memory, "device_memory", lambda device: 2**40)
+    settings = load_config(name, [f"data.root={pictures}", "training.batch=auto"])
+    assert preparation.resolve(settings, CPU, ALONE).training.batch == 64
+
+
+def test_auto_batch_is_said_and_kept(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.begin(config(pictures, "training.batch=auto"), tmp_path / "run", CPU)
+    assert "8 patches a step (training.batch: auto)" in run.notices
+    assert yaml.safe_load((run.folder / "config.yaml").read_text())["training"]["batch"] == 8
+    monkeypatch.setitem(preparation._BATCHES, "cpu", 64)
+    again = runs.resume(run.folder, CPU)
+    assert again.config.training.batch == 8
+    assert not any("training.batch" in line for line in again.notices)
+    given = runs.begin(config(pictures), tmp_path / "given", CPU)
+    assert given.config.training.batch == 2
+    assert not any("training.batch" in line for line in given.notices)

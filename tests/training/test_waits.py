@@ -14,6 +14,7 @@ from irae.config import TrainingSection
 from irae.flow.reversible import can_recompute, set_reversible
 from irae.flow.subnets import set_network_dtype
 from irae.models.networks.registry import NETWORKS, build_network
+from irae.runtime import constant, upload
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
 from irae.training.ema import EMA
@@ -42,6 +43,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "shift-net": [{"width": 4, "depth": 3, "shift_level": 1}],
     "csa": [{"width": 4, "depth": 3, "attention_level": 1}],
 }
+CPU = torch.device("cpu")
 CASES = [(name, options) for name in NETWORKS for options in SMALL[name]]
 
 
@@ -75,7 +77,7 @@ def test_a_step_of_every_network_reads_nothing(
     for optimizer, loss in (("muon", "psnr"), ("adamw", "l1")):
         section = TrainingSection(optimizer=optimizer, loss=loss)  # type: ignore[arg-type]
         training = TrainStep(network, section, ALONE, Restoration())
-        batch = make_batch(torch.device("cpu"))
+        batch = make_batch(CPU)
         with no_waits("cpu"):
             for number in (1, 2):
                 training.step(batch, number)
@@ -96,6 +98,7 @@ def test_a_loss_copies_nothing_from_or_to_the_host(
     network = make_network(name, options).to(device)
     training = TrainStep(network, TrainingSection(optimizer="muon"), ALONE, Restoration())
     batch = make_batch(device)
+    training.loss(batch)  # Constants are made.
     with no_waits("meta"):
         loss, error = training.loss(batch)
         torch.autograd.backward(loss)
@@ -121,11 +124,58 @@ def test_the_context_finds_what_waits(
         work(torch.eye(3) + 1)
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda x: x.to("cpu"),
+        lambda x: torch.ones(3).to(x.device),
+        lambda x: torch.ones(3).to(x.device, non_blocking=True),
+        lambda x: x.copy_(torch.ones(3)),
+        lambda x: x.new_tensor([1.0]),
+        lambda x: torch.tensor([1.0], device=x.device),
+        lambda x: torch.as_tensor([1.0], device="meta"),
+        lambda x: x[[1, 1]],
+        lambda x: x[torch.tensor([1, 1])],
+        lambda x: x.__setitem__(slice(2), torch.ones(2)),
+    ],
+)
 def test_the_context_finds_copies(
+    work: Any, no_waits: Callable[[str], AbstractContextManager[object]]
+) -> None:
+    x = torch.empty(3, device="meta")
+    with pytest.raises(AssertionError, match="cop(y|ies|ied)"), no_waits("meta"):
+        work(x)
+
+
+def test_the_context_lets_pass_what_does_not_wait(
     no_waits: Callable[[str], AbstractContextManager[object]],
 ) -> None:
-    with pytest.raises(AssertionError, match="copy"), no_waits("meta"):
-        torch.empty(3, device="meta").to("cpu")
+    x = torch.empty(3, device="meta")
+    constant((1, 2), x)
+    with no_waits("meta"):
+        x[torch.arange(2, device="meta")] = 1.0
+        x[0], x[1:] = 2.0, x[:2] * constant((1, 2), x)
+        assert upload(torch.tensor([1, 2]), x.device).device == x.device
+
+
+def test_constants_are_those_of_the_device_and_serve_gradients() -> None:
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        made = constant((3, 4), x)
+    assert constant((3, 4), x) is made and constant((3, 4), x.float()) is not made
+    torch.autograd.backward((x * made).sum())
+    assert x.grad is not None and x.grad.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_step_of_every_network_in_bfloat16_is_finite(name: str, options: dict[str, Any]) -> None:
+    network = make_network(name, options)
+    set_network_dtype(network, torch.bfloat16)
+    section = TrainingSection(optimizer="muon", precision="bf16")
+    training, batch = TrainStep(network, section, ALONE, Restoration()), make_batch(CPU)
+    for number in (1, 2):
+        training.step(batch, number)
+    assert training.first_bad_step() is None
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)

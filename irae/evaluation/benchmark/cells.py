@@ -194,7 +194,8 @@ class Cell:
             **self.model_section.training,
         }
         training = check_schema(TrainingSection, said, f"models.{self.model}.training")
-        changed: dict[str, Any] = {"steps": self.steps or ENDLESS}
+        # A result does not depend on the device, so neither does a batch that is left open.
+        changed = {"steps": self.steps or ENDLESS, "batch": training.batch_size}
         if "validate_every" not in said:
             # No weights are chosen by validation here; there is one validation, at the end.
             changed["validate_every"] = ENDLESS
@@ -206,7 +207,7 @@ class Cell:
         budget = self.config.budget
         assert budget is not None
         if budget.patches is not None:
-            return math.ceil(budget.patches / self.config.training.batch)
+            return math.ceil(budget.patches / self.config.training.batch_size)
         return budget.steps
 
     def _training_degradation(self) -> DegradationSection:
@@ -258,7 +259,8 @@ class Cell:
         if self.checkpoint is None:
             assert self.config.budget is not None
             run = self.run_config.model_dump(mode="json")
-            del run["data"]["root"], run["data"]["cache_gb"], run["task"], run["seed"]
+            del run["data"]["root"], run["data"]["cache_gb"], run["data"]["workers"]
+            del run["task"], run["seed"]
             for key in ("threads", "checkpoint_every", "log_every", "samples"):
                 del run["training"][key]
             found |= {"budget": self.config.budget.model_dump(exclude_none=True), **run}

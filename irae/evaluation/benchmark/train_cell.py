@@ -47,7 +47,7 @@ def train_cell(
     return {
         "budget": budget.model_dump(exclude_none=True),
         "steps": run.step,
-        "patches": run.step * run.config.training.batch,
+        "patches": run.step * run.config.training.batch_size,
         "seconds": round(run.seconds, 1),
         "seed": run.config.seed,
         "processes": ranks.count,

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.models.networks.base import Baseline, initialise_he
+from irae.runtime import constant
 
 PRESETS: dict[str, dict[str, Any]] = {"default": {}}
 
@@ -20,6 +21,7 @@ GRADIENT_WEIGHT = 0.1
 """Weight of the gradient consistency loss."""
 
 _REDUCTION = 16
+_SLOPE = ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1))
 
 
 def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,8 +34,7 @@ def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
         Two tensors ``B C H W``; pixels beyond the border repeat the border.
     """
     channels = x.shape[1]
-    smooth, slope = x.new_tensor([1.0, 2.0, 1.0]), x.new_tensor([-1.0, 0.0, 1.0])
-    kernel = torch.outer(smooth, slope).expand(channels, 1, 3, 3)
+    kernel = constant(_SLOPE, x).expand(channels, 1, 3, 3)
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     return (
         F.conv2d(padded, kernel, groups=channels),

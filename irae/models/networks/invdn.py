@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from irae.flow.squeeze import HAAR
 from irae.models.networks.base import Baseline
-from irae.runtime import generator
+from irae.runtime import constant, generator
 
 # Section 4: two halvings with eight invertible blocks each, 2.64 M parameters.
 PRESETS: dict[str, dict[str, Any]] = {"default": {"width": 64, "blocks": 8, "halvings": 2}}
@@ -26,7 +26,7 @@ _MASK32 = 0xFFFFFFFF
 
 def haar_split(x: Tensor) -> Tensor:
     """Split ``B C H W`` into ``B 4C H/2 W/2``: the means of all channels, then the differences."""
-    matrix = torch.tensor(HAAR, dtype=x.dtype, device=x.device) / 4
+    matrix = constant(HAAR, x) / 4
     batch, channels, height, width = x.shape
     pixels = F.pixel_unshuffle(x, 2).view(batch, channels, 4, height // 2, width // 2)
     bands = torch.einsum("kp,bcphw->bkchw", matrix, pixels)
@@ -35,7 +35,7 @@ def haar_split(x: Tensor) -> Tensor:
 
 def haar_merge(bands: Tensor) -> Tensor:
     """Invert `haar_split`."""
-    matrix = torch.tensor(HAAR, dtype=bands.dtype, device=bands.device)
+    matrix = constant(HAAR, bands)
     batch, channels, height, width = bands.shape
     split = bands.view(batch, 4, channels // 4, height, width)
     pixels = torch.einsum("kp,bkchw->bcphw", matrix, split)

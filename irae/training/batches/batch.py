@@ -8,10 +8,11 @@ one, and several processes together the same batch as a single one, without any 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Lock
 
 import torch
@@ -28,7 +29,8 @@ from irae.tasks import get_task
 from irae.tasks.base import Batch, DamageBatch
 from irae.tasks.batch_random import BatchRandom
 from irae.training.batches.collection import Collection, open_collection
-from irae.training.batches.picture_cache import PictureCache, overflow
+from irae.training.batches.picture_cache import PictureCache, cache_room, overflow
+from irae.training.batches.processes import batches_from_processes, count_processes
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,8 @@ _LEVELS = 2
 class BatchMaker:
     """Makes the batch of any step of a run.
 
-    Patches are cut and damaged on ``device``.
+    Patches are cut and damaged on ``device``, or on the CPU by processes of their own
+    (``data.workers``).
 
     Args:
         config: config of the run.
@@ -48,6 +51,9 @@ class BatchMaker:
         collection: the pictures; opened from the config if None.
         damage: makes the function that damages the patches, given the keyword ``workers``, an
             executor for the work in host memory; that of the config's task if None.
+        on_device: whether a GPU damages faster than processes do; as the task says if None. Given
+            as False, the damage is done on the CPU in any case.
+        threads: number of threads that decode pictures; this process's share of the cores if None.
 
     Attributes:
         left_out: training pictures that could not be read, each with the reason.
@@ -63,15 +69,26 @@ class BatchMaker:
         rows: slice | None = None,
         collection: Collection | None = None,
         damage: Callable[..., DamageBatch] | None = None,
+        on_device: bool | None = None,
+        threads: int | None = None,
     ) -> None:
-        self._config, self._device = config, device or torch.device("cpu")
-        self._size = config.training.batch
+        self._config, self._target = config, device or torch.device("cpu")
+        on_cpu = on_device is False
+        if on_device is None:
+            on_device = get_task(config.task).damages_on_device
+        self._processes = count_processes(config.data.workers, self._target, on_device=on_device)
+        self._device = torch.device("cpu") if self._processes or on_cpu else self._target
+        self._size = config.training.batch_size
         self._rows = rows or slice(0, self._size)
         self._lock = Lock()  # Making a batch fills the cache, and one is prefetched in a thread.
-        self._workers = ThreadPoolExecutor(host_threads(), thread_name_prefix="pictures")
+        self._workers = ThreadPoolExecutor(threads or host_threads(), thread_name_prefix="pictures")
         collection = collection or open_collection(config.data)
-        warning = overflow(collection.pixels, config.data.cache_gb)
-        if warning is not None and self._rows.start == 0:  # Of several processes the first warns.
+        self._again = partial(
+            BatchMaker, rows=rows, collection=collection, damage=damage, on_device=True, threads=1
+        )
+        warning = overflow(collection.pixels * max(1, self._processes), config.data.cache_gb)
+        # Of several processes that train the first warns, and none that only makes batches.
+        if warning is not None and self._rows.start == 0 and threads is None:
             _log.warning("irae: warning: %s", warning)
         self._cache = PictureCache(collection.train, config.data, self._device, self._workers)
         self.left_out = self._cache.left_out
@@ -98,7 +115,8 @@ class BatchMaker:
             DataError: no picture of a source can be read.
         """
         with self._lock:
-            return self._make(step, slice(0, self._size) if whole else self._rows)
+            made = self._make(step, slice(0, self._size) if whole else self._rows)
+        return made if self._device == self._target else _moved(vars(made), self._target)
 
     def _make(self, step: int, rows: slice) -> Batch:
         seed = self._config.seed
@@ -149,9 +167,15 @@ class BatchMaker:
         return out
 
     def prefetched(self, first: int) -> Iterator[Batch]:
-        """Yield batches from step ``first`` on; a thread makes the next one in advance."""
+        """Yield batches from step ``first`` on; a thread or processes make the next in advance."""
+        if self._processes:
+            found = batches_from_processes(
+                self._opened, first, self._processes, self._target, self.left_out
+            )
+            yield from (_moved(tensors, self._target) for tensors in found)
+            return
         # In a new thread the current GPU is the first, and pinned memory would be tied to it.
-        pool = ThreadPoolExecutor(1, "batches", use_device, (self._device,))
+        pool = ThreadPoolExecutor(1, "batches", use_device, (self._target,))
         with pool:
             step = first
             coming: Future[Batch] = pool.submit(self.batch, step)
@@ -162,6 +186,25 @@ class BatchMaker:
                     yield ready.result()
             finally:
                 coming.cancel()
+
+    def _opened(self) -> tuple[Callable[[int], Batch], dict[Path, str]]:
+        """Open the pictures anew in one of the processes, with its share of the memory."""
+        config = self._config.model_copy(deep=True)
+        config.data.workers = 0
+        config.data.cache_gb = cache_room(config.data.cache_gb) / 2**30 / self._processes
+        maker = self._again(config)
+        return maker.batch, maker.left_out
+
+
+def _moved(tensors: Mapping[str, Tensor | None], device: torch.device) -> Batch:
+    """Copy a batch to a device, without a wait where it lies in page-locked memory."""
+    given = {name: x for name, x in tensors.items() if x is not None}
+    return Batch(
+        **{
+            name: x.to(device, non_blocking=True) if x.is_pinned() else upload(x, device)
+            for name, x in given.items()
+        }
+    )
 
 
 def undamaged(clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:

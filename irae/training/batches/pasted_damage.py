@@ -57,15 +57,15 @@ class PastedDamage:
         self._overlays = overlays_of(section, root, apart=False)
 
     def __call__(self, clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:
-        """Return the batch of clean patches ``B 3 H W``; ``gray`` plays no part."""
+        """Return the batch of clean patches ``B 3 H W`` on the CPU; ``gray`` plays no part."""
         del gray
         numbers = range(random.batch)[random.rows]
         streams = [generator(self._seed, random.step, _DAMAGE, number) for number in numbers]
-        made = list(self._workers.map(self._damage, clean.cpu(), streams))
+        made = list(self._workers.map(self._damage, clean, streams))
         degraded = torch.stack([picture for picture, _ in made])
         damaged = torch.stack([mask for _, mask in made])
-        degraded = degraded.to(clean.device).contiguous(memory_format=torch.channels_last)
-        return Batch(clean, degraded, damaged=damaged.to(clean.device))
+        degraded = degraded.contiguous(memory_format=torch.channels_last)
+        return Batch(clean, degraded, damaged=damaged)
 
     def _damage(self, clean: Tensor, stream: Generator) -> tuple[Tensor, Tensor]:
         """Return a damaged patch ``3 H W`` and its mask ``1 H W``."""

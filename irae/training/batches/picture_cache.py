@@ -14,7 +14,7 @@ from irae.config import DataSection
 from irae.data.folder import PictureSet
 from irae.errors import DataError
 from irae.imaging.crops import Crops, PixelBuffer
-from irae.runtime import free_host_memory
+from irae.runtime import free_host_memory, upload
 
 # Share of a GPU's free memory for the pictures: the network's activations need the rest.
 DEVICE_SHARE = 0.25
@@ -188,7 +188,8 @@ class PictureCache:
             rows = (here == kept).nonzero()[:, 0]
             if len(rows):
                 found = self._cut_rows(crops.rows(rows), side, kept)
-                out[rows.to(self._device)] = found.to(self._device, non_blocking=True)
+                there = found if kept else upload(found, self._device)
+                out.index_copy_(0, upload(rows, self._device), there)
         return out
 
     def _cut_rows(self, crops: Crops, side: int, kept: bool) -> Tensor:

@@ -97,7 +97,7 @@ class Log:
         values = torch.stack([loss, error]).tolist()  # Waits for the device, so this is...
         worked = max(self._worked + time.perf_counter() - start, 1e-9)  # ...time of the steps.
         phrase, figures = self._run.objective.progress(*values)
-        speed = section.batch * (step - self._since) / worked
+        speed = section.batch_size * (step - self._since) / worked
         waiting = self._waited / worked
         self._since, self._waited, self._worked = step, 0.0, 0.0
         phrase += f", {speed:.0f} patches/s, waiting {waiting:.1%}"

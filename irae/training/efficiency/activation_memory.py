@@ -37,13 +37,6 @@ def activation_bytes(network: nn.Module, x: Tensor, condition: Tensor | None) ->
     return sum(kept.values())
 
 
-def fits(network: nn.Module, x: Tensor, condition: Tensor | None, batch: int) -> bool:
-    """Whether the activations of ``batch`` samples like ``x`` fit the device's memory.
-
-    Args:
-        network: the network in its training precision, not yet reversible.
-        x: one sample, ``1 C H W``.
-        condition: the network's condition for that sample.
-        batch: number of samples per step in this process.
-    """
-    return batch * activation_bytes(network, x, condition) <= SHARE * device_memory(x.device)
+def activation_room(device: torch.device) -> float:
+    """Return the bytes of a device's memory that activations may take."""
+    return SHARE * device_memory(device)

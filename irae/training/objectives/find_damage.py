@@ -174,7 +174,7 @@ class FindDamage(Objective):
         collection = open_collection(config.data)
         root = data_root(config.data.root)
         make = partial(PastedDamage, config.degradation, seed=config.seed, root=root)
-        batches = BatchMaker(config, device, rows, collection, make)
+        batches = BatchMaker(config, device, rows, collection, make, on_device=False)
         return collection, batches, DetectionValidation(config, network.size_multiple, collection)
 
     def loss(

@@ -85,7 +85,7 @@ class SmallBatches:
 
     def batch(self, step: int, *, whole: bool = False) -> Batch:
         """Make the batch of a step, from 0: this process's rows, or all of it."""
-        size = self._config.training.batch
+        size = self._config.training.batch_size
         rows = slice(0, size) if whole else self._rows
         random = BatchRandom(self._config.seed, step, size, rows, torch.device("cpu"))
         chosen = self._pictures[random.integer(0, len(self._pictures) - 1)]

@@ -40,11 +40,13 @@ class _Batches:
         collection: Collection,
     ) -> None:
         self._config, self._network, self._device, self._rows = config, network, device, rows
-        self._patches = BatchMaker(config, device, rows, collection, lambda **_: undamaged)
+        self._patches = BatchMaker(
+            config, device, rows, collection, lambda **_: undamaged, on_device=True
+        )
         self.left_out = self._patches.left_out
 
     def _dequantised(self, batch: Batch, step: int, rows: slice) -> Batch:
-        size = self._config.training.batch
+        size = self._config.training.batch_size
         random = BatchRandom(self._config.seed, step, size, rows, self._device)
         noise = random.pixels(torch.rand, self._config.data.patch, _NOISE)
         # Patches that were scaled or recoloured are rounded to 8 bits, as files are.
@@ -52,7 +54,7 @@ class _Batches:
         return replace(batch, clean=self._network.dequantise(levels, noise))
 
     def batch(self, step: int, *, whole: bool = False) -> Batch:
-        rows = slice(0, self._config.training.batch) if whole else self._rows
+        rows = slice(0, self._config.training.batch_size) if whole else self._rows
         return self._dequantised(self._patches.batch(step, whole=whole), step, rows)
 
     def prefetched(self, first: int) -> Iterator[Batch]:

@@ -70,28 +70,40 @@ def test_making_a_batch_never_waits_for_the_device(
     if task == "photo":
         more += ["degradation.drawn=0.4", "data.validation.levels=['25/80']"]
     maker = BatchMaker(config(task, pictures, *more), torch.device("meta"))
-    maker.batch(0)  # Pictures are decoded.
+    for step in range(4):  # Pictures are decoded, and the constants of all kinds of damage made.
+        maker.batch(step)
     with no_waits("meta"):
-        batch = maker.batch(1)
+        batch = maker.batch(4)
     assert batch.clean.device == batch.degraded.device == torch.device("meta")
 
 
+def test_pictures_that_are_not_kept_are_copied_without_waiting(
+    pictures: Path, no_waits: Callable[[str], AbstractContextManager[object]]
+) -> None:
+    settings = config("jpeg", pictures, "training.batch=16", "data.cache_gb=0")
+    maker = BatchMaker(settings, torch.device("meta"))
+    maker.batch(0)
+    with no_waits("meta"):
+        assert maker.batch(1).clean.device.type == "meta"
+
+
 @pytest.mark.usefixtures("few_masks")
-@pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint"])
+@pytest.mark.parametrize("task", ["denoise", "jpeg", "inpaint", "photo"])
 def test_a_gpu_makes_the_batches_of_a_cpu_without_waiting(
     task: str, pictures: Path, cuda: torch.device
 ) -> None:
     settings = config(task, pictures, "training.batch=16")
     here, maker = BatchMaker(settings), BatchMaker(settings, cuda)
-    maker.batch(0)
+    for step in range(4):  # Pictures are decoded, and the constants of all kinds of damage made.
+        maker.batch(step)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        there = maker.batch(1)
+        there = maker.batch(4)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    torch.testing.assert_close(there.clean.cpu(), here.batch(1).clean, atol=1e-6, rtol=0)
-    if task != "denoise":  # Its noise is drawn by the device's own generator.
-        expected = here.batch(1).degraded
+    torch.testing.assert_close(there.clean.cpu(), here.batch(4).clean, atol=1e-6, rtol=0)
+    if task in ("jpeg", "inpaint"):  # The others' noise is drawn by the device's own generator.
+        expected = here.batch(4).degraded
         torch.testing.assert_close(there.degraded.cpu(), expected, atol=1e-5, rtol=0)
 
 

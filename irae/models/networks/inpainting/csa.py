@@ -249,7 +249,7 @@ class CSANetwork(Baseline):
         mask = torch.zeros_like(x[:, :1]) if condition is None else condition.to(x)
         given = (2 * x - 1) * (1 - mask)
         rough = self.rough(given)
-        seen = torch.cat((torch.lerp(given, rough, mask), given), 1)
+        seen = torch.cat((torch.lerp(given, rough.to(given), mask), given), 1)
         small = F.max_pool2d(mask, 2**self.refinement.attention_level)
         refined, attended, decoded = self.refinement(seen, small)
         return (rough + 1) / 2, (refined + 1) / 2, attended, decoded, small
