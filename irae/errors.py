@@ -48,6 +48,10 @@ class TrainingError(IraeError):
     """A run that cannot start, continue or be resumed."""
 
 
+class CompilerError(IraeError):
+    """A network that `torch.compile` cannot compile on this machine."""
+
+
 class BusyError(IraeError):
     """A folder in which another process works."""
 

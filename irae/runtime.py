@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,7 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 
-from irae.errors import UsageError
+from irae.errors import CompilerError, UsageError
 
 Precision = Literal["fp32", "bf16"]
 
@@ -212,6 +213,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     # only by its text.
     text = str(error)
     return isinstance(error, RuntimeError) and any(sign in text for sign in _NO_MEMORY)
+
+
+@contextmanager
+def compiler_faults(remedy: str) -> Iterator[None]:
+    """Turn a failure of `torch.compile` into one line.
+
+    Args:
+        remedy: what to do about it, such as ``set training.compile=false``.
+
+    Raises:
+        CompilerError: the compiler has failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise CompilerError(
+            f"the network cannot be compiled here ({type(error).__name__}); a C++ compiler or "
+            f"Triton may be missing; {remedy}"
+        ) from error
 
 
 def generator(*keys: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -14,7 +14,8 @@ Run it after new weights are packaged or a file of results has changed. With ``-
 written, and the exit code is 1 if a page differs from the files.
 
 A file in ``docs/results`` holds named tables of columns and rows. A table has a ``command``, a
-``machine``, a ``date`` and perhaps a ``note``, or takes them from its file. The cell
+``machine``, a ``date`` and perhaps a ``note``, or takes them from its file. A table that is kept as
+a record, of networks that are no longer made, has the ``commit`` at which it was measured. The cell
 ``@denoise/sigma 25/PSNR out`` stands for a figure of that model's card, and ``@denoise/parameters``
 for its size. ``weights`` names the packaged models that the other cells were measured with, each
 with the first 16 digits of its `weights_checksum`. When a model has changed since, the page says
@@ -264,7 +265,8 @@ def result_table(name: str) -> str:
     table = results()[name]
     command = table["command"]
     command = f"`{command}`" if re.match(r"(irae|python) ", command) else command
-    said = {"How": command, "Machine": table["machine"], "Date": table["date"]}
+    said = {"How": command, "Commit": table.get("commit", ""), "Machine": table["machine"]}
+    said["Date"] = table["date"]
     sentences = [f"{word}: {text}." for word, text in said.items() if text]
     under = " ".join([*sentences, table.get("note", ""), outdated(name)]).strip()
     return f"{markdown(*figures(name))}\n\n*{re.sub(' +', ' ', under)}*"

@@ -55,6 +55,21 @@ def test_changed_weights_are_told(script: ModuleType, monkeypatch: pytest.Monkey
     assert "`denoise` have changed" in script.outdated("old")
 
 
+def test_a_record_names_the_commit_at_which_it_was_measured(script: ModuleType) -> None:
+    records = {name for name, table in script.results().items() if table.get("commit")}
+    assert {"first-psnr", "first-information"} <= records
+    for name in records:
+        assert f"Commit: {script.results()[name]['commit']}." in script.result_table(name)
+
+
+def test_what_was_measured_before_the_lifted_networks_is_a_record(script: ModuleType) -> None:
+    ours = {"irae", "irae-holes", "irae-paper"}
+    for name, table in script.results().items():
+        shown = {cell for row in table["rows"] for cell in row}
+        if table["date"] < "2026-11-24" and shown & ours:
+            assert table.get("commit"), f"{name}: name the commit of its strict networks"
+
+
 def test_gaps_in_words(script: ModuleType) -> None:
     assert script._gap([-0.04, -0.1]) == "0.04 to 0.10 dB below"
     assert script._gap([0.25]) == "0.25 dB above"

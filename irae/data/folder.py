@@ -165,5 +165,8 @@ def open_folder(folder: Path) -> PictureSet:
         raise DataError(f"{folder} is not a folder; give a folder of pictures")
     paths = find_in_folder(folder)
     if not paths:
-        raise DataError(f"{folder} has no pictures; suffixes read are {' '.join(sorted(SUFFIXES))}")
+        suffixes = " ".join(sorted(SUFFIXES))
+        raise DataError(
+            f"{folder} has no pictures, which are files named {suffixes}; give another folder"
+        )
     return PictureSet(folder.resolve().name or str(folder), paths, folder=folder)

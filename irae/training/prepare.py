@@ -16,7 +16,7 @@ from irae.errors import UsageError
 from irae.flow.reversible import can_recompute
 from irae.flow.subnets import set_network_dtype
 from irae.models.call import network_autocast
-from irae.models.checkpoints.model_file import load_model, packaged_models
+from irae.models.checkpoints.model_file import packaged_models, trained_spec
 from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import network_dtype, resolve_precision
 from irae.training.batches.collection import with_sources
@@ -56,15 +56,17 @@ def prepare(
         own_network: keep the config's network instead of taking that of ``start``.
 
     Raises:
-        UsageError: there are no pictures.
+        UsageError: there are no pictures, or a name is empty.
         ModelError: the weights cannot be loaded.
     """
     config = with_sources(config, data, validation)
     if start is None:
         return config
+    if not start:
+        raise UsageError("`from` is empty; give a packaged model, a model file or a run")
     config.model.init = start
     if not own_network:
-        spec = load_model(start).spec
+        spec = trained_spec(start)
         config.model.network, config.model.preset = spec.network, None
         config.model.options = spec.options
     return config

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import torch
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from irae.config import TrainingSection
-from irae.errors import TrainingError
 from irae.flow.solving import solved_together
 from irae.flow.subnets import CouplingNetwork
 from irae.models.call import condition_for, repeat_for_channels, to_network_channels
-from irae.runtime import is_out_of_memory, use_full_float32
+from irae.runtime import compiler_faults, is_out_of_memory, use_full_float32
 from irae.tasks.base import Batch
 from irae.training.distributed import Ranks, StepMemoryError
 from irae.training.efficiency.cast_weights import weights_converted
@@ -46,19 +45,6 @@ def network_inputs(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | N
     if condition is not None:
         condition = repeat_for_channels(network, condition, batch.degraded.shape[1])
     return to_network_channels(network, batch.degraded), condition
-
-
-@contextmanager
-def _compiler_faults() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        raise TrainingError(
-            f"training.compile: the network cannot be compiled here ({type(error).__name__}); "
-            "a C++ compiler or Triton may be missing; set training.compile=false"
-        ) from error
 
 
 class TrainStep:
@@ -186,7 +172,7 @@ class TrainStep:
 
         Their sums over the processes are those of the whole batch.
         """
-        with _compiler_faults():
+        with compiler_faults("set training.compile=false"):
             return self._objective.loss(
                 self.network, self._forward, batch, self._section, self._ranks
             )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -230,6 +230,19 @@ def test_the_first_minute_tells_how_long_it_will_take(
     assert capsys.readouterr().err.count(" to go, at this speed") == 1
     train(resume(tmp_path / "run", CPU), max_steps=6)
     assert " to go" not in capsys.readouterr().err
+
+
+def test_a_slow_first_step_does_not_count_for_the_others(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = new_run(tmp_path / "run", pictures, "denoise", "training.steps=30")
+    with ExitStack() as stack:
+        told = log.Log(run, stack, estimate=True)
+        for spent in (100.0, 100.0, 1.0):  # As when a compiler works in the first ones.
+            assert " to go" not in capsys.readouterr().err
+            run.step, run.seconds = run.step + 1, run.seconds + spent
+            told.step(0.0, spent)
+        assert "about 27 s to go" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("anew", [True, False])

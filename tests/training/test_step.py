@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from irae import runtime
 from irae.cli.app import one_line
 from irae.config import RunConfig, TrainingSection, load_config
-from irae.errors import TrainingError
+from irae.errors import CompilerError, TrainingError
 from irae.models.networks.registry import build_network, resolve_options
 from irae.tasks.base import Batch
 from irae.training import prepare as preparation
@@ -162,7 +162,7 @@ def test_a_compiler_that_fails_is_one_line(pictures: Path, monkeypatch: pytest.M
     whole = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network: whole(network, backend=backend))
     trained = optimisation(config(pictures, "training.compile=true"))
-    with pytest.raises(TrainingError, match=r"set training\.compile=false"):
+    with pytest.raises(CompilerError, match=r"set training\.compile=false"):
         trained.step(noisy_batch(), 1)
 
 

@@ -27,6 +27,9 @@ Precisions = Annotated[
     typer.Option(help="auto: fp32, and bf16 if it is faster on this device."),
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="Measured runs of each; the median counts.")]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Measure each model compiled by torch.compile, too.")
+]
 
 
 @app.command()
@@ -35,6 +38,7 @@ def restore(
     size: Annotated[str, typer.Option(metavar="HxW", help="Picture size.")] = "512x768",
     rounds: Rounds = 5,
     precision: Precisions = "auto",
+    compiled: Compiled = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -56,6 +60,7 @@ def restore(
         rounds=rounds,
         precisions=_precisions(precision, chosen),
         device=chosen,
+        compiled=compiled,
     )
     _print(rows, "megapixels/s", chosen, as_json)
 
@@ -67,6 +72,7 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = 8,
     rounds: Rounds = 5,
     precision: Precisions = "auto",
+    compiled: Compiled = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -85,6 +91,7 @@ def train(
         rounds=rounds,
         precisions=_precisions(precision, chosen),
         device=chosen,
+        compiled=compiled,
     )
     _print(rows, "patches/s", chosen, as_json)
 

@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from irae.errors import UsageError
 from irae.evaluation.speed.peak_memory import peak_memory
 from irae.flow.reversible import can_recompute, set_reversible
 from irae.flow.subnets import set_network_dtype
-from irae.models.call import condition_for
+from irae.models.call import condition_for, network_autocast
 from irae.models.create import named_model
 from irae.models.inference.restoring_form import has_restoring_form
 from irae.models.loaded import LoadedModel
 from irae.models.loaded_density import LoadedDensity
-from irae.runtime import generator, network_dtype, synchronize
+from irae.models.module import RestoringModule
+from irae.runtime import compiler_faults, generator, network_dtype, synchronize
 from irae.tasks.base import Batch
 from irae.training.distributed import ALONE
 from irae.training.objectives.restoration import Restoration
@@ -38,6 +39,8 @@ TRAIN_MODELS = ("irae:default", "irae:paper", "ffdnet", "dncnn")
 PEAK = "convolution of 96 to 96 channels"
 """The machine's own peak: one 3×3 convolution at half of the picture's height and width."""
 
+PLAIN, RECOMPUTING, COMPILED = "plain autograd", "recomputing", "compiled"
+
 REFERENCE = "ffdnet"
 """The network whose speed is the unit of all speeds."""
 
@@ -48,7 +51,8 @@ class Row:
 
     Attributes:
         model: name of the model, as given.
-        form: form in which it was run, such as ``restoring`` or ``layers``.
+        form: form in which it was run: ``restoring``, ``layers`` or ``compiled`` (restore), or how
+            gradients were computed (train).
         precision: ``fp32`` or ``bf16``.
         parameters: number of trained parameters.
         macs: multiply-adds per pixel of its convolutions.
@@ -148,23 +152,52 @@ def _restorer(name: str, x: Tensor, precision: str, device: torch.device) -> _Su
     return _Subject(name, form, precision, model.parameters, macs, run)
 
 
+def _compiled(name: str, x: Tensor, precision: str, device: torch.device) -> _Subject:
+    """A model as a module that was compiled, as another program would run it."""
+    plain, model = _restorer(name, x, precision, device), named_model(name).to(device, precision)
+    mask = None
+    if model.takes_mask:
+        mask = torch.zeros(1, 1, *x.shape[2:], dtype=torch.bool, device=device)
+        mask[..., : x.shape[2] // 4, :] = True
+    given, sigma = x.to(device), 25.0 if model.takes_sigma else None
+    module = torch.compile(RestoringModule(model.network).run)
+
+    @torch.inference_mode()
+    def run() -> object:
+        with network_autocast(model.network, device, precision):
+            return module(given, sigma, mask)
+
+    return replace(plain, form=COMPILED, run=_after_compilation(run))
+
+
+def _after_compilation(run: Callable[[], object]) -> Callable[[], object]:
+    """Run once, so that neither the compiler's time nor its memory is measured."""
+    with compiler_faults("give no --compile"):
+        run()
+    return run
+
+
 def _trainers(
-    name: str, batch: int, patch: int, precision: str, device: torch.device
+    name: str, batch: int, patch: int, precision: str, device: torch.device, compiled: bool
 ) -> list[_Subject]:
     subjects = []
-    model = named_model(name)
-    for reversible in (False, True) if can_recompute(model.network) else (False,):
+    forms = [PLAIN, *([RECOMPUTING] if can_recompute(named_model(name).network) else [])]
+    for form in [*forms, *([COMPILED] if compiled else [])]:
         model = named_model(name).to(device)
         macs = macs_per_pixel(model)
         network = model.network.train().requires_grad_(True)
         network.to(memory_format=torch.channels_last)
         set_network_dtype(network, network_dtype(precision))
-        set_reversible(network, reversible)
-        section = TrainingSection(precision=precision, batch=batch)  # type: ignore[arg-type]
+        set_reversible(network, form == RECOMPUTING)
+        section = TrainingSection(
+            precision=precision,  # type: ignore[arg-type]
+            batch=batch,
+            compile=form == COMPILED,
+        )
         work = _training_step(
             TrainStep(network, section, ALONE, Restoration()), model, batch, patch
         )
-        form = "recomputing" if reversible else "plain autograd"
+        work = _after_compilation(work) if form == COMPILED else work
         subjects.append(_Subject(name, form, precision, model.parameters, macs, work))
     return subjects
 
@@ -196,6 +229,7 @@ def bench_restore(
     rounds: int,
     precisions: Sequence[str],
     device: torch.device,
+    compiled: bool = False,
 ) -> list[Row]:
     """Time the restoring of one picture by each model.
 
@@ -206,10 +240,12 @@ def bench_restore(
         rounds: number of measured runs of each model, after a warm-up; models take turns.
         precisions: ``fp32``, ``bf16`` or both.
         device: the device to measure on.
+        compiled: measure every model as a module compiled by `torch.compile`, too.
     """
     _check(rounds, height, width)
     x = torch.rand(1, 3, height, width, generator=generator(0))
-    subjects = [_restorer(name, x, p, device) for p in precisions for name in models]
+    made = [_restorer, _compiled] if compiled else [_restorer]
+    subjects = [make(name, x, p, device) for p in precisions for name in models for make in made]
     subjects += [_peak(max(1, height // 2), max(1, width // 2), p, device) for p in precisions]
     return _measure(subjects, rounds, height * width / 1e6, device)
 
@@ -239,15 +275,20 @@ def bench_train(
     rounds: int,
     precisions: Sequence[str],
     device: torch.device,
+    compiled: bool = False,
 ) -> list[Row]:
     """Time optimisation steps (forward, backward, clipping, update) on one batch.
 
-    Flows are measured with plain autograd and with the recomputing backward pass. The arguments
-    are those of `bench_restore`, with the batch in samples and the patch's side in pixels.
+    Flows are measured with plain autograd and with the recomputing backward pass, and all networks
+    also compiled if ``compiled``. The other arguments are those of `bench_restore`, with the batch
+    in samples and the patch's side in pixels.
     """
     _check(rounds, batch, patch)
     subjects = [
-        s for p in precisions for name in models for s in _trainers(name, batch, patch, p, device)
+        subject
+        for p in precisions
+        for name in models
+        for subject in _trainers(name, batch, patch, p, device, compiled)
     ]
     return _measure(subjects, rounds, batch, device)
 
@@ -271,7 +312,9 @@ def _measure(
     medians = [torch.tensor(taken).quantile(0.5).item() for taken in times]
     rates = [amount / median for median in medians]
     reference = {
-        s.precision: rate for s, rate in zip(subjects, rates, strict=True) if s.model == REFERENCE
+        s.precision: rate
+        for s, rate in zip(subjects, rates, strict=True)
+        if s.model == REFERENCE and s.form != COMPILED
     }
     peaks = {
         s.precision: rate * s.macs

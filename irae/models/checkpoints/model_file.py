@@ -212,6 +212,17 @@ def load_model(name: str | Path) -> LoadedModel:
     return LoadedModel(network, spec, str(name))
 
 
+def trained_spec(name: str | Path) -> ModelSpec:
+    """Return the spec of a trained model of any kind: packaged, a model file, or a run folder.
+
+    Raises:
+        ModelError: there is no such model, its file is damaged, or it is a method without weights.
+    """
+    if str(name) in CLASSICAL:
+        raise ModelError(f"model {str(name)!r} is a method without weights; give a trained model")
+    return _read(_find(name, packaged_models(), classical=False))[0]
+
+
 def is_density(name: str | Path) -> bool:
     """Whether a name or path is that of a density; the header of its file is read.
 

@@ -19,6 +19,9 @@ from irae.data.registry import REGISTRY, data_root, known_layout, layouts_below,
 from irae.errors import DataError, UsageError
 from irae.imaging.io.decode import DECODER_FAULTS
 
+MEASURING = ("testsets", "masks")
+"""Folders below the data root, suggested in data/README.md, that are not part of it in training."""
+
 KEPT_SHARE, KEPT_LEAST, KEPT_MOST = 0.05, 4, 32
 """Share, least and largest number of a folder's pictures used for validation, at most 1/4."""
 
@@ -59,9 +62,10 @@ class Collection:
     def describe(self) -> str:
         """Describe the pictures found and left out, in one line."""
         count = sum(len(pictures) for pictures in self.train)
+        held = len(self.validation)
         line = (
-            f"{count:,} pictures of {self.pixels / 1e6:,.1f} megapixels to learn from, "
-            f"{len(self.validation)} others to validate on"
+            f"{counted(count)} of {self.pixels / 1e6:,.1f} megapixels to learn from, "
+            f"{held:,} other{'s' * (held != 1)} to validate on"
         )
         reasons: dict[str, list[Path]] = {}
         for path, reason in self.left_out:
@@ -104,6 +108,11 @@ def with_sources(
     return config
 
 
+def counted(count: int) -> str:
+    """Return ``1 picture``, ``2 pictures`` and so on."""
+    return f"{count:,} picture{'s' * (count != 1)}"
+
+
 def _sources_below(root: Path) -> list[SourceSection]:
     try:
         return _sources(str(root), root)
@@ -116,16 +125,23 @@ def _sources_below(root: Path) -> list[SourceSection]:
 
 def _absolute(name: str) -> str:
     """Return the absolute path of an existing folder; leave the name of a data set unchanged."""
+    if not name:
+        raise UsageError("`validation` is empty; give a folder or the name of a data set")
     path = Path(name).expanduser()
     known = name in REGISTRY or name in IDX_SETS
     return str(path.resolve()) if not known and path.is_dir() else name
 
 
 def _sources(name: str, root: Path) -> list[SourceSection]:
+    if not name:  # An unset variable of a shell, and not the current folder.
+        raise UsageError("`data` is empty; give a folder or the name of a data set")
     if name in REGISTRY or name in IDX_SETS:
         return [SourceSection(source=name, weight="pixels")]
-    folder = next((f for f in (Path(name).expanduser(), root / name) if f.is_dir()), None)
+    places = (Path(name).expanduser(), root / name)
+    folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
+        if any(place.is_file() for place in places):
+            raise DataError(f"{name} is a file; give its folder")
         open_data(name, root=root)  # Its error lists the names and folders that exist.
         raise DataError(f"{name} is not a folder; give a folder of pictures")
     folder = folder.resolve()
@@ -134,9 +150,25 @@ def _sources(name: str, root: Path) -> list[SourceSection]:
         return [SourceSection(source=str(inside), weight="pixels")]
     layouts = list(layouts_below(folder))
     found = [SourceSection(source=str(each), weight="pixels") for each in layouts]
-    if list(_outside(open_data(folder).paths, layouts)):
+    paths = open_data(folder).paths
+    apart = [*layouts, *_measuring(folder, root)]
+    if list(_outside(paths, apart)):
         found.append(SourceSection(source=str(folder), weight="pixels"))
+    if not found:
+        raise DataError(
+            f"{folder} has no pictures but those for measuring, below {' and '.join(MEASURING)}; "
+            "give another folder"
+        )
     return found
+
+
+def _measuring(folder: Path, root: Path) -> list[Path]:
+    """Return the folders for measuring in ``folder``, if that is or holds the data root."""
+    whole = folder.resolve()
+    if not root.is_relative_to(whole):
+        return []
+    inside = (folder / root.relative_to(whole) / name for name in MEASURING)
+    return [each for each in inside if each.is_dir()]
 
 
 def _outside(paths: Iterable[Path], folders: list[Path]) -> Iterator[Path]:
@@ -178,14 +210,17 @@ def open_collection(data: DataSection) -> Collection:
             sets.append(pictures)
             pixels.append(len(pictures) * pictures.working_size.side**2)
             continue
-        paths = _outside(pictures.paths, _layouts_in(pictures))
+        folder = pictures.folder
+        apart = [] if folder is None else _measuring(folder, data_root(root).resolve())
+        left_out += [(each, "for measuring only") for each in apart]
+        paths = _outside(pictures.paths, [*_layouts_in(pictures), *apart])
         # Pictures of a folder inside another source count once.
         own = [path for path in paths if os.path.realpath(path) not in seen]
         seen.update(os.path.realpath(path) for path in own)
         usable, area, bad = _usable(own, data.patch)
         if own and not usable:
             raise DataError(
-                f"{source.source}: none of its {len(own):,} pictures can be used "
+                f"{source.source}: none of its {counted(len(own))} can be used "
                 f"({bad[0][0].name}: {bad[0][1]}); lower data.patch or give other pictures"
             )
         left_out += bad
@@ -272,8 +307,8 @@ def _kept_apart(
     if count < 4 and not candidates:
         folder = sources[0].source
         raise UsageError(
-            f"{folder}: {count} pictures are too few to keep some apart for validation; add some, "
-            "or give `validation` DIR"
+            f"{folder}: {counted(count)} {'is' if count == 1 else 'are'} too few to keep some "
+            "apart for validation; add some, or give `validation` DIR"
         )
     wanted = min(max(round(KEPT_SHARE * count), KEPT_LEAST), KEPT_MOST, count // 4)
     kept: dict[int, list[Path]] = {}

@@ -24,6 +24,9 @@ DEAD_SHARE = 0.05
 ESTIMATE_AFTER = 60.0
 """Seconds of training after which the remaining time is printed."""
 
+WARM_UP = 2
+"""First steps that are not timed, because compilers, caches and devices start in them."""
+
 
 def duration(seconds: float) -> str:
     """Format a time such as ``45 s``, ``12 min`` or ``3 h 20 min``."""
@@ -41,7 +44,10 @@ class Log:
     """
 
     def __init__(self, run: Run, stack: ExitStack, estimate: bool = False) -> None:
-        self._run, self._estimate = run, estimate
+        self._run = run
+        # A resumed run has said it already.
+        self._estimate = estimate and run.seconds < ESTIMATE_AFTER
+        self._timed, self._seconds = -WARM_UP, 0.0
         steps, step = run.config.training.steps, run.step
         # None shows the bar on a terminal only.
         silent = None if run.ranks.main else True
@@ -62,8 +68,12 @@ class Log:
         self._waited, self._worked = self._waited + waited, self._worked + spent
         self._bar.update()
         run = self._run
-        if self._estimate and run.seconds - spent < ESTIMATE_AFTER <= run.seconds:
-            left = (run.config.training.steps - run.step) * run.seconds / run.step
+        self._timed += 1
+        if self._timed > 0:
+            self._seconds += spent
+        if self._estimate and self._timed > 0 and run.seconds >= ESTIMATE_AFTER:
+            self._estimate = False
+            left = (run.config.training.steps - run.step) * self._seconds / self._timed
             self.say(f"about {duration(left)} to go, at this speed")
 
     def begun(self) -> None:

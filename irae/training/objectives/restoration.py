@@ -22,6 +22,7 @@ from irae.models.call import (
     to_network_channels,
 )
 from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.networks.registry import NETWORKS
 from irae.tasks import get_task
 from irae.tasks.base import Batch
 from irae.tasks.matching import missing_input
@@ -48,6 +49,11 @@ class Restoration(Objective):
     """Trains a network to undo the damage of a task."""
 
     def check(self, config: RunConfig, network: nn.Module) -> None:
+        if config.model.network not in NETWORKS:
+            raise TrainingError(
+                f"model.network {config.model.network!r} restores no pictures; choose one of "
+                f"{', '.join(NETWORKS)}"
+            )
         missing = missing_input(get_task(config.task), network)
         if missing is not None:
             raise TrainingError(

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from irae.errors import ModelError
+from irae.errors import CompilerError, ModelError
 from irae.evaluation.speed import bench
 from irae.evaluation.speed.bench import (
     PEAK,
@@ -65,6 +65,48 @@ def test_restoring_is_compared_at_equal_terms() -> None:
         share = row.macs / row.seconds / (rows[3].macs / rows[3].seconds)
         assert row.peak_share == pytest.approx(share)
     assert rows[2].speed == 1
+
+
+def test_compiled_models_are_measured_beside_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Traced as ever, but not handed to a C++ compiler for a minute.
+    whole, seen = torch.compile, []
+
+    def compile_(part: object, **options: object) -> object:
+        seen.append(part)
+        return whole(part, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    rows = bench_restore(
+        ["denoise", REFERENCE],
+        height=16, width=24, rounds=1, precisions=["fp32"], device=CPU, compiled=True,
+    )  # fmt: skip
+    assert [(r.model, r.form) for r in rows] == [
+        ("denoise", "restoring"),
+        ("denoise", "compiled"),
+        (REFERENCE, "layers"),
+        (REFERENCE, "compiled"),
+        (PEAK, "one layer"),
+    ]
+    assert rows[2].speed == 1
+    trained = bench_train(
+        ["irae:default"],
+        batch=2, patch=16, rounds=1, precisions=["fp32"], device=CPU, compiled=True,
+    )  # fmt: skip
+    assert [r.form for r in trained] == ["plain autograd", "recomputing", "compiled"]
+    assert len(seen) == 3
+
+
+def test_a_compiler_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend(*_: object) -> object:
+        raise ValueError("no compiler")
+
+    whole = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda part: whole(part, backend=backend))
+    with pytest.raises(CompilerError, match="give no --compile"):
+        bench_restore(
+            ["denoise"],
+            height=16, width=16, rounds=1, precisions=["fp32"], device=CPU, compiled=True,
+        )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from irae.runtime import generator
 EVERY = [
     (name, preset) for name, kind in NETWORKS.items() for preset in (list(kind.presets) or [None])
 ]
+EVERY.append(("irae", None))  # A file without a preset and without `form` is a strict flow.
 
 
 @pytest.mark.slow

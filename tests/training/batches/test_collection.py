@@ -91,7 +91,7 @@ def test_mixed_formats_and_sizes_and_what_is_left_out(tmp_path: Path) -> None:
     }
     line = found.describe()
     assert "6 pictures of 0.0 megapixels" in line
-    assert "1 others to validate on" in line
+    assert "1 other to validate on" in line
     assert "broken.png" in line and "too small" in line
 
 
@@ -135,6 +135,33 @@ def test_without_data_pictures_lie_below_the_root(
     assert with_sources(config()).data.train[0].source == str(tmp_path / "data" / "mine")
 
 
+def test_test_sets_and_masks_below_the_root_are_not_trained_on(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "mine", 5)
+    tests = make_pictures(tmp_path / "testsets" / "CBSD68", 4)
+    strokes = make_pictures(tmp_path.parent / f"{tmp_path.name}-elsewhere", 4)
+    (tmp_path / "masks").symlink_to(strokes)
+    make_pictures(tmp_path / "mine" / "masks", 1, suffix=".bmp")  # Only those of the root.
+    root = f"data.root={tmp_path}"
+    for named in ([], [str(tmp_path)], [f"{tmp_path}/mine/.."]):
+        found = open_collection(with_sources(config(root), named).data)
+        trained, validated = names(found)
+        assert {path.parent.name for path in trained | validated} == {"mine", "masks"}
+        assert len(trained) + len(validated) == 6
+        line = found.describe()
+        assert f"left out, for measuring only: {tmp_path / 'testsets'} and 1 more" in line
+    chosen = with_sources(config(root), ["testsets/CBSD68"])
+    trained, validated = names(open_collection(chosen.data))
+    assert {path.parent for path in trained | validated} == {tests}
+
+
+def test_a_root_with_test_sets_alone_has_nothing_to_train_on(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "testsets" / "CBSD68", 4)
+    with pytest.raises(UsageError, match="no pictures to train on"):
+        with_sources(config(f"data.root={tmp_path}"))
+    with pytest.raises(DataError, match="those for measuring, below testsets and masks"):
+        with_sources(config(f"data.root={tmp_path}"), [str(tmp_path)])
+
+
 def birds(root: Path, count: int = 24) -> Path:
     """A data set known by name, in its official layout: every other picture is for testing."""
     folder = root / "CUB_200_2011"
@@ -168,7 +195,8 @@ def test_a_known_data_set_is_never_opened_by_its_test_part(named: str, tmp_path:
 @pytest.mark.parametrize(
     ("count", "side", "error", "named"),
     [
-        (0, 40, DataError, "no pictures"),
+        (0, 40, DataError, "no pictures.*give another folder"),
+        (1, 40, UsageError, r"1 picture is too few.*`validation`"),
         (3, 40, UsageError, r"3 pictures are too few.*`validation`"),
         (5, 12, DataError, r"none of its 5 pictures.*too small"),
     ],
@@ -184,6 +212,22 @@ def test_folders_that_cannot_be_trained_on(
 def test_a_name_that_is_neither_set_nor_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'nowhere' is neither a data set"):
         with_sources(config(f"data.root={tmp_path}"), ["nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("data", "validation", "error", "named"),
+    [
+        ([""], None, UsageError, "`data` is empty"),
+        (["some"], "", UsageError, "`validation` is empty"),
+        (["some/0.png"], None, DataError, "some/0.png is a file; give its folder"),
+    ],
+)
+def test_what_is_no_folder(
+    data: list[str], validation: str | None, error: type[Exception], named: str, tmp_path: Path
+) -> None:
+    make_pictures(tmp_path / "some", 5)
+    with pytest.raises(error, match=named):
+        with_sources(config(f"data.root={tmp_path}"), data, validation)
 
 
 def test_pictures_that_pillow_cannot_open_are_used(tmp_path: Path) -> None:
