@@ -220,8 +220,7 @@ class Pipeline:
             return _failed(error)
         seconds = read.seconds + time.perf_counter() - begin
         kept = made.encoded is None
-        encoded = self._original(job) if kept else made.encoded
-        result = _Result(made.first, encoded, kept, made.decision, read.staged, seconds)
+        result = _Result(made.first, made.encoded, kept, made.decision, read.staged, seconds)
         return writer.submit(self._write, job, result)
 
     def _restore_alike(
@@ -276,7 +275,8 @@ class Pipeline:
 
     def _write(self, job: Job, result: _Result) -> Outcome:
         begin = time.perf_counter()
-        if result.kept and result.encoded is None:
+        if result.kept:
+            job = job.as_copy()
             result = replace(result, encoded=self._original(job))
         notes = self._notes(job, result)
         staged = result.staged
@@ -305,11 +305,12 @@ class Pipeline:
         """Return lines that say what the written file lacks of the source, or what it loses."""
         notes = list(result.decision.notes)
         if not (result.kept and result.encoded is not None):
+            notes += job.notes
             missing = missing_parts(result.picture.layout, job.target.suffix)
             undoable = self._pool.options.undoable
             if missing:
                 notes.append(describe_missing(job.source, job.target, missing, undoable))
-            # Where only holes are filled, the plan has said so.
+            # Where only holes are filled, the job's notes say so.
             exact = job.mask is not None or self._pool.only_fills
             loss = None if exact else describe_loss(result.picture, job.target)
             notes += [] if loss is None else [loss]
@@ -349,7 +350,13 @@ class Pipeline:
             self._write_at(staged, job, result, False)
             stamp, checksum = folder.staged_stamp(staged), file_sha256(staged)
             name = folder.deliver(staged)
-            return replace(source, staged=name, output_stamp=stamp, output_sha256=checksum)
+            return replace(
+                source,
+                relative=job.relative,
+                staged=name,
+                output_stamp=stamp,
+                output_sha256=checksum,
+            )
         except BaseException as error:
             shutil.rmtree(staged.parent, ignore_errors=True)
             if isinstance(error, IraeError):

@@ -354,3 +354,12 @@ def test_a_heic_becomes_a_png(irae: Run, tmp_path: Path, denoise: list[object]) 
     assert "a.png, since irae does not write .heic" in result.stderr
     assert irae("undo", tmp_path / "out/a.png", "-o", tmp_path / "back.heic").returncode == 0
     assert (tmp_path / "back.heic").read_bytes() == (tmp_path / "a.heic").read_bytes()
+
+
+def test_a_heic_in_which_nothing_changes_is_copied(irae: Run, tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    pillow_heif.from_pillow(PHOTO).save(tmp_path / "a.heic")
+    result = irae("restore", tmp_path, "-o", tmp_path / "out", "--strength", "0")
+    assert result.returncode == 0, result.stderr
+    assert "strength 0, left as it is" in result.stderr and "written as" not in result.stderr
+    assert (tmp_path / "out/a.heic").read_bytes() == (tmp_path / "a.heic").read_bytes()
