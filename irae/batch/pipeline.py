@@ -24,7 +24,7 @@ from irae.batch.parallel.read_ahead import ReadAhead, Reading
 from irae.batch.remote import Files
 from irae.errors import IraeError, PictureError, for_command_line
 from irae.imaging.io.changes import describe_loss, describe_missing, missing_parts
-from irae.imaging.io.encode import check_writable
+from irae.imaging.io.encode import check_writable, same_format
 from irae.imaging.io.files import Document, open_document, read_picture, write_picture
 from irae.imaging.io.picture import Picture, same_levels
 from irae.inverse.undo import check_sidecar_target, write_sidecar
@@ -173,7 +173,7 @@ class Pipeline:
 
     def _original(self, job: Job) -> bytes | None:
         """Return the file's bytes for a result in its format: encoding again would change it."""
-        if job.source.suffix.lower() != job.target.suffix.lower():
+        if not same_format(job.source.suffix, job.target.suffix):
             return None
         with self._files.fetched(job.source):
             return job.source.read_bytes()
@@ -278,6 +278,9 @@ class Pipeline:
         if result.kept:
             job = job.as_copy()
             result = replace(result, encoded=self._original(job))
+            if result.encoded is None:
+                decision = result.decision.with_other_format(job.target.suffix)
+                result = replace(result, decision=decision)
         notes = self._notes(job, result)
         staged = result.staged
         if self._folder is None or staged is None:
