@@ -19,12 +19,10 @@ import torch
 import torch.nn.functional as F
 from auto.cases import sepia
 from demo import side_by_side
-from photo_examples import HEIGHT, WIDTH, cut, irae, save
+from photo_examples import HEIGHT, WIDTH, cut, irae, paste_below, print_gain, save
 from PIL import Image
 from torch import Tensor
 
-from irae.imaging.io.files import read_picture
-from irae.imaging.metrics import psnr
 from irae.imaging.thin_masks import draw_thin, random_of
 from irae.runtime import generator
 
@@ -77,24 +75,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, default=figures)
     arguments = parser.parse_args()
-    images = []
+    rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for caption, clean, damaged, mask in make(arguments.data, folder):
             filled, row = damaged.with_suffix(".filled.png"), damaged.with_suffix(".row.png")
             irae("restore", damaged, "--mask", mask, "-o", filled)
-            target = read_picture(clean).pixels[None]
-            before, after = (
-                psnr(read_picture(path).pixels[None], target).item() for path in (damaged, filled)
-            )
-            print(f"{caption}: PSNR {before:.2f} -> {after:.2f} dB")
+            print_gain(caption, clean, damaged, filled)
             side_by_side([(caption, damaged), ("mask", mask), ("filled by irae", filled)], row)
-            images.append(Image.open(row).convert("RGB"))
-    whole = Image.new("RGB", (images[0].width, sum(image.height for image in images)), "white")
-    for index, image in enumerate(images):
-        whole.paste(image, (0, index * images[0].height))
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    whole.save(arguments.output / "holes.jpg", quality=88)
+            rows.append(row)
+        paste_below(rows, arguments.output / "holes.jpg", quality=88)
 
 
 if __name__ == "__main__":

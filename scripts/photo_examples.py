@@ -86,6 +86,26 @@ def make(data: Path, folder: Path) -> list[tuple[str, Path, Path, Path]]:
     ]
 
 
+def print_gain(caption: str, clean: Path, damaged: Path, restored: Path) -> None:
+    """Print the PSNR of a damaged picture and of the restored one."""
+    target = read_picture(clean).pixels[None]
+    before, after = (
+        psnr(read_picture(path).pixels[None], target).item() for path in (damaged, restored)
+    )
+    print(f"{caption}: PSNR {before:.2f} -> {after:.2f} dB")
+
+
+def paste_below(rows: list[Path], path: Path, *, quality: int) -> None:
+    """Paste pictures of one size below each other in a JPEG, whose folder is made."""
+    images = [Image.open(row).convert("RGB") for row in rows]
+    width, height = images[0].size
+    whole = Image.new("RGB", (width, height * len(images)), "white")
+    for index, image in enumerate(images):
+        whole.paste(image, (0, index * height))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole.save(path, quality=quality)
+
+
 def main() -> None:
     """Damage, restore, and paste the three rows below each other."""
     parser = argparse.ArgumentParser(
@@ -100,21 +120,13 @@ def main() -> None:
         folder = Path(name)
         for caption, clean, damaged, restored in make(arguments.data, folder):
             print(irae("restore", damaged, "-o", restored).replace(f"{folder}/", ""))
-            target = read_picture(clean).pixels[None]
-            before, after = (
-                psnr(read_picture(path).pixels[None], target).item() for path in (damaged, restored)
-            )
-            print(f"{caption}: PSNR {before:.2f} -> {after:.2f} dB")
+            print_gain(caption, clean, damaged, restored)
             row = folder / f"{clean.stem}.row.png"
             side_by_side(
                 [("original", clean), (caption, damaged), ("restored by irae", restored)], row
             )
-            rows.append(Image.open(row).convert("RGB"))
-        whole = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
-        for index, row_image in enumerate(rows):
-            whole.paste(row_image, (0, index * rows[0].height))
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        whole.save(arguments.output / "before-after.jpg", quality=92)
+            rows.append(row)
+        paste_below(rows, arguments.output / "before-after.jpg", quality=92)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def degrade_file(
             _write_with_mask(job.target, spoilt, damaged.mask, overwrite)
     missing = missing_parts(picture.layout, job.target.suffix)
     notes = [describe_missing(job.source, job.target, missing)] if missing else []
+    notes = [*job.notes, *notes]
     return Outcome(
         input=str(job.source),
         output=str(job.target),

@@ -1,40 +1,26 @@
-"""Planning a batch: the pictures that a command takes, their outputs and their masks."""
+"""Planning a batch: the outputs and the masks of the pictures that a command takes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image
 
+from irae.batch.collect import Found
 from irae.batch.outcome import Outcome
-from irae.batch.remote import Files, find_urls, local_path
 from irae.errors import IraeError, PictureError, UsageError, for_command_line
 from irae.imaging.io.changes import lossless_suffix
 from irae.imaging.io.encode import LOSSY_SUFFIXES, PICTURE_SUFFIXES
 from irae.imaging.io.files import MASK_MARK, RESTORED_MARK
-from irae.imaging.io.find import describe_foreign, find_pictures, walk_pictures
-from irae.imaging.io.kinds import HEIF_SUFFIXES, can_read_heif, foreign_suffixes
+from irae.imaging.io.find import describe_foreign, walk_pictures
+from irae.imaging.io.kinds import HEIF_SUFFIXES, can_read_heif
 
 STREAM = "-"
 """The name that stands for standard input and standard output."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A picture that was found, and its subfolder below the input that named it."""
-
-    path: Path
-    subfolder: Path = Path()
-
-    @property
-    def relative(self) -> str:
-        """Path relative to that input, the same on every machine."""
-        return (self.subfolder / self.path.name).as_posix()
 
 
 @dataclass(frozen=True)
@@ -49,6 +35,8 @@ class Job:
         relative: the target relative to the output folder, if there is one.
         stamp: `Files.stamp` of the source when it was listed.
         replaces: whether an existing target may be replaced.
+        copy: target of a copy of the source if nothing in it changes; None stands for ``target``.
+        notes: lines for the user if the result is written to ``target``.
     """
 
     source: Path
@@ -58,6 +46,15 @@ class Job:
     relative: str = ""
     stamp: str | None = None
     replaces: bool = False
+    copy: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_copy(self) -> Job:
+        """Return the job with the target and without the notes of a picture that stays as it is."""
+        if self.copy is None:
+            return replace(self, notes=())
+        relative = Path(self.relative).with_name(self.copy.name).as_posix()
+        return replace(self, target=self.copy, relative=relative, copy=None, notes=())
 
 
 @dataclass
@@ -91,133 +88,6 @@ class Plan:
             [failure for failure in self.failures if belongs(self.places.get(failure.input))],
             self.notes,
         )
-
-
-def collect_pictures(
-    inputs: Sequence[str],
-    *,
-    recursive: bool = False,
-    skip_marks: Sequence[str] = (),
-    skip_folder: Path | None = None,
-    skip_file: Path | None = None,
-    files: Files | None = None,
-    note: Callable[[str], None] = lambda line: None,
-) -> tuple[list[Found], list[Outcome]]:
-    """Expand files, globs, folders and URLs of these to pictures, each taken once.
-
-    Args:
-        inputs: paths, globs, folders and URLs from the user.
-        recursive: also search the subfolders of folders.
-        skip_marks: marks of pictures ``NAME.MARK.SUFFIX`` to leave out of folders and globs. A
-            file that is named explicitly is always taken.
-        skip_folder: folder with the results of an earlier run, whose pictures are left out unless
-            it is an input itself.
-        skip_file: a file that is left out of folders and globs, such as the mask of all pictures.
-        files: assigns paths to URLs; without it, URLs are not recognised.
-        note: called with a line about links that are left out, because the picture that they lead
-            to is taken already or because they lead nowhere, and about pictures in folders that
-            cannot be read.
-
-    Returns:
-        The pictures, and the inputs that failed.
-    """
-    found: dict[Path, Found] = {}
-    failures = []
-    for name in inputs:
-        try:
-            inside = _expand(name, recursive, files, note)
-        except IraeError as error:
-            failures.append(Outcome(name, error=for_command_line(str(error))))
-            continue
-        failures.extend(inside.failures)
-        root = inside.root
-        for path in inside.paths:
-            below = path.parent.relative_to(root) if root is not None else Path()
-            if not inside.outright and (
-                Path(path.stem).suffix.lower() in skip_marks
-                or _lies_below(path, skip_folder, root)
-                or (skip_file is not None and path.resolve() == skip_file.resolve())
-            ):
-                continue
-            _take(found, Found(path, below), note)
-    return list(found.values()), failures
-
-
-def _take(found: dict[Path, Found], picture: Found, note: Callable[[str], None]) -> None:
-    """Add a picture, unless it is there; of a file and links to it, the file is taken."""
-    real = picture.path.resolve()
-    other = found.get(real)
-    if other is None:
-        found[real] = picture
-        return
-    link = picture
-    if other.path.is_symlink() and not picture.path.is_symlink():
-        found[real], link = picture, other
-    if link.path.absolute() != found[real].path.absolute():
-        note(f"{link.path}: is the same file as {found[real].path}, which is taken once")
-
-
-class _Inside(NamedTuple):
-    """The pictures of one input, its path if it is a folder, and the names that failed."""
-
-    paths: list[Path]
-    root: Path | None
-    outright: bool
-    failures: Sequence[Outcome] = ()
-
-
-def _note_broken(link: Path, named: Path, note: Callable[[str], None]) -> None:
-    # A link that was named itself fails like any other file that is not there.
-    if link != named:
-        note(f"{link}: is a link to nothing; passed over")
-
-
-def _expand(
-    name: str, recursive: bool, files: Files | None, note: Callable[[str], None]
-) -> _Inside:
-    path = Path(name) if files is None else local_path(name)
-    if path is not None:
-        _note_foreign(path, recursive, note)
-        paths = find_pictures(
-            [path],
-            recursive=recursive,
-            on_broken_link=lambda link: _note_broken(link, path, note),
-        )
-        return _Inside(paths, path if path.is_dir() else None, path.is_file())
-    assert files is not None
-    urls, is_folder = find_urls(name, recursive=recursive)
-    paths, failures = [], []
-    for url in urls:
-        try:
-            paths.append(files.path_for(url))
-        except PictureError as error:
-            failures.append(Outcome(url, error=for_command_line(str(error))))
-    root = files.path_for(name) if is_folder else None
-    return _Inside(paths, root, urls == [name], failures)
-
-
-def _note_foreign(folder: Path, recursive: bool, note: Callable[[str], None]) -> None:
-    """Say how many pictures in a folder are passed over because they cannot be read."""
-    if not folder.is_dir():
-        return
-    suffixes = foreign_suffixes()
-    try:
-        passed = list(
-            walk_pictures(folder, recursive=recursive, follow_links=True, suffixes=suffixes)
-        )
-    except OSError:
-        return  # Searching for pictures reports the error.
-    if passed:
-        kinds = sorted({path.suffix.lower() for path in passed})
-        hint = "; pip install 'irae[heif]' reads HEIC" if HEIF_SUFFIXES & set(kinds) else ""
-        files = "1 file" if len(passed) == 1 else f"{len(passed)} files"
-        note(f"{folder}: {files} passed over that cannot be read ({' '.join(kinds)}){hint}")
-
-
-def _lies_below(path: Path, folder: Path | None, root: Path | None) -> bool:
-    if folder is None or (root is not None and folder.resolve() == root.resolve()):
-        return False
-    return path.resolve().is_relative_to(folder.resolve())
 
 
 def is_picture_name(out: str | Path) -> bool:
@@ -295,16 +165,26 @@ def plan_outputs(
             _check_target(
                 picture.path, target, sources, taken, overwrite or keeps_manifest, named=single
             )
+            copy = None
+            if not single and suffix is None:
+                copy = _copy_target(picture.path, target, sources, taken)
             mask = None if masks is None else find_mask(picture, masks)
         except IraeError as error:
             plan.failures.append(Outcome(str(picture.path), error=for_command_line(str(error))))
             plan.places[str(picture.path)] = picture.relative
             continue
-        taken[target.resolve()] = picture.path
-        if exact or (not single and picture.path.suffix.lower() in HEIF_SUFFIXES):
-            plan.notes.extend(_exactness_notes(picture.path, target))
-        relative = (picture.subfolder / target.name).as_posix()
-        plan.jobs.append(Job(picture.path, target, mask, relative=relative))
+        taken |= {path.resolve(): picture.path for path in (target, copy) if path is not None}
+        noted = exact or (not single and picture.path.suffix.lower() in HEIF_SUFFIXES)
+        plan.jobs.append(
+            Job(
+                picture.path,
+                target,
+                mask,
+                relative=(picture.subfolder / target.name).as_posix(),
+                copy=copy,
+                notes=_exactness_notes(picture.path, target) if noted else (),
+            )
+        )
     return plan
 
 
@@ -337,12 +217,8 @@ def _check_target(
             f"{source}: cannot write {target.name}, its suffix is not one of"
             f" {' '.join(sorted(PICTURE_SUFFIXES))}; name a .png with -o"
         )
+    _check_free(source, target, taken)
     resolved = target.resolve()
-    if resolved in taken:
-        raise PictureError(
-            f"{source}: its output {target} is already that of {taken[resolved]};"
-            " use --recursive on their common folder, or another -o"
-        )
     if resolved in sources and not (named and resolved == source.resolve()):
         raise PictureError(f"{source}: its output {target} is an input; use another -o")
     if target.exists() and not overwrite:
@@ -351,14 +227,36 @@ def _check_target(
         )
 
 
-def _exactness_notes(source: Path, target: Path) -> list[str]:
+def _copy_target(
+    source: Path, target: Path, sources: set[Path], taken: dict[Path, Path]
+) -> Path | None:
+    """Return where a picture is copied that stays as it is; None if that is ``target``.
+
+    It is also None where the copy would be an input.
+    """
+    copy = target.with_suffix(source.suffix)
+    if copy == target or copy.resolve() in sources:
+        return None
+    _check_free(source, copy, taken)
+    return copy
+
+
+def _check_free(source: Path, target: Path, taken: dict[Path, Path]) -> None:
+    if target.resolve() in taken:
+        raise PictureError(
+            f"{source}: its output {target} is already that of {taken[target.resolve()]};"
+            " use --recursive on their common folder, or another -o"
+        )
+
+
+def _exactness_notes(source: Path, target: Path) -> tuple[str, ...]:
     if target.suffix.lower() in LOSSY_SUFFIXES:
-        return [f"{target}: a lossy format, which changes all pixels a little; .png keeps them"]
+        return (f"{target}: a lossy format, which changes all pixels a little; .png keeps them",)
     if target.suffix.lower() != source.suffix.lower():
         if source.suffix.lower() in HEIF_SUFFIXES:
-            return [f"{source}: written as {target}, since irae does not write {source.suffix}"]
-        return [f"{source}: written as {target}, since {source.suffix} would change all pixels"]
-    return []
+            return (f"{source}: written as {target}, since irae does not write {source.suffix}",)
+        return (f"{source}: written as {target}, since {source.suffix} would change all pixels",)
+    return ()
 
 
 def find_mask(picture: Found, masks: Path) -> Path:

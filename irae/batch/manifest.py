@@ -185,7 +185,7 @@ class Manifest:
     def _done_earlier(self, job: Job, entry: Entry) -> Outcome:
         return Outcome(
             input=str(job.source),
-            output=self._folder.name(job.relative),
+            output=self._folder.name(entry.output),
             task=entry.task,
             model=entry.model,
             seconds=entry.seconds,
@@ -205,14 +205,24 @@ class Manifest:
         if stamp is None:
             raise PictureError(f"{job.source}: no such file; check the name")
         job = replace(job, stamp=stamp, replaces=overwrite)
-        if not self._folder.exists(job.relative):
+        # A picture that stays as it is may have another name.
+        for relative in dict.fromkeys((job.as_copy().relative, job.relative)):
+            found = self._examine_output(job, relative, overwrite)
+            if isinstance(found, Entry):
+                return found
+            job = found
+        return job
+
+    def _examine_output(self, job: Job, relative: str, overwrite: bool) -> Job | Entry:
+        """Return the job if this output has to be made, else its entry; see `_examine`."""
+        if not self._folder.exists(relative):
             return job
-        name = self._folder.name(job.relative)
-        entry = self._standing_entry(job.relative)
+        name = self._folder.name(relative)
+        entry = self._standing_entry(relative)
         if entry is None:
             if overwrite:
                 return job
-            what = "was changed since irae wrote it" if job.relative in self._entries else "exists"
+            what = "was changed since irae wrote it" if relative in self._entries else "exists"
             already = " already" if what == "exists" else ""
             raise PictureError(
                 f"{name}: {what}{already}; use --overwrite to replace it, or another -o"
@@ -283,7 +293,7 @@ class Manifest:
             raise ValueError(f"{job.source}: nothing was made of it")
         entry = Entry(
             input=self._folder.refer(job.source),
-            output=job.relative,
+            output=made.relative,
             sha256=made.sha256,
             output_sha256=made.output_sha256,
             mask_sha256=made.mask_sha256,
@@ -301,12 +311,14 @@ class Manifest:
         )
         try:
             self._enter(entry)
-            self._folder.commit(made.staged, job.relative, replace=job.replaces)
+            self._folder.commit(made.staged, made.relative, replace=job.replaces)
         except BaseException:
             self._folder.discard(made.staged)
             raise
         self._supersede(entry)
-        return replace(outcome, output=self._folder.name(job.relative))
+        if made.relative != job.relative:
+            self._supersede_failures(job.relative)
+        return replace(outcome, output=self._folder.name(made.relative))
 
     def enter_failure(self, job: Job, outcome: Outcome) -> None:
         """Enter that a picture failed; if that fails too, one note is printed for the batch."""
@@ -326,9 +338,7 @@ class Manifest:
                 Console.note(f"{name}: failures cannot be recorded there ({error})")
             self._told = True
             return
-        for other in self._entries[entry.output]:
-            if other.error is not None and other is not entry:
-                self._superseded.add(id(other))
+        self._supersede_failures(entry.output, entry)
 
     def _enter(self, entry: Entry) -> None:
         self._folder.append(entry.as_line())
@@ -339,6 +349,12 @@ class Manifest:
         """Mark all other entries of the same output as superseded."""
         for other in self._entries[entry.output]:
             if other is not entry:
+                self._superseded.add(id(other))
+
+    def _supersede_failures(self, output: str, newest: Entry | None = None) -> None:
+        """Mark the failures of an output as superseded, but for the newest."""
+        for other in self._entries.get(output, []):
+            if other.error is not None and other is not newest:
                 self._superseded.add(id(other))
 
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from irae.batch.jobs import Job
 from irae.errors import PictureError
+from irae.imaging.io.encode import format_of
 from irae.imaging.io.masks import NOTHING_KNOWN, has_soft_edges, mask_warning, read_mask
 from irae.imaging.io.picture import Picture
 from irae.models.checkpoints.checksums import weights_checksum
 from irae.restoring.find_damage import DETECTOR, TOO_LITTLE_LEFT, DamageFinder, FoundDamage
-from irae.restoring.inspection import choose_task, explain, inspect_read
+from irae.restoring.inspection import LEFT, choose_task, explain, inspect_read
 from irae.restoring.options import RestoreOptions
 from irae.restoring.restorer import Restorer
 from irae.runtime import select_device
@@ -41,8 +42,15 @@ class TaskDecision:
 
     def with_no_change(self, source: Path) -> TaskDecision:
         """Return the decision for a picture that equals its result: it is left as it is."""
-        why = f"{source}: {self.task} changes nothing here, left as it is"
+        why = f"{source}: {self.task} changes nothing here, {LEFT}"
         return replace(self, task=None, why=why)
+
+    def with_other_format(self, suffix: str) -> TaskDecision:
+        """Return the decision for a picture that stays as it is in a file of another format."""
+        if self.why is None:
+            return self
+        kind = format_of(suffix)
+        return replace(self, why=self.why.replace(LEFT, f"only written as {kind}"))
 
 
 class ModelPool:
@@ -201,7 +209,7 @@ class ModelPool:
             return mask if fills else None, decision
         if fills:
             return mask, TaskDecision(filling_task().name, found.as_json(), line)
-        return None, TaskDecision(None, found.as_json(), f"{line}, left as it is")
+        return None, TaskDecision(None, found.as_json(), f"{line}, {LEFT}")
 
     def choose(self, job: Job, picture: Picture, mask: Tensor | None = None) -> TaskDecision:
         """Choose the task for a picture: the one in the options, or else by inspection.
@@ -215,7 +223,7 @@ class ModelPool:
             PictureError: the mask marks the whole picture.
         """
         if self.options.strength == 0:
-            return TaskDecision(None, why=f"{job.source}: strength 0, left as it is")
+            return TaskDecision(None, why=f"{job.source}: strength 0, {LEFT}")
         task = job.task or self.options.task
         if job.mask is not None and mask is not None:
             if bool(mask.all()):

@@ -15,6 +15,7 @@ class StagedResult:
         stamp: stamp of the source.
         sha256: checksum of the source.
         mask_sha256: checksum of the mask, if any.
+        relative: path of the result relative to the output folder.
         staged: where the result is staged, as returned by `OutputFolder.deliver`.
         output_stamp: stamp of the result.
         output_sha256: checksum of the result.
@@ -23,6 +24,7 @@ class StagedResult:
     stamp: str | None
     sha256: str
     mask_sha256: str | None = None
+    relative: str = ""
     staged: str = ""
     output_stamp: str | None = None
     output_sha256: str = ""

@@ -24,7 +24,7 @@ from irae.batch.parallel.read_ahead import ReadAhead, Reading
 from irae.batch.remote import Files
 from irae.errors import IraeError, PictureError, for_command_line
 from irae.imaging.io.changes import describe_loss, describe_missing, missing_parts
-from irae.imaging.io.encode import check_writable
+from irae.imaging.io.encode import check_writable, same_format
 from irae.imaging.io.files import Document, open_document, read_picture, write_picture
 from irae.imaging.io.picture import Picture, same_levels
 from irae.inverse.undo import check_sidecar_target, write_sidecar
@@ -173,7 +173,7 @@ class Pipeline:
 
     def _original(self, job: Job) -> bytes | None:
         """Return the file's bytes for a result in its format: encoding again would change it."""
-        if job.source.suffix.lower() != job.target.suffix.lower():
+        if not same_format(job.source.suffix, job.target.suffix):
             return None
         with self._files.fetched(job.source):
             return job.source.read_bytes()
@@ -220,8 +220,7 @@ class Pipeline:
             return _failed(error)
         seconds = read.seconds + time.perf_counter() - begin
         kept = made.encoded is None
-        encoded = self._original(job) if kept else made.encoded
-        result = _Result(made.first, encoded, kept, made.decision, read.staged, seconds)
+        result = _Result(made.first, made.encoded, kept, made.decision, read.staged, seconds)
         return writer.submit(self._write, job, result)
 
     def _restore_alike(
@@ -276,8 +275,12 @@ class Pipeline:
 
     def _write(self, job: Job, result: _Result) -> Outcome:
         begin = time.perf_counter()
-        if result.kept and result.encoded is None:
+        if result.kept:
+            job = job.as_copy()
             result = replace(result, encoded=self._original(job))
+            if result.encoded is None:
+                decision = result.decision.with_other_format(job.target.suffix)
+                result = replace(result, decision=decision)
         notes = self._notes(job, result)
         staged = result.staged
         if self._folder is None or staged is None:
@@ -305,11 +308,12 @@ class Pipeline:
         """Return lines that say what the written file lacks of the source, or what it loses."""
         notes = list(result.decision.notes)
         if not (result.kept and result.encoded is not None):
+            notes += job.notes
             missing = missing_parts(result.picture.layout, job.target.suffix)
             undoable = self._pool.options.undoable
             if missing:
                 notes.append(describe_missing(job.source, job.target, missing, undoable))
-            # Where only holes are filled, the plan has said so.
+            # Where only holes are filled, the job's notes say so.
             exact = job.mask is not None or self._pool.only_fills
             loss = None if exact else describe_loss(result.picture, job.target)
             notes += [] if loss is None else [loss]
@@ -349,7 +353,13 @@ class Pipeline:
             self._write_at(staged, job, result, False)
             stamp, checksum = folder.staged_stamp(staged), file_sha256(staged)
             name = folder.deliver(staged)
-            return replace(source, staged=name, output_stamp=stamp, output_sha256=checksum)
+            return replace(
+                source,
+                relative=job.relative,
+                staged=name,
+                output_stamp=stamp,
+                output_sha256=checksum,
+            )
         except BaseException as error:
             shutil.rmtree(staged.parent, ignore_errors=True)
             if isinstance(error, IraeError):

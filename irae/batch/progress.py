@@ -90,6 +90,7 @@ def follow(
 
     def report(outcome: Outcome) -> None:
         outcome = outcome.with_names(display_name)
+        told.append(outcome)
         if outcome.error is not None:
             Console.error(outcome.error)
         elif outcome.why is not None:
@@ -97,7 +98,6 @@ def follow(
         for note in outcome.notes:
             Console.note(note)
         tell(outcome)
-        told.append(outcome)
 
     for outcome in (*plan.failures, *plan.done):
         report(outcome)

@@ -301,13 +301,19 @@ def _divide(ray: Any, settings: RestoreOptions) -> _Share:
 
 
 def _absolute(job: Job) -> Job:
-    mask = None if job.mask is None else job.mask.absolute()
-    return replace(job, source=job.source.absolute(), target=job.target.absolute(), mask=mask)
+    return replace(
+        job,
+        source=job.source.absolute(),
+        target=job.target.absolute(),
+        mask=None if job.mask is None else job.mask.absolute(),
+        copy=None if job.copy is None else job.copy.absolute(),
+    )
 
 
 def _as_named(outcome: Outcome, job: Job) -> Outcome:
     """Replace the actors' absolute paths by the names that the user gave."""
-    named = {str(path.absolute()): str(path) for path in (job.source, job.target, job.mask) if path}
+    paths = (job.source, job.target, job.mask, job.copy)
+    named = {str(path.absolute()): str(path) for path in paths if path}
 
     def display_name(text: str) -> str:
         for absolute, given in named.items():

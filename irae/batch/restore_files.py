@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from irae.batch.jobs import Job, Plan, collect_pictures, is_picture_name, plan_outputs
+from irae.batch.collect import collect_pictures
+from irae.batch.jobs import Job, Plan, is_picture_name, plan_outputs
 from irae.batch.manifest import Manifest
 from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome

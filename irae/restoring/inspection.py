@@ -24,6 +24,9 @@ from irae.restoring.rules import better_task, is_white, least_gain, trained_for,
 from irae.restoring.trial import denoiser_suits, features, parts_of, restore_parts
 from irae.tasks import DENOISE, PHOTO
 
+LEFT = "left as it is"
+"""The words for a picture in which nothing is changed."""
+
 # A JPEG of this quality or better, in which no noise is seen, is left; so is a picture that is
 # written with loss if a model changes it by less than this factor times what writing does.
 _GOOD_JPEG = 92
@@ -214,8 +217,8 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
         return PHOTO, f"salt and pepper in {inspection.impulses:.1%} of the values"
     if noise is None and jpeg is None:
         if inspection.depth == 1:
-            return None, "black and white only, left as it is; --task restores it all the same"
-        return None, "too small to judge, left as it is; --task restores it all the same"
+            return None, f"black and white only, {LEFT}; --task restores it all the same"
+        return None, f"too small to judge, {LEFT}; --task restores it all the same"
     found = _describe_damage(noise, jpeg)
     if inspection.denoisable:
         return DENOISE, found
@@ -227,15 +230,15 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
     gain = inspection.gains[task]
     quiet = noise is None or noise.sigma < 1.5
     if jpeg is not None and jpeg.quality >= _GOOD_JPEG and quiet:
-        return None, f"{found}, and no noise to be seen; left as it is"
+        return None, f"{found}, and no noise to be seen; {LEFT}"
     if lossy and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
-        return None, f"{found}, too little to be worth saving it again; left as it is"
+        return None, f"{found}, too little to be worth saving it again; {LEFT}"
     if gain > least:
         typical = max(gain, inspection.typical.get(task, gain))
         return task, f"{found}, about {typical:.1f} dB to gain"
     if gain > 0 and lossy:
-        return None, f"{found}, too little to be worth saving it again; left as it is"
-    return None, f"{found}, which no model is sure to improve; left as it is"
+        return None, f"{found}, too little to be worth saving it again; {LEFT}"
+    return None, f"{found}, which no model is sure to improve; {LEFT}"
 
 
 def _try_models(

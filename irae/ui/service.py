@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irae.batch.jobs import Found, plan_outputs
+from irae.batch.collect import Found
+from irae.batch.jobs import plan_outputs
 from irae.batch.model_pool import ModelPool
 from irae.errors import IraeError, PictureError
 from irae.imaging.io.files import RESTORED_MARK, encode_picture, read_picture, write_picture

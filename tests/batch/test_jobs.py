@@ -1,4 +1,4 @@
-"""Which pictures are taken, where results go, which mask belongs to which."""
+"""Where results go, and which mask belongs to which picture."""
 
 from __future__ import annotations
 
@@ -7,59 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from irae.batch.jobs import (
-    Found,
-    collect_pictures,
-    find_mask,
-    is_picture_name,
-    plan_outputs,
-)
+from irae.batch.collect import Found, collect_pictures
+from irae.batch.jobs import find_mask, is_picture_name, plan_outputs
 from irae.errors import PictureError, UsageError
-from irae.imaging.io import kinds
 
 
 def _draw(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (2, 2)).save(path)
-
-
-def _names(found: list[Found]) -> list[str]:
-    return [str(picture.subfolder / picture.path.name) for picture in found]
-
-
-def test_results_and_masks_of_a_folder_are_not_taken(tmp_path: Path) -> None:
-    _draw(*(tmp_path / n for n in ("a.png", "a.restored.png", "a.mask.png", "b/c.JPG.png")))
-    found, failures = collect_pictures(
-        [str(tmp_path)], recursive=True, skip_marks=[".restored", ".mask"]
-    )
-    assert _names(found) == ["a.png", "b/c.JPG.png"]
-    assert failures == []
-    outright = [str(tmp_path / "a.restored.png")]
-    assert len(collect_pictures(outright, skip_marks=[".restored"])[0]) == 1
-
-
-def test_a_picture_named_twice_is_taken_once(tmp_path: Path) -> None:
-    _draw(tmp_path / "a.png")
-    found, _ = collect_pictures([str(tmp_path), str(tmp_path / "a.png"), str(tmp_path / "*.png")])
-    assert _names(found) == ["a.png"]
-
-
-def test_earlier_results_inside_an_input_folder_are_not_taken(tmp_path: Path) -> None:
-    _draw(tmp_path / "a.png", tmp_path / "out" / "a.png")
-    found, _ = collect_pictures([str(tmp_path)], recursive=True, skip_folder=tmp_path / "out")
-    assert _names(found) == ["a.png"]
-
-
-def test_a_missing_input_does_not_stop_the_others(tmp_path: Path) -> None:
-    _draw(tmp_path / "a.png")
-    (tmp_path / "empty").mkdir()
-    inputs = [str(tmp_path / name) for name in ("none.png", "empty", "a.png", "*.bmp")]
-    found, failures = collect_pictures(inputs)
-    assert _names(found) == ["a.png"]
-    assert [failure.input for failure in failures] == [inputs[0], inputs[1], inputs[3]]
-    for failure in failures:
-        assert failure.input in failure.error
 
 
 def test_default_outputs_lie_beside_the_sources(tmp_path: Path) -> None:
@@ -121,10 +77,35 @@ def test_exact_results_of_lossy_inputs_become_png(tmp_path: Path) -> None:
     found = [Found(tmp_path / "x.jpg"), Found(tmp_path / "y.tif")]
     plan = plan_outputs(found, None, exact=True)
     assert [job.target.name for job in plan.jobs] == ["x.restored.png", "y.restored.tif"]
-    assert len(plan.notes) == 1
+    assert [len(job.notes) for job in plan.jobs] == [1, 0]
     named = plan_outputs(found[:1], tmp_path / "out.jpg", exact=True)
     assert named.jobs[0].target.name == "out.jpg"
-    assert "lossy" in named.notes[0]
+    assert "lossy" in named.jobs[0].notes[0]
+    assert named.jobs[0].as_copy().target.name == "out.jpg"
+
+
+def test_what_stays_as_it_is_keeps_its_suffix(tmp_path: Path) -> None:
+    found = [Found(tmp_path / "in/sub/x.jpg", Path("sub")), Found(tmp_path / "in/y.tif")]
+    jobs = plan_outputs(found, tmp_path / "out", exact=True).jobs
+    copies = [job.as_copy() for job in jobs]
+    assert [job.relative for job in copies] == ["sub/x.jpg", "y.tif"]
+    assert [job.target for job in copies] == [tmp_path / "out/sub/x.jpg", tmp_path / "out/y.tif"]
+    assert not any(job.notes or job.copy for job in copies)
+    # A name that the user gave is kept, and an input is never replaced.
+    named = plan_outputs(found[:1], tmp_path / "out", exact=True, suffix=".png").jobs[0]
+    assert named.as_copy().target.name == "x.png"
+    beside = plan_outputs(found[:1], tmp_path / "in", exact=True).jobs[0]
+    assert beside.as_copy().target == tmp_path / "in/sub/x.png"
+
+
+def test_two_copies_of_one_name_are_refused(tmp_path: Path) -> None:
+    _draw(tmp_path / "a/x.jpg")
+    (tmp_path / "b").mkdir()
+    Image.new("CMYK", (2, 2)).save(tmp_path / "b/x.jpg")
+    found = [Found(tmp_path / "a/x.jpg"), Found(tmp_path / "b/x.jpg")]
+    plan = plan_outputs(found, tmp_path / "out", exact=True)
+    assert [job.target.name for job in plan.jobs] == ["x.png"]
+    assert "already that of" in plan.failures[0].error
 
 
 @pytest.mark.parametrize(
@@ -167,38 +148,6 @@ def test_a_folder_may_be_called_like_anything(tmp_path: Path) -> None:
         assert not is_picture_name(tmp_path / name)
 
 
-def test_links_are_followed_once_and_said(tmp_path: Path) -> None:
-    scans, elsewhere = tmp_path / "scans", tmp_path / "elsewhere"
-    for path in (scans / "b.png", scans / "sub/d.png", elsewhere / "e.png", elsewhere / "f.png"):
-        _draw(path)
-    (scans / "a.png").symlink_to(scans / "b.png")
-    (scans / "c.png").symlink_to(elsewhere / "e.png")
-    (scans / "linked").symlink_to(elsewhere)
-    (scans / "sub/up").symlink_to(scans)
-    (scans / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    (scans / "._b.png").write_bytes(b"\0\5\x16\7")
-    said: list[str] = []
-
-    def names(recursive: bool) -> list[str]:
-        said.clear()
-        found, failures = collect_pictures([str(scans)], recursive=recursive, note=said.append)
-        assert failures == []
-        return sorted(picture.relative for picture in found)
-
-    assert names(False) == ["b.png", "c.png"]
-    assert sorted(said) == [
-        f"{scans / 'a.png'}: is the same file as {scans / 'b.png'}, which is taken once",
-        f"{scans / 'gone.png'}: is a link to nothing; passed over",
-    ]
-    # Of a link and its file, the file is taken; a loop of folders ends.
-    assert names(True) == ["b.png", "linked/e.png", "linked/f.png", "sub/d.png"]
-    assert any(line.startswith(f"{scans / 'c.png'}: is the same file as") for line in said)
-    # The same name twice is no link.
-    said.clear()
-    collect_pictures([str(scans / "b.png"), str(scans / "b.png")], note=said.append)
-    assert said == []
-
-
 def test_masks_are_found_by_name(tmp_path: Path) -> None:
     picture = Found(tmp_path / "in/sub/x.png", Path("sub"))
     _draw(picture.path)
@@ -229,22 +178,3 @@ def test_a_suffix_that_cannot_be_written_is_told_before_the_work(tmp_path: Path)
     assert plan.jobs == []
     assert all("name a .png with -o" in failure.error for failure in plan.failures)
     assert plan_outputs(found[:1], tmp_path / "x.png").jobs
-
-
-def test_pictures_that_cannot_be_read_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kinds, "find_spec", lambda name: None)
-    _draw(tmp_path / "a.png")
-    for name in ("b.HEIC", "c.psd", "sub/d.cr2", "._e.psd", "f.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    said: list[str] = []
-    found, failures = collect_pictures([str(tmp_path)], recursive=True, note=said.append)
-    assert (len(found), failures) == (1, [])
-    assert said == [
-        f"{tmp_path}: 3 files passed over that cannot be read (.cr2 .heic .psd);"
-        " pip install 'irae[heif]' reads HEIC"
-    ]
-    collect_pictures([str(tmp_path / "a.png"), str(tmp_path / "*.png")], note=said.append)
-    assert len(said) == 1

@@ -123,3 +123,17 @@ def test_the_summary_counts_pixels_of_what_was_done_now() -> None:
     ]
     assert Summary.of([], 0.0).pixels_per_second == 0
     assert "1 h 1 min" in Summary.of(outcomes, 3661).as_table()[3]
+
+
+def test_a_picture_that_is_being_reported_at_ctrl_c_counts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outcomes = [Outcome(f"{name}.png", f"out/{name}.png") for name in "abc"]
+
+    def tell(outcome: Outcome) -> None:
+        if outcome.input == "b.png":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(Plan([JOB] * 3), iter(outcomes), tell=tell, title="t")
+    assert capsys.readouterr().err == "irae: note: interrupted; 2 of 3 inputs are done\n"

@@ -67,8 +67,9 @@ def degrade(
     levels["--photo"] = CAMERA if photo else None
     degradation = _chosen(levels, level, mask, subsampling)
 
+    from irae.batch.collect import collect_pictures
     from irae.batch.degrade import degrade_file
-    from irae.batch.jobs import collect_pictures, is_picture_name, plan_outputs
+    from irae.batch.jobs import is_picture_name, plan_outputs
     from irae.batch.progress import run_jobs
 
     single = is_picture_name(out)

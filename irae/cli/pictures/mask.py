@@ -61,7 +61,8 @@ def mask(
     """
     import json
 
-    from irae.batch.jobs import collect_pictures, is_picture_name, plan_outputs
+    from irae.batch.collect import collect_pictures
+    from irae.batch.jobs import is_picture_name, plan_outputs
     from irae.batch.progress import run_jobs
     from irae.imaging.io.files import MASK_MARK, RESTORED_MARK
     from irae.restoring.find_damage import DETECTOR, GROWN, DamageFinder

@@ -169,6 +169,13 @@ def format_of(suffix: str) -> str:
     return _FORMATS[suffix.lower()].name
 
 
+def same_format(suffix: str, other: str) -> bool:
+    """Whether files of two suffixes are of one format, such as ``.jpg`` and ``.JPEG``."""
+    names = [each.lower() for each in (suffix, other)]
+    known = [_FORMATS[name].name if name in _FORMATS else name for name in names]
+    return known[0] == known[1]
+
+
 def _target(suffix: str, name: str) -> _Format:
     target = _FORMATS.get(suffix.lower())
     if target is None:

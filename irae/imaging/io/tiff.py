@@ -124,6 +124,8 @@ def check_samples(tags: Mapping[int, Any], name: str) -> None:
         kind, remedy = "is a raw file of a camera", "develop it to TIFF or PNG first"
     elif photometric in (8, 9, 10):
         kind, remedy = "has LAB colours", "convert it to RGB first"
+    elif photometric == 6 and _largest(tags.get(259, 1)) == 1:
+        kind, remedy = "has YCbCr colours without compression", "convert it to RGB first"
     elif formats == 3 and bits != 32:
         kind = f"has floats of {bits} bits"
         remedy = "convert it to floats of 32 bits in 0 to 1, or to integers of 16 bits"

@@ -148,6 +148,67 @@ def test_a_jpeg_becomes_a_png_so_that_nothing_else_changes(irae: Run, tmp_path: 
     assert mask.any() and (restored[~mask] == pixels_of(old)[~mask]).all()
 
 
+@pytest.mark.parametrize("to_folder", [True, False])
+def test_of_a_folder_of_jpegs_only_the_damaged_ones_become_png(
+    irae: Run, tmp_path: Path, to_folder: bool
+) -> None:
+    good = save(tmp_path / "in/a.jpg", photo(), quality=90)
+    gray = save(tmp_path / "in/sub/b.JPG", photo()[..., 0], quality=80)
+    save(tmp_path / "in/c.jpg", scratched(), quality=95)
+    asked: list[object] = ["restore", tmp_path / "in", "--find-damage", "--recursive", "--json"]
+    out = tmp_path / "out" if to_folder else tmp_path / "in"
+    asked += ["-o", out] if to_folder else []
+    mark = "" if to_folder else ".restored"
+    done = irae(*asked)
+    assert done.returncode == 0, done.stderr
+    names = [f"a{mark}.jpg", f"c{mark}.png", f"sub/b{mark}.JPG"]
+    made = {path.relative_to(out).as_posix() for path in out.rglob("*.*") if path.is_file()}
+    inputs = {"irae-manifest.jsonl"} if to_folder else {"a.jpg", "c.jpg", "sub/b.JPG"}
+    assert made == {*names, *inputs}
+    assert (out / names[0]).read_bytes() == good.read_bytes()
+    assert (out / names[2]).read_bytes() == gray.read_bytes()
+    rows = [json.loads(line) for line in done.stdout.splitlines()[:-1]]
+    assert [Path(row["output"]).name for row in rows] == [Path(name).name for name in names]
+    # Only what is written as another kind of file is said to be.
+    assert done.stderr.count("written as") == 1 and f"c{mark}.png, since .jpg" in done.stderr
+    assert done.stderr.count("no damage found, left as it is") == 2
+    again = irae(*asked)
+    if to_folder:
+        statuses = [json.loads(line).get("status") for line in again.stdout.splitlines()]
+        assert statuses == ["skipped"] * 3 + [None]
+        good.write_bytes(gray.read_bytes())
+        third = irae(*asked)
+        assert third.returncode == 0 and (out / "a.jpg").read_bytes() == gray.read_bytes()
+    else:
+        assert again.returncode == 3 and again.stderr.count("exists already") == 3
+
+
+def test_a_copy_never_replaces_what_is_not_its_own(irae: Run, tmp_path: Path) -> None:
+    save(tmp_path / "in/a.jpg", photo(), quality=90)
+    other = save(tmp_path / "out/a.jpg", scratched(), quality=50).read_bytes()
+    asked = ["restore", tmp_path / "in", "--find-damage", "-o", tmp_path / "out"]
+    refused = irae(*asked)
+    assert refused.returncode == 3 and "a.jpg: exists already" in refused.stderr
+    assert (tmp_path / "out/a.jpg").read_bytes() == other
+    assert irae(*asked, "--overwrite").returncode == 0
+    assert (tmp_path / "out/a.jpg").read_bytes() == (tmp_path / "in/a.jpg").read_bytes()
+    # Beside the inputs there is no place for a copy of this name.
+    beside = irae("restore", tmp_path / "in", "--find-damage", "-o", tmp_path / "in")
+    assert beside.returncode == 0, beside.stderr
+    assert (pixels_of(tmp_path / "in/a.png") == pixels_of(tmp_path / "in/a.jpg")).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_named_format_is_kept_without_damage(irae: Run, tmp_path: Path, suffix: str) -> None:
+    good = save(tmp_path / "in/a.jpg", photo(), quality=90)
+    done = irae("restore", good, "--find-damage", "-o", tmp_path / f"b{suffix}")
+    assert done.returncode == 0, done.stderr
+    assert (pixels_of(tmp_path / f"b{suffix}") == pixels_of(good)).all()
+    done = irae("restore", good.parent, "--find-damage", "-o", tmp_path / "o", "--format", suffix)
+    assert done.returncode == 0, done.stderr
+    assert (pixels_of(tmp_path / f"o/a{suffix}") == pixels_of(good)).all()
+
+
 def test_pages_are_filled_one_by_one(irae: Run, tmp_path: Path) -> None:
     pages = [Image.fromarray(each) for each in (scratched(), photo())]
     pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])

@@ -354,3 +354,41 @@ def test_a_heic_becomes_a_png(irae: Run, tmp_path: Path, denoise: list[object]) 
     assert "a.png, since irae does not write .heic" in result.stderr
     assert irae("undo", tmp_path / "out/a.png", "-o", tmp_path / "back.heic").returncode == 0
     assert (tmp_path / "back.heic").read_bytes() == (tmp_path / "a.heic").read_bytes()
+
+
+def test_a_heic_in_which_nothing_changes_is_copied(irae: Run, tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    pillow_heif.from_pillow(PHOTO).save(tmp_path / "a.heic")
+    result = irae("restore", tmp_path, "-o", tmp_path / "out", "--strength", "0")
+    assert result.returncode == 0, result.stderr
+    assert "strength 0, left as it is" in result.stderr and "written as" not in result.stderr
+    assert (tmp_path / "out/a.heic").read_bytes() == (tmp_path / "a.heic").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "words"),
+    [
+        ("a.png", "b.PNG", "left as it is"),
+        ("a.jpg", "b.jpeg", "left as it is"),
+        ("a.tif", "b.tiff", "left as it is"),
+        ("a.jpg", "b.png", "only written as PNG"),
+        ("a.png", "b.jpg", "only written as JPEG"),
+        ("a.png", "b.tif", "only written as TIFF"),
+    ],
+)
+@pytest.mark.parametrize("to_folder", [False, True])
+def test_a_line_says_left_only_of_a_file_that_is_left(
+    irae: Run, tmp_path: Path, source: str, target: str, words: str, to_folder: bool
+) -> None:
+    given, made = tmp_path / source, tmp_path / target
+    pages = {"save_all": True, "append_images": [PHOTO.rotate(180)]} if "tif" in source else {}
+    PHOTO.save(given, **pages)
+    where: list[object] = ["-o", made]
+    if to_folder:
+        suffix = made.suffix.lower()
+        made, where = tmp_path / f"out/a{suffix}", ["-o", tmp_path / "out", "--format", suffix]
+    result = irae("restore", given, *where, "--strength", "0", "--json")
+    assert result.returncode == 0, result.stderr
+    row = json.loads(result.stdout.splitlines()[0])
+    assert row["why"].removeprefix(f"{given}: ").split(": ")[-1] == f"strength 0, {words}"
+    assert (made.read_bytes() == given.read_bytes()) == words.startswith("left")

@@ -65,6 +65,18 @@ def test_one_mask_serves_a_whole_folder(
         assert not np.array_equal(after[HOLE], before[HOLE])
 
 
+def test_a_jpeg_whose_mask_is_empty_is_copied(
+    irae: Run, tmp_path: Path, inpaint: list[object]
+) -> None:
+    source = _save(tmp_path / "in/a.jpg", PHOTO)
+    mask = _save(tmp_path / "m.png", np.zeros((40, 56), np.uint8))
+    result = irae(*inpaint, source.parent, "--mask", mask, "-o", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "left as it is" in result.stderr and "written as" not in result.stderr
+    assert (tmp_path / "out/a.jpg").read_bytes() == source.read_bytes()
+    assert not (tmp_path / "out/a.png").exists()
+
+
 def test_an_inverted_mask_is_doubted_and_can_be_turned_round(
     irae: Run, tmp_path: Path, inpaint: list[object]
 ) -> None:

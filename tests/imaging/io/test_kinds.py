@@ -101,6 +101,15 @@ def test_lab_of_pillow_is_named(tmp_path: Path) -> None:
         read_picture(tmp_path / "a.tif")
 
 
+def test_ycbcr_is_read_if_compressed_and_named_if_not(tmp_path: Path) -> None:
+    # Pillow writes the latter but does not read them.
+    PHOTO.convert("YCbCr").save(tmp_path / "a.tif", compression="raw")
+    with pytest.raises(PictureError, match="YCbCr colours without compression, which cannot be"):
+        read_picture(tmp_path / "a.tif")
+    PHOTO.convert("YCbCr").save(tmp_path / "b.tif", compression="jpeg")
+    assert read_picture(tmp_path / "b.tif").pixels.shape == (3, PHOTO.height, PHOTO.width)
+
+
 # --- HEIC --------------------------------------------------------------------------------------
 
 
