@@ -47,6 +47,7 @@ from irae.restoring.rules import (
     better_task,
     is_white,
     least_gain,
+    suffices,
     trained_for,
     worth_trying,
 )
@@ -233,7 +234,8 @@ def chosen_task(record: Record, predicted: Tensor) -> str | None:
     gains = Gains(*(dict(zip(TRIED, each, strict=True)) for each in both))
     gains = trained_for(gains, record.features, quality if record.features[TRACE] else None)
     task = better_task(gains.least, gains.typical, least)
-    return task if gains.least[task] > least else None
+    enough = suffices(gains.least[task], gains.typical[task], least)
+    return task if enough else None
 
 
 def main() -> None:

@@ -20,7 +20,14 @@ from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES
 from irae.imaging.io.files import MASK_MARK, open_document, read_picture
 from irae.imaging.io.picture import Picture
 from irae.restoring.gain import Gains, predict_gains
-from irae.restoring.rules import better_task, is_white, least_gain, trained_for, worth_trying
+from irae.restoring.rules import (
+    better_task,
+    is_white,
+    least_gain,
+    suffices,
+    trained_for,
+    worth_trying,
+)
 from irae.restoring.trial import denoiser_suits, features, parts_of, restore_parts
 from irae.tasks import DENOISE, PHOTO
 
@@ -233,9 +240,9 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
         return None, f"{found}, and no noise to be seen; {LEFT}"
     if lossy and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"
-    if gain > least:
-        typical = max(gain, inspection.typical.get(task, gain))
-        return task, f"{found}, about {typical:.1f} dB to gain"
+    typical = inspection.typical.get(task, gain)
+    if suffices(gain, typical, least):
+        return task, f"{found}, about {max(gain, typical):.1f} dB to gain"
     if gain > 0 and lossy:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"
     return None, f"{found}, which no model is sure to improve; {LEFT}"

@@ -35,6 +35,20 @@ _WHITE_CORRELATION = 0.12
 _LEAST_OWN = 0.5
 
 
+def suffices(gain: float, typical: float, least: float) -> bool:
+    """Whether predicted gains in dB are enough to change a picture.
+
+    The gain to rely on may be a small loss where ``least`` is one, but never the typical gain. A
+    smooth gradient without any damage looks like a JPEG of the lowest quality.
+
+    Args:
+        gain: the gain to rely on.
+        typical: the typical gain.
+        least: least gain to rely on for which a picture is changed.
+    """
+    return gain > least and typical > 0
+
+
 def better_task(gains: Mapping[str, float], typical: Mapping[str, float], least: float) -> str:
     """Return the task to take.
 
@@ -46,7 +60,7 @@ def better_task(gains: Mapping[str, float], typical: Mapping[str, float], least:
         typical: typical gain in dB, by task; where it is missing, that to rely on counts.
         least: least gain in dB for which a picture is changed.
     """
-    able = [task for task, gain in gains.items() if gain > least]
+    able = [task for task, gain in gains.items() if suffices(gain, typical.get(task, gain), least)]
     if not able:
         return max(gains, key=lambda task: gains[task])
     return max(able, key=lambda task: typical.get(task, gains[task]))
