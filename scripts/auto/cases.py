@@ -228,6 +228,8 @@ DAMAGES: dict[str, Damage] = {
     "weak blurred 0.8": _noise(5, 0.8),
     "equal": _noise(12, 0, "equal"),
     "grain": _noise(12, 0.7, "equal"),
+    "weak grain": _noise(6, 0.7, "equal"),
+    "toned, grain": lambda clean, seed: _noise(8, 0.7, "equal")(toned(clean), seed),
     "chroma": _noise(12, 1.5, "chroma"),
     "camera": lambda clean, seed: damage_picture(clean, "camera", (seed,)),
     "camera again": lambda clean, seed: damage_picture(clean, "camera", (seed, 1)),
@@ -242,14 +244,16 @@ DAMAGES: dict[str, Damage] = {
     "webp 20": lambda clean, seed: _file(clean, "WEBP", quality=20),
     "avif 30": lambda clean, seed: _file(clean, "AVIF", quality=30),
 }
-"""What auto meets, by name. ``enlarged`` and ``resized`` change the size, see `cases`."""
+"""What auto meets, by name. Some change the original too, see `damaged`."""
 
 
 def damaged(original: Original, name: str, seed: int) -> Case:
-    """One case; where the damage changes the size, the original's is changed likewise."""
+    """One case; where the damage changes size or tone, the original is changed likewise."""
     pixels = DAMAGES[name](original.pixels, seed)
     clean = original.pixels
-    if name == "enlarged":
+    if name == "toned, grain":
+        clean = eight_bits(toned(clean))
+    elif name == "enlarged":
         clean = eight_bits(F.interpolate(clean[None], size=pixels.shape[1:], mode="bicubic")[0])
     elif name == "resized":
         size = [round(0.7 * side) for side in clean.shape[1:]]
