@@ -14,6 +14,7 @@ from torch import Tensor
 
 from irae.errors import UsageError
 from irae.imaging.io.masks import mask_levels
+from irae.imaging.io.picture import codes
 from irae.imaging.io.pillow import picture_from_pil
 
 _INTEGER_PEAK: dict[Any, int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
@@ -61,10 +62,10 @@ def unpack_array(image: NDArray[Any]) -> Unpacked:
 
     def pack(restored: Tensor, mask: Tensor | None) -> NDArray[Any]:
         result = channels_last.copy()
-        values = restored[0].movedim(0, 2).clamp(0, 1).cpu().numpy()
-        if peak is not None:
-            # Round half up, as for written pictures; in float32, 65535 levels would round twice.
-            values = np.floor(values.astype(np.float64) * peak + 0.5)
+        levels = restored[0].movedim(0, 2).cpu()
+        # Rounded as written pictures are, so that an array and a file give the same levels.
+        rounded = levels.clamp(0, 1) if peak is None else codes(levels, peak.bit_length())
+        values = rounded.numpy()
         if mask is None:
             result[:, :, :colours] = values.astype(image.dtype)
         else:

@@ -20,7 +20,6 @@ class LiftedForm(nn.Module):
         network: the network to prepare.
         device: the device on which it will run.
         dtype: type in which the subnets compute.
-        stop: number of couplings to run; all if None.
     """
 
     def __init__(
@@ -28,13 +27,12 @@ class LiftedForm(nn.Module):
         network: LiftedIRAE,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        stop: int | None = None,
     ) -> None:
         super().__init__()
         self.dtype, self.filled, self.width = dtype, network.filled, network.width
         self.lift, self.content = network.lift, network.content
         self.weights: list[tuple[Tensor, ...]] = []
-        couplings = network.flow.networks()[:stop]
+        couplings = network.flow.networks()
         for number, coupling in enumerate(couplings):
             first, second = coupling.conv1, coupling.conv2
             assert first.bias is not None and second.bias is not None
