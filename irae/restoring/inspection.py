@@ -36,7 +36,7 @@ LEFT = "left as it is"
 
 # A JPEG of this quality or better, in which no noise is seen, is left; so is a picture that is
 # written with loss if a model changes it by less than this factor times what writing does.
-_GOOD_JPEG = 92
+_GOOD_JPEG = 90
 _CHANGE_OVER_WRITING = 4.0
 
 _LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
