@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,7 +19,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails
 
 from irae.errors import ConfigError, UsageError
-from irae.strict_yaml import YAML_FAULTS, RepeatedKeyError, parse_yaml
+from irae.layered_yaml import extended, find_config, read_config, with_overrides
 from irae.tasks import all_tasks, get_task
 from irae.tasks.schema import (
     DegradationSection,
@@ -233,30 +232,6 @@ def _own_keys(content: object, schema: type[Section], kind: str) -> object:
     }
 
 
-def find_config(name: str | Path) -> Path:
-    """Find the file of a config: a path, else one shipped with the package.
-
-    Raises:
-        ConfigError: there is no such config; the message lists the shipped ones.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    shipped = shipped_configs()
-    for candidate in (str(name), f"{name}.yaml"):
-        if candidate in shipped:
-            return shipped[candidate]
-    raise ConfigError(f"{name}: no such config, here or shipped ({', '.join(shipped)})")
-
-
-def shipped_configs() -> dict[str, Path]:
-    """Return the files of the shipped configs, by name (such as ``paper/denoise.yaml``)."""
-    inside = Path(str(package_files("irae") / "configs"))
-    # A wheel has them inside the package, a checkout beside it.
-    folder = inside if inside.is_dir() else Path(str(package_files("irae"))).parent / "configs"
-    return {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*.yaml"))}
-
-
 def load_config(name: str | Path | dict[str, Any], overrides: list[str] | None = None) -> RunConfig:
     """Read a config with all that it extends, apply ``key=value`` overrides, and check it.
 
@@ -268,36 +243,10 @@ def load_config(name: str | Path | dict[str, Any], overrides: list[str] | None =
         ConfigError: a file is missing or malformed, or a key is unknown or out of range.
     """
     if isinstance(name, dict):
-        content = _override(_extended(name, Path(), ()), overrides or [])
+        content = with_overrides(extended(name), overrides or [])
         return check_schema(RunConfig, content, "the config", overrides)
     path = find_config(name)
     return check_schema(RunConfig, read_config(path, overrides), str(path), overrides)
-
-
-def read_config(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """Read a config with all that it extends and apply the overrides, without checking it.
-
-    Raises:
-        ConfigError: a file is missing, or a file or an override is malformed.
-    """
-    return _override(_read(path, ()), overrides or [])
-
-
-def _override(content: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"--set {override!r} is not of the form key=value")
-        try:
-            parsed = parse_yaml(value)
-        except RepeatedKeyError as error:
-            raise ConfigError(f"--set {override!r}: {error.key} is given twice") from None
-        except YAML_FAULTS:
-            raise ConfigError(f"--set {override!r}: the value is not YAML") from None
-        for part in reversed(key.split(".")):
-            parsed = {part: parsed}
-        content = _merge(content, parsed)
-    return content
 
 
 def check_config(content: dict[str, Any], origin: str) -> RunConfig:
@@ -352,50 +301,6 @@ def _of_another_task(where: list[int | str]) -> str:
     fields = {} if name is None else {t.name: getattr(t, name).model_fields for t in all_tasks()}
     owners = [task for task, known in fields.items() if key in known]
     return f"is of task {' and '.join(owners)}" if owners else "unknown key"
-
-
-def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in above:
-        raise ConfigError(f"{path}: extends itself")
-    try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except RepeatedKeyError as error:
-        raise ConfigError(
-            f"{path}: {error.key}: is given twice, again at line {error.line}; keep one"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except YAML_FAULTS as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}: is not valid YAML{where}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold keys and values")
-    return _extended(content, path.parent, (*above, path.resolve()))
-
-
-def _extended(content: dict[str, Any], folder: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """Merge a config with all that it extends, searched in a folder and in the shipped ones."""
-    content = dict(content)
-    bases = content.pop("extends", [])
-    merged: dict[str, Any] = {}
-    # Of several bases, later ones override earlier ones.
-    for base in bases if isinstance(bases, list) else [bases]:
-        beside = folder / str(base)
-        parent = beside if beside.is_file() else find_config(str(base))
-        merged = _merge(merged, _read(parent, above))
-    return _merge(merged, content)
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            merged[key] = _merge(old, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def dump_config(config: RunConfig) -> str:

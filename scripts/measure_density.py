@@ -90,33 +90,31 @@ def write_digits(folder: Path, size: int = 28) -> None:
         write_png(picture, part / f"{number:04d}.png", overwrite=True)
 
 
-def run_row(name: str) -> list[str]:
-    """What one run has reached, by the card of its best weights."""
-    model = load_density(name)
+def training_cells(model: LoadedDensity) -> list[str]:
+    """Network, parameters, steps and minutes of a training."""
     card = model.spec.card
     return [
         f"`{model.spec.network}`",
         f"{model.parameters:,}",
         f"{card['steps']:,}",
         f"{card['seconds'] / 60:.1f}",
-        f"{card['validation_bits_per_dim']:.3f}",
-        f"{card['round_trip']:.4f}/255",
     ]
+
+
+def run_row(name: str) -> list[str]:
+    """What one run has reached, by the card of its best weights."""
+    model = load_density(name)
+    card = model.spec.card
+    reached = [f"{card['validation_bits_per_dim']:.3f}", f"{card['round_trip']:.4f}/255"]
+    return [*training_cells(model), *reached]
 
 
 def faces_row(name: str, root: Path) -> list[str]:
     """What a density of CelebA has reached on its test part."""
     model = load_density(name)
     found = evaluate_density(model, open_test(model, "celeba", root), "celeba")
-    card = model.spec.card
-    return [
-        f"`{model.spec.network}`",
-        f"{model.parameters:,}",
-        f"{card['steps']:,}",
-        f"{card['seconds'] / 60:.1f}",
-        f"{found.bits_per_dim:.3f} ± {found.standard_error:.3f}",
-        f"{found.round_trip:.4f}/255",
-    ]
+    bits = f"{found.bits_per_dim:.3f} ± {found.standard_error:.3f}"
+    return [*training_cells(model), bits, f"{found.round_trip:.4f}/255"]
 
 
 def background_name(model: LoadedDensity, background: LoadedDensity) -> str:

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "irae"
 
 # What anyone may import.
-COMMON = {"_version", "errors", "locks", "runtime", "strict_yaml", "writing"}
+COMMON = {"_version", "errors", "layered_yaml", "locks", "runtime", "strict_yaml", "writing"}
 
 FLOOR = {"data", "imaging", "flow"}
 
@@ -20,6 +20,7 @@ FLOOR = {"data", "imaging", "flow"}
 ALLOWED = {
     "_version": set(),
     "errors": set(),
+    "layered_yaml": set(),
     "locks": set(),
     "runtime": set(),
     "strict_yaml": set(),

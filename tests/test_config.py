@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from irae.config import check_config, dump_config, load_config, shipped_configs
+from irae.config import check_config, dump_config, load_config
 from irae.errors import ConfigError
+from irae.layered_yaml import shipped_configs
 from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.networks.registry import build_network, resolve_options
 

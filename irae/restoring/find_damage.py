@@ -1,7 +1,8 @@
 """Finding dust, hairs, scratches and stamps: probabilities, the mask to fill, and words for both.
 
 A picture is damaged if a pixel has at least the model's threshold, which is chosen by the rate of
-false alarms on undamaged photographs; in a damaged picture, less certain pixels are believed too.
+false alarms on undamaged photographs, or if many connected pixels come near it; in a damaged
+picture, less certain pixels are believed too.
 The mask has the connected regions of weaker pixels around such pixels, without those that are too
 small to be trusted, and grown by some pixels: damage has soft rims that a network hardly sees, and
 a rim that is left would spoil what is filled (hysteresis thresholding, Canny 1986, section V).

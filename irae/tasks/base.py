@@ -61,6 +61,10 @@ class Batch:
     sigma: Tensor | None = None
     damaged: Tensor | None = None
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what there is, by the attributes' names."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
 
 DamageBatch = Callable[["Tensor", "Tensor", "BatchRandom"], Batch]
 """Maps clean patches ``B 3 H W``, a bool ``B`` in host memory that marks the gray ones, and the

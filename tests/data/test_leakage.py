@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irae.config import load_config, shipped_configs
+from irae.config import load_config
+from irae.layered_yaml import shipped_configs
 
 TRAINED_ON = "photos"
 CHOSEN_ON = "photos_val"

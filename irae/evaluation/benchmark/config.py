@@ -16,11 +16,9 @@ from irae.config import (
     Sources,
     TrainingSection,
     check_schema,
-    find_config,
-    read_config,
-    shipped_configs,
 )
 from irae.errors import ConfigError
+from irae.layered_yaml import find_config, read_config, shipped_configs
 from irae.tasks import task_names
 from irae.tasks.schema import Level, Section
 

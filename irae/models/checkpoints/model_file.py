@@ -223,15 +223,20 @@ def trained_spec(name: str | Path) -> ModelSpec:
     return _read(_find(name, packaged_models(), classical=False))[0]
 
 
+def _holds(name: str | Path, kind: type[nn.Module], packaged: dict[str, Path]) -> bool:
+    """Whether a model's network is of a kind of those that restore nothing; see `_find`."""
+    if str(name) in CLASSICAL or str(name) in packaged_models():
+        return False
+    return isinstance(_read(_find(name, packaged))[1], kind)
+
+
 def is_density(name: str | Path) -> bool:
     """Whether a name or path is that of a density; the header of its file is read.
 
     Raises:
         ModelError: there is no such model, or its file is damaged.
     """
-    if str(name) in CLASSICAL or str(name) in packaged_models():
-        return False
-    return isinstance(_read(_find(name, packaged_models()))[1], Density)
+    return _holds(name, Density, packaged_models())
 
 
 def is_patch_density(name: str | Path) -> bool:
@@ -240,9 +245,7 @@ def is_patch_density(name: str | Path) -> bool:
     Raises:
         ModelError: there is no such model, or its file is damaged.
     """
-    if str(name) in CLASSICAL or str(name) in packaged_models():
-        return False
-    return isinstance(_read(_find(name, packaged_patch_densities()))[1], PatchDensity)
+    return _holds(name, PatchDensity, packaged_patch_densities())
 
 
 def is_detector(name: str | Path) -> bool:
@@ -251,9 +254,7 @@ def is_detector(name: str | Path) -> bool:
     Raises:
         ModelError: there is no such model, or its file is damaged.
     """
-    if str(name) in CLASSICAL or str(name) in packaged_models():
-        return False
-    return isinstance(_read(_find(name, packaged_models()))[1], DamageDetector)
+    return _holds(name, DamageDetector, packaged_models())
 
 
 def load_density(name: str | Path) -> LoadedDensity:

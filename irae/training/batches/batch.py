@@ -116,7 +116,7 @@ class BatchMaker:
         """
         with self._lock:
             made = self._make(step, slice(0, self._size) if whole else self._rows)
-        return made if self._device == self._target else _moved(vars(made), self._target)
+        return made if self._device == self._target else _moved(made.tensors(), self._target)
 
     def _make(self, step: int, rows: slice) -> Batch:
         seed = self._config.seed
@@ -196,15 +196,9 @@ class BatchMaker:
         return maker.batch, maker.left_out
 
 
-def _moved(tensors: Mapping[str, Tensor | None], device: torch.device) -> Batch:
-    """Copy a batch to a device, without a wait where it lies in page-locked memory."""
-    given = {name: x for name, x in tensors.items() if x is not None}
-    return Batch(
-        **{
-            name: x.to(device, non_blocking=True) if x.is_pinned() else upload(x, device)
-            for name, x in given.items()
-        }
-    )
+def _moved(tensors: Mapping[str, Tensor], device: torch.device) -> Batch:
+    """Copy the tensors of a batch to a device."""
+    return Batch(**{name: upload(x, device) for name, x in tensors.items()})
 
 
 def undamaged(clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:

@@ -116,8 +116,7 @@ class _Steps(Dataset[Message]):
         except DataError as error:
             # As a value, because the loader puts its own lines around what is raised.
             return error, dict(self._opened[1]) if self._opened else {}
-        tensors = {name: x for name, x in vars(batch).items() if x is not None}
-        return tensors, dict(left_out)
+        return batch.tensors(), dict(left_out)
 
 
 def _as_it_is(message: Message) -> Message:

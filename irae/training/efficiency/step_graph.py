@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -156,7 +156,7 @@ class StepGraph:
             self._capture(batch)
         if self._found is None or self._given is None or not _alike(self._given, batch):
             return self._work(batch)
-        for name, fixed in _tensors(self._given).items():
+        for name, fixed in self._given.tensors().items():
             fixed.copy_(getattr(batch, name))
         self._recorder.replay()
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
@@ -173,7 +173,7 @@ class StepGraph:
         return found
 
     def _capture(self, batch: Batch) -> None:
-        given = replace(batch, **{name: x.clone() for name, x in _tensors(batch).items()})
+        given = replace(batch, **{name: x.clone() for name, x in batch.tensors().items()})
         for parameter in self._parameters:
             parameter.grad = None
         try:
@@ -209,13 +209,8 @@ class StepGraph:
         return min(times)
 
 
-def _tensors(batch: Batch) -> dict[str, Tensor]:
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-
 def _alike(first: Batch, second: Batch) -> bool:
-    a, b = _tensors(first), _tensors(second)
+    a, b = first.tensors(), second.tensors()
     return {name: (x.shape, x.dtype) for name, x in a.items()} == {
         name: (x.shape, x.dtype) for name, x in b.items()
     }

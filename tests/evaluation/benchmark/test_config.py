@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from irae.config import shipped_configs
 from irae.errors import ConfigError
 from irae.evaluation.benchmark.config import load_benchmark
 from irae.evaluation.benchmark.density_cells import DensityCell
 from irae.evaluation.benchmark.plan import plan
+from irae.layered_yaml import shipped_configs
 from irae.models.checkpoints.model_file import load_model
 from irae.models.networks.irae import PRESETS
 from irae.models.networks.registry import CLASSICAL, DENSITIES, build_network, resolve_options
