@@ -103,6 +103,14 @@ def test_a_scratch_on_a_smooth_picture_is_found(finder: DamageFinder) -> None:
     assert nothing.as_json() == {"damaged": 0.0, "kinds": {}}
 
 
+def test_mirrored_pictures_have_mirrored_probabilities(finder: DamageFinder) -> None:
+    picture, _ = scratched(96, 160)
+    found = finder.probabilities(picture)
+    for axes in ([1], [2], [1, 2]):
+        mirrored = finder.probabilities(picture.flip(axes)).flip(axes)
+        torch.testing.assert_close(mirrored, found, atol=1e-5, rtol=0)
+
+
 def test_tiles_change_nothing_that_matters(
     finder: DamageFinder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

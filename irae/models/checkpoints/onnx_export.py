@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from irae.errors import ModelError, UsageError
 from irae.models.checkpoints.exportable import exportable
 from irae.models.loaded import LoadedModel
-from irae.models.loaded_detector import LoadedDetector
+from irae.models.loaded_detector import LoadedDetector, mean_logits
 from irae.models.module import RestoringModule
 from irae.models.networks.registry import CLASSICAL
 from irae.writing import write_atomically
@@ -75,7 +75,7 @@ class _Detecting(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         height, width = picture.shape[2:]
-        logits = self.network(_pad(picture, self._multiple))
+        logits = mean_logits(self.network, _pad(picture, self._multiple))
         return torch.sigmoid(logits.narrow(2, 0, height).narrow(3, 0, width))
 
 
