@@ -237,6 +237,9 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
     gain = inspection.gains[task]
     quiet = noise is None or noise.sigma < 1.5
     if jpeg is not None and jpeg.quality >= _GOOD_JPEG and quiet:
+        if noise is not None and not noise.sure:
+            which = f"{found}, too weak to say which"
+            return None, f"{which}; {LEFT}; --task photo restores it all the same"
         return None, f"{found}, and no noise to be seen; {LEFT}"
     if lossy and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"

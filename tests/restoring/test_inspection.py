@@ -146,6 +146,9 @@ def test_the_reason_says_what_was_found() -> None:
     assert explain(_found(_noise(24.2))) == "x.png: noise sigma about 24 -> denoise"
     assert explain(_found(_noise(0.4))) == "x.png: looks clean; nothing to do"
     assert "left as it is" in explain(_found(_noise(5.0, 0.5), gains={"jpeg": 0.0, "photo": -1.0}))
+    # Where noise cannot be told from texture, the way to restore it all the same is named.
+    for sure, said in ((True, "no noise to be seen"), (False, "--task photo restores it")):
+        assert said in explain(_found(_noise(0.0, sure=sure), 95, gains=gains))
     assert "salt and pepper in 5.0%" in explain(_found(_noise(0.0), impulses=0.05))
 
 
