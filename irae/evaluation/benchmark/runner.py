@@ -18,6 +18,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from irae.evaluation.speed.bench import machine
 from irae.locks import Lock, lock_file, lock_folder
 from irae.runtime import versions
 from irae.training.checkpoint import LAST_MODEL, STATE_FILE
+from irae.training.console.signals import StopRequested, stopping_at_once
 from irae.training.distributed import ALONE, PeerLostError, Ranks, StepMemoryError
 from irae.training.time_budget import Stopped
 
@@ -127,7 +129,11 @@ def run_benchmark(
         held.append(lock_folder(folder, shared=shard is not None))
 
     ranks.on_main(lock)
-    outcome, left, costs = ranks.on_main(lambda: _prepare(cells, own, folder, overwrite))
+    try:
+        with _stoppable(ranks):
+            outcome, left, costs = ranks.on_main(lambda: _prepare(cells, own, folder, overwrite))
+    except StopRequested:
+        return Outcome(stopped=True, by_signal=True)
     for line in summarise(outcome.failures):
         talk(f"failed: {line}")
     talk(f"{len(left)} of {len(own)} cells to compute in {folder}")
@@ -140,6 +146,9 @@ def run_benchmark(
             failure = _attempt(cell, folder, device, ranks, deadline, costs.get(cost_key(cell), {}))
         except Stopped as stop:
             outcome.stopped, outcome.by_signal = True, stop.by_signal
+            break
+        except StopRequested:
+            outcome.stopped = outcome.by_signal = True
             break
         except BusyError:
             outcome.busy.append(cell.name)
@@ -237,7 +246,8 @@ def _compute(
         # The averaged weights at the end of the budget; no checkpoint is chosen by its score.
         model = load_trained(cell, run / LAST_MODEL) if trained else load_given(cell)
         model.name = cell.model
-        found = measure(cell, model.to(device), folder)
+        with _stoppable(ranks):
+            found = measure(cell, model.to(device), folder)
         row = {
             "cell": cell.name,
             "hash": cell.hash(),
@@ -256,6 +266,11 @@ def _compute(
             append_result(folder / RESULTS_NAME, row)
 
     ranks.on_main(finish)
+
+
+def _stoppable(ranks: Ranks) -> AbstractContextManager[None]:
+    """Let a signal stop work that has nothing to save; several processes are ended by it anyway."""
+    return stopping_at_once() if ranks.count == 1 else nullcontext()
 
 
 def _lock_cell(cell: Cell, folder: Path) -> Lock:

@@ -1,4 +1,7 @@
-"""Requests to stop, by signals: a training saves and ends after its current step."""
+"""Requests to stop, by signals: a training saves and ends after its current step.
+
+What has nothing to save ends at once (`stopping_at_once`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 INTERRUPTED = 130
@@ -18,6 +21,10 @@ INTERRUPTED = 130
 SAME_PRESS = 0.5
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+
+
+class StopRequested(BaseException):
+    """A signal asked to stop what has nothing to save; see `stopping_at_once`."""
 
 
 @contextmanager
@@ -37,16 +44,40 @@ def stop_requests() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
+    with _handled_by(received.append), _leaving_at_the_second_interrupt():
+        yield received
+
+
+@contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """Raise `StopRequested` at the first of the signals that `stop_requests` collects.
+
+    It is for work that is simply done again after a restart, such as measuring. Outside of the
+    main thread nothing is changed.
+    """
+
+    def stop(number: int) -> None:
+        raise StopRequested(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _handled_by(stop):
+        yield
+
+
+@contextmanager
+def _handled_by(handle: Callable[[int], None]) -> Iterator[None]:
+    """Call ``handle`` with the number of each such signal; a SIGHUP stays ignored if it was."""
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     hangup = getattr(signal, "SIGHUP", None)
     old = {
-        number: signal.signal(number, lambda n, _: received.append(n))
+        number: signal.signal(number, lambda n, _: handle(n))
         for number in numbers
         if number != hangup or signal.getsignal(number) != signal.SIG_IGN
     }
     try:
-        with _leaving_at_the_second_interrupt():
-            yield received
+        yield
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

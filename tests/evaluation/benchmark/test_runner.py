@@ -17,6 +17,7 @@ import yaml
 
 from irae.data.registry import open_data
 from irae.errors import BusyError, UsageError
+from irae.evaluation.benchmark import runner
 from irae.evaluation.benchmark.cells import Cell
 from irae.evaluation.benchmark.config import load_benchmark
 from irae.evaluation.benchmark.cost import COST_FILE
@@ -370,6 +371,28 @@ def test_a_limit_of_time_stops_and_the_next_start_goes_on(tmp_path: Path, pictur
     assert not outcome.finished
     outcome, _ = go(config, tmp_path / "out")
     assert len(outcome.finished) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="of POSIX signals")
+@pytest.mark.parametrize("part", ["measure", "measure_costs"])
+def test_a_signal_stops_what_has_nothing_to_save(
+    part: str, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, folder = write_config(tmp_path / "b.yaml", pictures), tmp_path / "out"
+    before = signal.getsignal(signal.SIGTERM)
+
+    def interrupted(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+        raise AssertionError("the signal did not arrive")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, part, interrupted)
+        outcome, _ = go(config, folder)
+    assert (outcome.stopped, outcome.by_signal, outcome.finished) == (True, True, [])
+    assert signal.getsignal(signal.SIGTERM) == before
+    outcome, _ = go(config, folder)
+    assert not outcome.stopped and len(outcome.finished) == len(rows(folder))
 
 
 def start(config: Path, folder: Path, *more: str) -> subprocess.Popen[bytes]:
