@@ -10,8 +10,13 @@ from irae.errors import ConfigError
 from irae.strict_yaml import YAML_FAULTS, RepeatedKeyError, parse_yaml
 
 
-def find_config(name: str | Path) -> Path:
+def find_config(name: str | Path, *, kind: str = "config", folder: str = "") -> Path:
     """Find the file of a config: a path, else one shipped with the package.
+
+    Args:
+        name: path, or name of a shipped config with or without ``folder`` and ``.yaml``.
+        kind: what errors call it.
+        folder: folder of the shipped ones that count, such as ``benchmark/``; all if empty.
 
     Raises:
         ConfigError: there is no such config; the message lists the shipped ones.
@@ -19,11 +24,12 @@ def find_config(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = shipped_configs()
-    for candidate in (str(name), f"{name}.yaml"):
+    shipped = {key: file for key, file in shipped_configs().items() if key.startswith(folder)}
+    for candidate in (f"{folder}{name}", f"{folder}{name}.yaml", str(name)):
         if candidate in shipped:
             return shipped[candidate]
-    raise ConfigError(f"{name}: no such config, here or shipped ({', '.join(shipped)})")
+    names = ", ".join(key.removeprefix(folder) for key in shipped)
+    raise ConfigError(f"{name}: no such {kind}, here or shipped ({names})")
 
 
 def shipped_configs() -> dict[str, Path]:

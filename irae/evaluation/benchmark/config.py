@@ -17,8 +17,7 @@ from irae.config import (
     TrainingSection,
     check_schema,
 )
-from irae.errors import ConfigError
-from irae.layered_yaml import find_config, read_config, shipped_configs
+from irae.layered_yaml import find_config, read_config
 from irae.tasks import task_names
 from irae.tasks.schema import Level, Section
 
@@ -171,15 +170,7 @@ def find_benchmark(name: str | Path) -> Path:
     Raises:
         ConfigError: there is no such benchmark; the message lists the shipped ones.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    shipped = {key: file for key, file in shipped_configs().items() if key.startswith(FOLDER)}
-    for candidate in (f"{FOLDER}{name}", f"{FOLDER}{name}.yaml", str(name)):
-        if candidate in shipped:
-            return shipped[candidate]
-    names = ", ".join(key.removeprefix(FOLDER) for key in shipped)
-    raise ConfigError(f"{name}: no such benchmark, here or shipped ({names})")
+    return find_config(name, kind="benchmark", folder=FOLDER)
 
 
 def load_benchmark(name: str | Path, overrides: list[str] | None = None) -> BenchmarkConfig:
