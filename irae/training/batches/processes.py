@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,12 @@ AHEAD = 3
 
 _SPARE = 2  # Cores that are left to the training step and to the copying of batches.
 _LEAST = 2  # Fewer processes are no faster than a thread.
+
+_LEFT_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+]
 
 Make = Callable[[int], Batch]
 Message = tuple[dict[str, Tensor] | DataError, dict[Path, str]]
@@ -82,7 +89,8 @@ def batches_from_processes(
         multiprocessing_context="fork",
     )
     use_device(device)
-    messages = iter(loader)
+    with _signals_held_back():
+        messages = iter(loader)
     while True:
         try:
             found, unreadable = next(messages)
@@ -123,14 +131,24 @@ def _as_it_is(message: Message) -> Message:
     return message
 
 
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let processes that are started here receive no signal before they ignore it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_signals(number: int) -> None:
     """Let the training process decide what a signal to the whole group means.
 
     It ends its processes itself; if it is killed, they notice within seconds.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for left in _LEFT_SIGNALS:
+        signal.signal(left, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_SIGNALS)
 
 
 def _can_fork() -> bool:

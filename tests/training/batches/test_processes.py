@@ -106,6 +106,25 @@ def test_a_killed_process_is_one_line() -> None:
         next(batches)
 
 
+def _signalled_at_once(leave_signals: Callable[[int], None], number: int) -> None:
+    for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(os.getpid(), sent)
+    leave_signals(number)
+
+
+@pytest.mark.process
+def test_a_signal_to_a_process_that_is_still_starting_does_not_end_it(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_signals = processes._leave_signals
+    monkeypatch.setattr(processes, "_leave_signals", partial(_signalled_at_once, leave_signals))
+    maker = BatchMaker(config("jpeg", pictures, 2))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with closing(maker.prefetched(0)) as batches:  # type: ignore[type-var]
+        assert len(list(islice(batches, 20))) == 20
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+
+
 @pytest.mark.process
 def test_signals_are_the_training_process_s_business(pictures: Path) -> None:
     before = set(multiprocessing.active_children())  # Another test's may still be ending.
