@@ -12,11 +12,17 @@ from torch import Tensor, nn
 
 from irae.errors import ModelError
 from irae.flow.subnets import CouplingNetwork
+from irae.imaging.analysis.damage import measure_codes
 
 
 def takes_sigma(network: nn.Module) -> bool:
     """Whether the network needs the noise level."""
     return bool(getattr(network, "takes_sigma", False))
+
+
+def takes_damage(network: nn.Module) -> bool:
+    """Whether the network is told the damage, as `irae.imaging.analysis.damage` measures it."""
+    return bool(getattr(network, "takes_damage", False))
 
 
 def inputs_besides_picture(network: nn.Module) -> frozenset[str]:
@@ -32,6 +38,7 @@ def condition_for(
     mask: Tensor | None = None,
     sigma: float | Tensor | None = None,
     filled: Tensor | None = None,
+    damage: Tensor | None = None,
 ) -> Tensor | None:
     """Return the second argument of ``network(degraded, condition)``.
 
@@ -43,9 +50,12 @@ def condition_for(
         sigma: noise level in 8-bit units: one number, one per picture (``B``), or a map
             ``B 1 H W``.
         filled: the picture ``B C H W`` with its masked region filled by `LoadedModel.fill`.
+        damage: codes of the damage ``B CODES``, see `irae.imaging.analysis.damage`; measured in
+            ``filled`` if None. Parts of a picture are given the codes of the whole.
 
     Returns:
         If the network takes the noise level, sigma / 255 as ``B 1 1 1`` (or the map). If it takes
+        the damage, its codes as ``B CODES 1 1``. If it takes
         the mask, the mask as float32, followed by the filled picture if it takes four channels.
         Otherwise None.
 
@@ -57,6 +67,12 @@ def condition_for(
             raise ModelError("needs the noise level; give sigma (0 to 255)")
         level = torch.as_tensor(sigma, dtype=torch.float32) / 255
         return level if level.ndim == 4 else level.reshape(-1, 1, 1, 1)
+    if takes_damage(network):
+        if damage is None:
+            if filled is None:
+                raise ModelError("needs the picture, in which it measures the damage")
+            damage = measure_codes(filled).to(filled)
+        return damage[:, :, None, None]
     if not getattr(network, "condition_channels", 0):
         return None
     if mask is None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from irae.errors import ModelError
 from irae.flow.subnets import set_network_dtype
+from irae.imaging.analysis.damage import measure_codes
 from irae.imaging.hole_filling import fill_holes
 from irae.models.call import (
     condition_for,
@@ -21,6 +22,7 @@ from irae.models.call import (
     inputs_besides_picture,
     network_autocast,
     repeat_for_channels,
+    takes_damage,
     takes_sigma,
     to_network_channels,
 )
@@ -192,6 +194,7 @@ class LoadedModel:
         mask: Tensor | None,
         filled: bool = False,
         sigma: float | Tensor | None = None,
+        damage: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return picture and condition as the network takes them: its channels, padded sizes.
 
@@ -200,6 +203,7 @@ class LoadedModel:
             mask: ``B 1 H W``, True in the masked region.
             filled: whether `fill` has been applied already.
             sigma: noise level, as for `restore`.
+            damage: codes of the damage, as for `restore`.
 
         Raises:
             ModelError: the mask or the sigma is missing.
@@ -210,7 +214,7 @@ class LoadedModel:
             hole = self._uploaded(mask).expand(x.shape[0], 1, *x.shape[2:])
             x = x if filled else self.fill(x, hole)
         try:
-            condition = condition_for(self.network, mask=hole, sigma=sigma, filled=x)
+            condition = condition_for(self.network, mask=hole, sigma=sigma, filled=x, damage=damage)
         except ModelError as error:
             raise ModelError(f"model {self.name!r} {error}") from None
         if condition is not None:
@@ -235,6 +239,7 @@ class LoadedModel:
         mask: Tensor | None = None,
         *,
         sigma: float | Tensor | None = None,
+        damage: Tensor | None = None,
         filled: bool = False,
     ) -> Tensor:
         """Restore a batch.
@@ -249,6 +254,9 @@ class LoadedModel:
                 network runs; known pixels are put back afterwards. Required if ``takes_mask``.
             sigma: noise level in 8-bit units, one number, one per picture (``B``) or a map
                 ``B 1 H W``; required if ``takes_sigma``, otherwise ignored.
+            damage: codes of the damage ``B CODES`` for a network that is told it, see
+                `irae.imaging.analysis.damage`; measured in ``degraded`` if None. Tiles are given
+                those of the whole picture.
             filled: whether `fill` has been applied already. Tiles are filled beforehand, because
                 the surroundings of a hole may lie outside a tile.
 
@@ -260,12 +268,14 @@ class LoadedModel:
             ModelError: the mask or the sigma is missing, or the output is not finite.
         """
         if not self.ensemble:
-            return self._restore(degraded, mask, sigma, filled=filled)
+            return self._restore(degraded, mask, sigma, damage=damage, filled=filled)
         given = degraded
+        if damage is None and takes_damage(self.network):
+            damage = measure_codes(degraded)
         if mask is not None and not filled:
             mask = mask.to(self.device).expand(len(given), -1, -1, -1)
             given = self.fill(given.to(self.device, torch.float32), mask)
-        once = partial(self._restore, filled=mask is not None)
+        once = partial(self._restore, damage=damage, filled=mask is not None)
         return _with_known(mean_over_orientations(once, given, mask, sigma), degraded, mask)
 
     def _restore(
@@ -274,9 +284,10 @@ class LoadedModel:
         mask: Tensor | None,
         sigma: float | Tensor | None,
         *,
+        damage: Tensor | None,
         filled: bool,
     ) -> Tensor:
-        x, condition = self.network_inputs(degraded, mask, filled, sigma)
+        x, condition = self.network_inputs(degraded, mask, filled, sigma, damage)
         height, width = degraded.shape[2:]
         with network_autocast(self.network, self.device, self.precision):
             restored = self._run(x, condition)[..., :height, :width]

@@ -12,7 +12,6 @@ from irae.models.call import (
     condition_for,
     from_network_channels,
     repeat_for_channels,
-    takes_sigma,
     to_network_channels,
 )
 from irae.runtime import use_full_float32
@@ -65,17 +64,21 @@ class RestoringModule(nn.Module):
         return torch.where(mask, self.run(filled, sigma, mask), x)
 
     def run(
-        self, x: Tensor, sigma: float | Tensor | None = None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: float | Tensor | None = None,
+        mask: Tensor | None = None,
+        damage: Tensor | None = None,
     ) -> Tensor:
         """Restore pictures whose holes are filled already; known pixels are not put back."""
         network = self._network[0]
         channels, height, width = x.shape[1:]
-        condition = condition_for(network, mask=mask, sigma=sigma, filled=x)
+        condition = condition_for(network, mask=mask, sigma=sigma, filled=x, damage=damage)
         if condition is not None:
             condition = condition.to(x).expand(x.shape[0], -1, -1, -1)
             condition = repeat_for_channels(network, condition, channels)
             # One number for a whole picture needs no padding.
-            if not takes_sigma(network) or condition.shape[2:].numel() > 1:
+            if condition.shape[2:].numel() > 1 or x.shape[2:].numel() == 1:
                 condition = self.pad(condition)
         y = self.form(self.pad(to_network_channels(network, x)), condition)
         y = from_network_channels(network, y, channels)

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import UsageError
+from irae.imaging.analysis.damage import measure_codes
 from irae.imaging.analysis.impulses import find_impulses, remove_impulses
 from irae.imaging.analysis.tone import Tone, find_tone
 from irae.imaging.io.masks import NOTHING_KNOWN
@@ -25,6 +26,7 @@ from irae.imaging.tiling import (
     RestoreFunction,
     restore_within_memory,
 )
+from irae.models.call import takes_damage
 from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.loaded import LoadedModel
 from irae.restoring.arrays import unpack_array, unpack_mask, unpack_tensor
@@ -192,7 +194,7 @@ class Restorer:
         restored = self._restore_at_once(pixels, holes)
         return [p.with_pixels(r) for p, r in zip(pictures, restored, strict=True)]
 
-    def _restore(self, pixels: Tensor, mask: Tensor | None, **options: bool) -> Tensor:
+    def _restore(self, pixels: Tensor, mask: Tensor | None, **options: Any) -> Tensor:
         return self.model.restore(pixels, mask, sigma=self.options.sigma, **options)
 
     def _fits_at_once(self, pixels: Tensor) -> bool:
@@ -302,6 +304,9 @@ class Restorer:
         overlap = self.options.overlap
         if whitening is not None:
             restore = partial(self._denoise, whitening)
+        elif tile and takes_damage(self.model.network):
+            # Of the whole picture: a tile may be all texture.
+            restore = partial(self._restore, damage=measure_codes(pixels[None]))
         if mask is not None:
             _check_some_known(mask[None])
             overlap = max(overlap, self.model.context)

@@ -51,6 +51,7 @@ class Batch:
         degraded: the damaged patches, of the same shape.
         mask: bool ``B 1 H W``, True in the masked region; None if there is none.
         sigma: noise levels ``B`` in 8-bit units, if known.
+        codes: codes of the damage ``B CODES``, see `irae.imaging.analysis.damage`, if known.
         damaged: bool ``B 1 H W``, True where a detector is to find damage; None if nothing is to
             be found.
     """
@@ -59,6 +60,7 @@ class Batch:
     degraded: Tensor
     mask: Tensor | None = None
     sigma: Tensor | None = None
+    codes: Tensor | None = None
     damaged: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:

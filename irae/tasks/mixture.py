@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from irae.imaging.analysis.damage import UNDAMAGED
 from irae.imaging.blur import blurred_noise, gaussian_blur
 from irae.imaging.camera import Sensor, photograph
 from irae.imaging.degrade import Subsampling, jpeg_compress
@@ -24,9 +25,10 @@ from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom, RandomColumns
 from irae.tasks.pairs import PairPool
 from irae.tasks.photo import KINDS, PhotoSection
+from irae.tasks.told_damage import true_codes, with_errors
 
 # Keys of random streams of a step.
-_NOISE, _PAIRS, _IMPULSES = 3, 4, 5
+_NOISE, _PAIRS, _IMPULSES, _ERRORS = 3, 4, 5, 6
 
 # Noise is drawn with a margin in pixels, so that blurring it leaves no different border.
 _MARGIN = 8
@@ -117,6 +119,10 @@ class Damage:
     def _is(self, *kinds: str) -> Tensor:
         numbers = torch.tensor([KINDS.index(kind) for kind in kinds])
         return torch.isin(self.kind, numbers)
+
+    def is_noisy(self) -> Tensor:
+        """Return which samples have noise: bool ``B``."""
+        return ~self._is("jpeg", "clean")
 
     def soften(self, clean: Tensor) -> Tensor:
         """Remove the finest texture from some clean pictures, as in photographs at full size.
@@ -309,7 +315,7 @@ class Mixture:
         section, side = self._section, self._patch
         drawn = (random.bernoulli(section.drawn)).nonzero()[:, 0].tolist()
         seeds = random.integer(0, 2**31 - 1).tolist()
-        damage = self.draw_damage(random)
+        damage = Damage(section, random)
         clean = damage.tone(damage.soften(clean))
         if drawn:
             pages = list(self._workers.map(lambda i: draw_page(side, seeds[i]), drawn))
@@ -321,13 +327,13 @@ class Mixture:
         if section.impulses:
             spoilt = damage.hit(spoilt, random.pixels(torch.rand, side, _IMPULSES, clean.device))
         degraded = damage.save(spoilt)
+        noisy = damage.is_noisy()
+        quality = torch.where(damage.compressed, damage.quality, UNDAMAGED)
         if self._pairs is not None:
-            self.put_pairs(clean, degraded, random.columns(_PAIRS))
-        return Batch(clean, degraded)
-
-    def draw_damage(self, random: RandomColumns) -> Damage:
-        """Draw the damage of a batch."""
-        return Damage(self._section, random)
+            for row, found in self.put_pairs(clean, degraded, random.columns(_PAIRS)).items():
+                noisy[row], quality[row] = True, self._pairs.quality(found)
+        codes = true_codes(degraded, clean, noisy, quality)
+        return Batch(clean, degraded, codes=with_errors(codes, random.columns(_ERRORS)))
 
     def put_pairs(self, clean: Tensor, degraded: Tensor, random: RandomColumns) -> dict[int, int]:
         """Replace some of the patches by real pairs, in place; return their pairs by row."""

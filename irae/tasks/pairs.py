@@ -16,6 +16,8 @@ from torch import Tensor
 
 from irae.data.folder import PictureSet, find_in_folder
 from irae.errors import DataError, PictureError, UsageError
+from irae.imaging.analysis.damage import UNDAMAGED
+from irae.imaging.analysis.jpeg_quality import estimate_jpeg_quality
 from irae.imaging.blur import gaussian_blur
 from irae.imaging.io.files import read_picture
 from irae.imaging.metrics import rgb_to_y
@@ -164,6 +166,7 @@ class PairPool:
     """
 
     def __init__(self, folder: Path, least: int, *, correct_drift: bool = True) -> None:
+        self._quality: dict[int, int] = {}
         self._noisy: list[Tensor] = []
         self._clean: list[Tensor] = []
         for pair in find_pairs(folder):
@@ -178,6 +181,13 @@ class PairPool:
             self._clean.append(target.half())
         # Large scenes show more, but the small ones of another camera must not drown in them.
         self.weights = [noisy[0].numel() ** 0.5 for noisy in self._noisy]
+
+    def quality(self, number: int) -> int:
+        """Return the JPEG quality of a noisy picture, found at its first use; 100 without JPEG."""
+        if number not in self._quality:
+            found = estimate_jpeg_quality(self._noisy[number].float() / 255)
+            self._quality[number] = UNDAMAGED if found is None else found.quality
+        return self._quality[number]
 
     def cut(
         self, number: int, down: float, right: float, symmetry: int, side: int

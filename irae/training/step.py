@@ -41,7 +41,13 @@ def learning_rate(step: int, section: TrainingSection) -> float:
 
 def network_inputs(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
     """Return ``x`` and ``condition`` of a batch, the arguments of the network."""
-    condition = condition_for(network, mask=batch.mask, sigma=batch.sigma, filled=batch.degraded)
+    condition = condition_for(
+        network,
+        mask=batch.mask,
+        sigma=batch.sigma,
+        filled=batch.degraded,
+        damage=batch.codes,
+    )
     if condition is not None:
         condition = repeat_for_channels(network, condition, batch.degraded.shape[1])
     return to_network_channels(network, batch.degraded), condition

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from irae.errors import ModelError
 from irae.evaluation.latents.page import Figure, Section
+from irae.models.call import condition_for
 from irae.models.loaded import LoadedModel
 from irae.models.networks.lifted import (
     PICTURE_CHANNELS,
@@ -63,14 +64,17 @@ def channel_figures(stream: Tensor, name: str) -> list[Figure]:
 
 
 @torch.inference_mode()
-def pictures_after_couplings(network: LiftedIRAE, x: Tensor) -> list[Tensor]:
+def pictures_after_couplings(
+    network: LiftedIRAE, x: Tensor, condition: Tensor | None = None
+) -> list[Tensor]:
     """Return the picture ``3 H W`` before the first coupling and after each one.
 
     Args:
         network: the network.
         x: degraded ``1 3 H W``, H and W even.
+        condition: what the network is told besides.
     """
-    a = b = network.lift(x)
+    a = b = network.lift(x, condition)
     found = [picture_of(a, b)[0]]
     for number in range(len(network.flow.couplings)):
         a, b = network.flow(a, b, start=number, stop=number + 1)
@@ -102,9 +106,10 @@ def restorer_sections(
     """
     network = lifted_network(model)
     x = picture[None].to(model.device)
-    restored, remainder = network.split(x, exact=False)
+    condition = condition_for(network, filled=x)
+    restored, remainder = network.split(x, condition, exact=False)
     even = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
-    steps = pictures_after_couplings(network, even)
+    steps = pictures_after_couplings(network, even, condition)
     height, width = picture.shape[1:]
     latent = remainder.latent
     variants = [
@@ -118,7 +123,7 @@ def restorer_sections(
         Figure(_to_8_bits(joined(network, restored, remainder, value)), caption)
         for caption, value in variants
     ]
-    a, b = network.encode(even).chunk(2, 1)
+    a, b = network.encode(even, condition).chunk(2, 1)
     return [
         Section(
             "Given and restored",
@@ -173,5 +178,6 @@ def _foreign(network: LiftedIRAE, x: Tensor, other: Tensor) -> Tensor:
             f"{width}×{height}; give one at least as large"
         )
     cut = other[None, :, :height, :width].to(x)
-    remainder: Remainder = network.split(cut, exact=False)[1]
+    condition = condition_for(network, filled=cut)
+    remainder: Remainder = network.split(cut, condition, exact=False)[1]
     return remainder.latent

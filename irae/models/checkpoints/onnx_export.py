@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irae.errors import ModelError, UsageError
+from irae.imaging.analysis.damage import measure_codes
+from irae.models.call import takes_damage
 from irae.models.checkpoints.exportable import exportable
 from irae.models.loaded import LoadedModel
 from irae.models.loaded_detector import LoadedDetector, mean_logits
@@ -25,7 +27,7 @@ OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference between ONNX Runtime and PyTorch at which a file is still written."""
 
-PICTURE, MASK, SIGMA = "picture", "mask", "sigma"
+PICTURE, MASK, SIGMA, DAMAGE = "picture", "mask", "sigma", "damage"
 """Names of the graph's inputs."""
 
 RESTORED, PROBABILITY = "restored", "probability"
@@ -55,10 +57,14 @@ class _Graph(RestoringModule):
         self._multiple = model.size_multiple
 
     def forward(  # type: ignore[override]
-        self, picture: Tensor, mask: Tensor | None = None, sigma: Tensor | None = None
+        self,
+        picture: Tensor,
+        mask: Tensor | None = None,
+        sigma: Tensor | None = None,
+        damage: Tensor | None = None,
     ) -> Tensor:
         hole = None if mask is None else mask > 0.5
-        restored = self.run(picture, sigma, hole)
+        restored = self.run(picture, sigma, hole, damage)
         return restored if hole is None else torch.where(hole, restored, picture)
 
     def pad(self, x: Tensor) -> Tensor:
@@ -102,6 +108,8 @@ def _example(model: Exported, batch: int, height: int, width: int) -> dict[str, 
         given = {PICTURE: model.fill(picture, mask), MASK: mask.float()}
     if model.takes_sigma:
         given[SIGMA] = torch.linspace(15, 50, batch)
+    if takes_damage(model.network):
+        given[DAMAGE] = measure_codes(picture)
     return given
 
 
@@ -110,7 +118,8 @@ def _expected(model: Exported, given: dict[str, Tensor]) -> Tensor:
     if isinstance(model, LoadedDetector):
         return model.probabilities(given[PICTURE])
     mask = given[MASK] > 0.5 if model.takes_mask else None
-    return model.restore(given[PICTURE], mask, sigma=given.get(SIGMA), filled=True)
+    told = {"sigma": given.get(SIGMA), "damage": given.get(DAMAGE)}
+    return model.restore(given[PICTURE], mask, filled=True, **told)
 
 
 def _output_of(model: Exported) -> str:
@@ -122,7 +131,7 @@ def _build(onnx: Any, model: Exported) -> Any:
     # No size is 1 or equal to another, since the tracer would specialise the graph to that.
     given = _example(model, 2, 2 * multiple + 5, 3 * multiple + 8)
     picture = {0: "batch", 2: "height", 3: "width"}
-    shapes = {name: {0: "batch"} if name == SIGMA else picture for name in given}
+    shapes = {name: {0: "batch"} if name in (SIGMA, DAMAGE) else picture for name in given}
     graph = _Detecting(model) if isinstance(model, LoadedDetector) else _Graph(model)
     # The exporter prints its progress, and warns of names that two inputs share.
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
@@ -187,8 +196,10 @@ def export_onnx(model: Exported, path: str | Path) -> float:
     restores each channel separately. An inpainting model also takes ``mask`` (float32 ``B 1 H W``,
     1 in the masked region); the masked region of ``picture`` must be filled as by
     `LoadedModel.fill`, and known pixels are returned unchanged. A network with a noise level takes
-    ``sigma`` (float32 ``B``, in 8-bit units). A detector returns ``probability`` (float32
-    ``B 1 H W``), and its file names the ``threshold`` from which a pixel is damaged.
+    ``sigma`` (float32 ``B``, in 8-bit units), one that is told the damage ``damage`` (float32
+    ``B CODES``, as `irae.imaging.analysis.damage.measure_codes` returns it). A detector returns
+    ``probability`` (float32 ``B 1 H W``), and its file names the ``threshold`` from which a pixel
+    is damaged.
 
     Args:
         model: a model of any network of the registry or a detector, on any device, in float32.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from irae.errors import ModelError
 from irae.flow.lifted import LiftedFlow, check_range, exact_range, to_grid
 from irae.flow.squeeze import depth_to_space, first_channels, space_to_depth
+from irae.imaging.analysis.damage import CODES
 
 PICTURE_CHANNELS = 12
 """Channels of a picture squeezed 2×2."""
@@ -65,6 +66,7 @@ class LiftedIRAE(nn.Module):
             the filled picture.
         takes_sigma: whether the condition is the noise level, see
             `irae.models.call.condition_for`.
+        takes_damage: whether the condition is the damage as the toolkit measures it, see there.
 
     Raises:
         ValueError: there are too few channels or couplings.
@@ -81,12 +83,16 @@ class LiftedIRAE(nn.Module):
         hidden: int = 64,
         condition_channels: int = 0,
         takes_sigma: bool = False,
+        takes_damage: bool = False,
     ) -> None:
         super().__init__()
-        self.condition_channels, self.takes_sigma = condition_channels, takes_sigma
-        self.filled = PICTURE_CHANNELS + 4 * (condition_channels + takes_sigma)
-        if takes_sigma and condition_channels:
-            raise ValueError("takes_sigma and condition_channels exclude each other")
+        self.condition_channels = condition_channels
+        self.takes_sigma, self.takes_damage = takes_sigma, takes_damage
+        self.filled = PICTURE_CHANNELS + 4 * (
+            condition_channels + takes_sigma + CODES * takes_damage
+        )
+        if (condition_channels > 0) + takes_sigma + takes_damage > 1:
+            raise ValueError("takes_sigma, takes_damage and condition_channels exclude each other")
         if width < self.filled:
             raise ValueError(f"width {width}: a stream needs at least {self.filled} channels")
         if couplings < 2:
