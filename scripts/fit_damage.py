@@ -1,11 +1,11 @@
 """Fit the network that measures noise and JPEG quality, and compare it with the measuring by rules.
 
-    python scripts/fit_damage.py --data DIR [--samples 6000] [--cache FILE] [--write]
+    python scripts/fit_damage.py --data DIR [--samples 24000] [--cache FILE …] [--write]
 
 The samples are patches of several sizes of the pictures that `photo` is trained on, damaged as its
 training patches are, and real pairs; DIR holds the folders of ``configs/release/photo.yaml``. The
 comparison is on real_val and on photos_val, which nothing is fitted to. ``--cache`` keeps the
-features. With ``--write`` the numbers of `irae.imaging.analysis.damage` are replaced.
+features; those of several files are joined. With ``--write`` the numbers of `irae.imaging.analysis.damage` are replaced.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from torch import Tensor
 from irae.config import load_config
 from irae.imaging.analysis.damage import (
     CODES,
+    FEATURES,
     UNDAMAGED,
+    damage_features,
     decode_damage,
     encode_damage,
     members_codes,
@@ -29,7 +31,6 @@ from irae.imaging.analysis.damage import (
 )
 from irae.imaging.analysis.jpeg_quality import estimate_jpeg_quality
 from irae.imaging.analysis.noise import measure_noise
-from irae.imaging.analysis.spectrum import FEATURES, spectral_features
 from irae.imaging.io.files import read_picture
 from irae.tasks import mixture
 from irae.tasks.pairs import find_pairs, read_pair, without_drift
@@ -39,6 +40,18 @@ from irae.training.batches.batch import BatchMaker
 
 SIDES = (96, 160, 256)
 BATCH = 8
+CHANGES = (
+    "degradation.kinds={camera: 0.3, coloured: 0.18, white: 0.2, toned: 0.06,"
+    " jpeg: 0.18, clean: 0.08}",
+    "degradation.drawn=0.12",
+    "degradation.impulses=0",
+)
+"""What differs from the training of `photo`.
+
+Pictures without noise, and pages, are more frequent, as they are among the pictures that people
+have. Salt and pepper is removed before anything is measured. Of the 29,000 samples of the packaged
+numbers, 16,000 have the shares of kinds of the training."""
+
 HIDDEN = (64, 32)
 MEMBERS = 3
 EPOCHS, RATE, DECAY = 60, 2e-3, 0.02
@@ -58,14 +71,14 @@ def samples(data: Path, count: int) -> tuple[Tensor, Tensor]:
     mixture.with_errors = lambda codes, _random: codes  # The truth itself.
     path = Path(__file__).resolve().parents[1] / "configs" / "release" / "photo.yaml"
     for side in SIDES:
-        changes = [f"data.root={data}", f"data.patch={side}", f"training.batch={BATCH}"]
+        changes = [f"data.root={data}", f"data.patch={side}", f"training.batch={BATCH}", *CHANGES]
         makers.append(BatchMaker(load_config(path, [*changes, f"seed={side}"])))
     features, codes = [], []
     for step in range(-(-count // BATCH)):
         batch = makers[step % len(makers)].batch(step)
         assert batch.codes is not None
         for degraded, code in zip(batch.degraded, batch.codes, strict=True):
-            found = spectral_features(degraded.contiguous())
+            found = damage_features(degraded.contiguous())
             assert found is not None
             features.append(found)
             codes.append(code)
@@ -137,7 +150,7 @@ def compare(numbers: dict[str, Tensor], data: Path) -> None:
     """Print the mean errors of the codes by level, of this network and of the rules."""
     errors: dict[str, list[Tensor]] = {}
     for level, true, degraded in cases(data):
-        features = spectral_features(degraded)
+        features = damage_features(degraded)
         assert features is not None
         found = predict_codes(features[None], numbers)[0]
         ruled = by_rules(degraded)
@@ -156,17 +169,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--samples", type=int, default=6000)
-    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--samples", type=int, default=24000)
+    parser.add_argument("--cache", type=Path, nargs="*", default=[])
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.cache is not None and arguments.cache.exists():
-        features, codes = torch.load(arguments.cache)
-    else:
-        features, codes = samples(arguments.data.resolve(), arguments.samples)
-        if arguments.cache is not None:
-            torch.save((features, codes), arguments.cache)
+    kept = [torch.load(file) for file in arguments.cache if file.exists()]
+    if not kept:
+        kept = [samples(arguments.data.resolve(), arguments.samples)]
+        if arguments.cache:
+            torch.save(kept[0], arguments.cache[0])
+    features, codes = (torch.cat(each) for each in zip(*kept, strict=True))
     held = torch.arange(len(features)) % 10 == 0
     numbers = fit(features[~held], codes[~held])
     off = (predict_codes(features[held], numbers) - codes[held]).abs().mean(0)

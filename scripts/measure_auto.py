@@ -29,6 +29,7 @@ from auto.results import write_tables
 from torch import Tensor, nn
 
 from irae.evaluation.results import markdown_table
+from irae.imaging.analysis.damage import measure_damage
 from irae.imaging.analysis.jpeg_quality import estimate_jpeg_quality
 from irae.imaging.analysis.noise import measure_noise
 from irae.restoring.gain import (
@@ -112,15 +113,17 @@ def measure(case: Case) -> Record:
     """Measure one case on the parts that auto looks at."""
     quality = estimate_jpeg_quality(case.pixels)
     noise = measure_noise(case.pixels)
+    drawn = noise is None or noise.drawn
+    damage = None if drawn else measure_damage(case.pixels)
     parts = parts_of(case.pixels)
     restored = restore_parts(parts)
-    found = features(parts, restored, noise, None if quality is None else quality.quality)
+    found = features(parts, restored, noise, None if quality is None else quality.quality, damage)
     gains = torch.tensor([gain_of(task, case) for task in TRIED])
     white = noise is not None and is_white(noise) and quality is None
     suits = noise is not None and white and denoiser_suits(parts, noise.sigma)
     alone = gain_of(DENOISE, case) if suits else None
     name, kind = case.original.name, case.original.kind
-    tried = worth_trying(noise, quality)
+    tried = worth_trying(noise, quality, damage)
     return Record(name, kind, case.damage, found, gains, alone, tried)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import ImageCms
 from torch import Tensor
 
+from irae.imaging.analysis.damage import Damage, measure_damage
 from irae.imaging.analysis.impulses import find_impulses
 from irae.imaging.analysis.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
 from irae.imaging.analysis.noise import Noise, measure_noise
@@ -21,6 +22,7 @@ from irae.imaging.io.files import MASK_MARK, open_document, read_picture
 from irae.imaging.io.picture import Picture
 from irae.restoring.gain import Gains, predict_gains
 from irae.restoring.rules import (
+    COMPRESSED,
     better_task,
     is_white,
     least_gain,
@@ -37,6 +39,7 @@ LEFT = "left as it is"
 # A JPEG of this quality or better, in which no noise is seen, is left; so is a picture that is
 # written with loss if a model changes it by less than this factor times what writing does.
 _GOOD_JPEG = 90
+_NOISY = 1.5  # Least level of noise that is named.
 _CHANGE_OVER_WRITING = 4.0
 
 _LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
@@ -54,7 +57,9 @@ class Inspection:
         width: number of columns as stored.
         height: number of rows as stored.
         profile: name in the colour profile; ``unreadable`` if it is damaged; None if absent.
-        noise: the measured noise; None if the picture is too small or has two levels only.
+        noise: the noise measured by rules; None if the picture is too small or has two levels only.
+        measured: the damage by the fitted measure, which is less exact for white noise, but also
+            sees weak noise in texture; None for drawings too.
         denoisable: whether the packaged denoiser was seen to remove white noise and nothing else;
             None if it was not tried.
         impulses: share of the values that are salt and pepper.
@@ -77,6 +82,7 @@ class Inspection:
     height: int
     profile: str | None = None
     noise: Noise | None = None
+    measured: Damage | None = None
     denoisable: bool | None = None
     impulses: float = 0.0
     tint: float | None = None
@@ -88,12 +94,21 @@ class Inspection:
     mask: Path | None = None
     page: int | None = None
 
+    @property
+    def sigma(self) -> float | None:
+        """Level of the noise in 8-bit units: by rules where they are sure; None if not known."""
+        unsure = self.noise is None or not self.noise.sure
+        if unsure and self.measured is not None:
+            return self.measured.sigma
+        return None if self.noise is None else self.noise.sigma
+
     def damage(self) -> dict[str, Any]:
         """Return the damage as plain JSON: ``sigma``, ``noise``, ``jpeg`` and so on."""
         jpeg = None if self.jpeg is None else asdict(self.jpeg)
         return {
-            "sigma": None if self.noise is None else round(self.noise.sigma, 2),
+            "sigma": None if self.sigma is None else round(self.sigma, 2),
             "noise": None if self.noise is None else self.noise.as_json(),
+            "measured": None if self.measured is None else self.measured.as_json(),
             "impulses": round(self.impulses, 4),
             "tint": None if self.tint is None else round(self.tint, 3),
             "gains": {task: round(gain, 2) for task, gain in self.gains.items()},
@@ -120,10 +135,10 @@ class Inspection:
         """Describe the picture in lines for a person; the first begins with the path."""
         facts = [f"{self.width}x{self.height}", f"{self.format} {self.mode}", f"{self.depth} bits"]
         facts.append(f"profile {self.profile}" if self.profile else "no profile")
-        noise = "unknown" if self.noise is None else self.noise.describe()
+        noise = _describe_noise(self.noise, self.measured)
         if self.impulses:
             noise += f"; salt and pepper in {self.impulses:.1%} of the values"
-        jpeg = "no trace" if self.jpeg is None else _describe_quality(self.jpeg)
+        jpeg = _describe_compression(self.jpeg, self.measured)
         tone = [] if self.tint is None else [f"  tone: {_describe_tint(self.tint)}"]
         page = "" if self.page is None else f"page {self.page}: "
         return [
@@ -170,6 +185,8 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
     two_levels = layout.depth == 1
     impulses = None if two_levels else find_impulses(pixels)
     noise = None if two_levels else measure_noise(pixels, visible)
+    drawn = noise is None or noise.drawn
+    measured = None if drawn else measure_damage(pixels, visible)
     tone = find_tone(pixels) if pixels.shape[0] == 3 else None
     denoisable: bool | None = None
     gains, changes = Gains({}, {}), dict[str, float]()
@@ -177,7 +194,7 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         if noise is not None and is_white(noise) and jpeg is None:
             denoisable = denoiser_suits(parts_of(pixels), noise.sigma)
         if not denoisable:
-            gains, changes = _try_models(pixels, noise, jpeg)
+            gains, changes = _try_models(pixels, noise, jpeg, measured)
     return Inspection(
         path=path,
         format=layout.format,
@@ -187,6 +204,7 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         height=picture.height,
         profile=None if layout.icc is None else _profile_name(layout.icc),
         noise=noise,
+        measured=measured,
         denoisable=denoisable,
         impulses=0.0 if impulses is None else float(impulses.float().mean()),
         tint=None if tone is None else tone.tint,
@@ -226,7 +244,7 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
         if inspection.depth == 1:
             return None, f"black and white only, {LEFT}; --task restores it all the same"
         return None, f"too small to judge, {LEFT}; --task restores it all the same"
-    found = _describe_damage(noise, jpeg)
+    found = _describe_damage(inspection.sigma, jpeg)
     if inspection.denoisable:
         return DENOISE, found
     if not inspection.gains:
@@ -235,11 +253,8 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
     least = least_gain(None if jpeg is None else jpeg.quality, lossy=lossy)
     task = better_task(inspection.gains, inspection.typical, least)
     gain = inspection.gains[task]
-    quiet = noise is None or noise.sigma < 1.5
+    quiet = inspection.sigma is None or inspection.sigma < _NOISY
     if jpeg is not None and jpeg.quality >= _GOOD_JPEG and quiet:
-        if noise is not None and not noise.sure:
-            which = f"{found}, too weak to say which"
-            return None, f"{which}; {LEFT}; --task photo restores it all the same"
         return None, f"{found}, and no noise to be seen; {LEFT}"
     if lossy and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"
@@ -248,23 +263,24 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
         return task, f"{found}, about {max(gain, typical):.1f} dB to gain"
     if gain > 0 and lossy:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"
-    return None, f"{found}, which no model is sure to improve; {LEFT}"
+    why = f"{found}, which no model is sure to improve; {LEFT}"
+    return None, why if quiet else f"{why}; --task photo restores it all the same"
 
 
 def _try_models(
-    pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None
+    pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None, measured: Damage | None
 ) -> tuple[Gains, dict[str, float]]:
     """Predict the gains by trying the models, and measure the changes; see `Inspection`.
 
     Nothing is tried where nothing can be gained.
     """
-    if not worth_trying(noise, jpeg):
+    if not worth_trying(noise, jpeg, measured):
         return Gains({}, {}), {}
     parts = parts_of(pixels)
     restored = restore_parts(parts)
     quality = None if jpeg is None else jpeg.quality
     changes = {task: _change_over_writing(parts, results) for task, results in restored.items()}
-    found = features(parts, restored, noise, quality)
+    found = features(parts, restored, noise, quality, measured)
     return trained_for(predict_gains(found), found, quality), changes
 
 
@@ -278,15 +294,30 @@ def _change_over_writing(parts: Sequence[Tensor], restored: Sequence[Tensor]) ->
     return change / max(writing, 1e-9)
 
 
-def _describe_damage(noise: Noise | None, jpeg: JpegQuality | None) -> str:
+def _describe_damage(sigma: float | None, jpeg: JpegQuality | None) -> str:
     found = []
-    if noise is not None and noise.sigma >= 1.5:
-        found.append(f"noise sigma about {noise.sigma:.0f}")
-    elif noise is not None and not noise.sure:
-        found.append("fine texture or noise")
+    if sigma is not None and sigma >= _NOISY:
+        found.append(f"noise sigma about {sigma:.0f}")
     if jpeg is not None:
         found.append(f"JPEG {_describe_quality(jpeg)}")
     return " and ".join(found) or "weak noise, if any"
+
+
+def _describe_noise(noise: Noise | None, measured: Damage | None) -> str:
+    if noise is None:
+        return "unknown"
+    if noise.sure or measured is None:
+        return noise.describe()
+    about = f"sigma about {measured.sigma:.1f}, correlation {measured.correlation:.1f}"
+    return f"{about}, estimated beside fine texture"
+
+
+def _describe_compression(jpeg: JpegQuality | None, measured: Damage | None) -> str:
+    if jpeg is not None:
+        return _describe_quality(jpeg)
+    if measured is not None and measured.quality < COMPRESSED:
+        return f"no trace, but as blurred as by quality {measured.quality:.0f}"
+    return "no trace"
 
 
 def _describe_tint(tint: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from irae.errors import UsageError
 from irae.imaging.tiling import DEFAULT_OVERLAP
+from irae.models.call import takes_damage
 from irae.models.loaded import LoadedModel
 from irae.tasks.matching import task_of
 
@@ -25,7 +26,8 @@ class RestoreOptions:
             device was measured to be faster with it and the model loses at most 0.02 dB.
         tile: largest side in pixels restored at once; 0 never tiles; None tiles large pictures.
         overlap: least number of pixels that neighbouring tiles share.
-        sigma: noise level in 8-bit units, for models that require it (FFDNet, BM3D).
+        sigma: noise level in 8-bit units, for models that require it (FFDNet, BM3D). A model that
+            measures it, as ``photo`` does, is told this level in place of the measured one.
         strength: weight of the restored picture when it is blended with the input, from 0 (exactly
             the input) to 1. Not for inpainting.
         ensemble: average over the picture's eight rotations and reflections, each restored
@@ -84,8 +86,8 @@ class RestoreOptions:
             raise UsageError(
                 f"tile {self.tile} is too small; use 0 (no tiles) or at least {model.size_multiple}"
             )
-        if model.takes_sigma != (self.sigma is not None):
-            told = self.sigma is not None
+        told = self.sigma is not None
+        if model.takes_sigma != told and not takes_damage(model.network):
             wants = "takes no noise level" if told else "needs the noise level"
             raise UsageError(f"model {model.name!r} {wants}; {'drop' if told else 'give'} `sigma`")
         if self.strength < 1 and task.needs_mask:

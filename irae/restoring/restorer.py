@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from irae.errors import UsageError
-from irae.imaging.analysis.damage import measure_codes
+from irae.imaging.analysis.damage import measure_codes, with_sigma
 from irae.imaging.analysis.impulses import find_impulses, remove_impulses
 from irae.imaging.analysis.tone import Tone, find_tone
 from irae.imaging.io.masks import NOTHING_KNOWN
@@ -197,6 +197,13 @@ class Restorer:
     def _restore(self, pixels: Tensor, mask: Tensor | None, **options: Any) -> Tensor:
         return self.model.restore(pixels, mask, sigma=self.options.sigma, **options)
 
+    def _damage_of(self, pixels: Tensor) -> Tensor | None:
+        """Return what a network that is told the damage of whole pictures ``B C H W`` is told."""
+        if not takes_damage(self.model.network):
+            return None
+        codes, sigma = measure_codes(pixels), self.options.sigma
+        return codes if sigma is None else with_sigma(codes, sigma)
+
     def _fits_at_once(self, pixels: Tensor) -> bool:
         """Whether a batch ``B C H W`` may pass through the network at once, without tiles."""
         batch, channels, height, width = pixels.shape
@@ -218,7 +225,9 @@ class Restorer:
 
     def _whitening_of(self, pixels: Tensor, stored: Tensor) -> Whitening | None:
         """Return how to make noise white that all channels share, if the denoiser is to take it."""
-        found = find_shared_noise(pixels, stored) if self._takes_denoiser else None
+        # Whoever names a noise level wants it to be told to the network.
+        wanted = self._takes_denoiser and self.options.sigma is None
+        found = find_shared_noise(pixels, stored) if wanted else None
         if found is None:
             return None
         white = [found.apply(part[None]) for part in parts_of(pixels)]
@@ -239,7 +248,8 @@ class Restorer:
 
     def _restore_at_once(self, pixels: Tensor, holes: Tensor | None) -> Tensor:
         _check_some_known(holes)
-        restored = self._restore(pixels, holes).to(pixels.device).clamp(0, 1)
+        restored = self._restore(pixels, holes, damage=self._damage_of(pixels))
+        restored = restored.to(pixels.device).clamp(0, 1)
         restored = self._blend(pixels, restored)
         return restored if holes is None else torch.where(holes, restored, pixels)
 
@@ -304,9 +314,9 @@ class Restorer:
         overlap = self.options.overlap
         if whitening is not None:
             restore = partial(self._denoise, whitening)
-        elif tile and takes_damage(self.model.network):
+        elif (damage := self._damage_of(pixels[None])) is not None:
             # Of the whole picture: a tile may be all texture.
-            restore = partial(self._restore, damage=measure_codes(pixels[None]))
+            restore = partial(self._restore, damage=damage)
         if mask is not None:
             _check_some_known(mask[None])
             overlap = max(overlap, self.model.context)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from irae.imaging.analysis.damage import Damage
 from irae.imaging.analysis.jpeg_quality import JpegQuality
 from irae.imaging.analysis.noise import Noise
 from irae.restoring.gain import Gains
@@ -23,6 +24,11 @@ LOSSY_GAIN = 0.6
 HEAVY_JPEG, HEAVY_GAIN = 60, -0.5
 """Below this JPEG quality this prediction suffices: models gain 1 dB there, and writing takes
 little."""
+
+COMPRESSED = 85
+"""Below this quality by the fitted measure a picture has the spectra of one that was compressed.
+
+Undamaged photographs have 89 and more; those from WebP at quality 20 or AVIF at 30 mostly less."""
 
 # With more pixels than this equal to their neighbour, a JPEG of a drawing: of 130 photographs
 # compressed at quality 20 to 95, hardly one has so many, of cartoons all.
@@ -85,9 +91,16 @@ def is_white(noise: Noise) -> bool:
     return noise.sure and white and not shared
 
 
-def worth_trying(noise: Noise | None, jpeg: JpegQuality | None) -> bool:
-    """Whether a model can gain anything: there may be noise, or there is a trace of JPEG."""
-    return jpeg is not None or not (noise is None or noise.drawn or noise.most < 1.0)
+def worth_trying(noise: Noise | None, jpeg: JpegQuality | None, damage: Damage | None) -> bool:
+    """Whether a model can gain anything.
+
+    There may be noise, there is a trace of JPEG, or the spectra are those of a compressed picture.
+    """
+    if jpeg is not None:
+        return True
+    if noise is None or noise.drawn:
+        return False
+    return noise.most >= 1.0 or (damage is not None and damage.quality < COMPRESSED)
 
 
 def trained_for(gains: Gains, found: Tensor, quality: int | None) -> Gains:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from irae.imaging.analysis.damage import UNDAMAGED, Damage
 from irae.imaging.analysis.noise import Noise
 from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel
@@ -34,7 +35,7 @@ _QUIET = 0.2
 # noise. One that wipes out letters changes it by 1.5 to 3.6 times that level.
 _MOST_CHANGE = 1.2
 
-FEATURES = 11 + 7 * len(TRIED)
+FEATURES = 14 + 7 * len(TRIED)
 """Number of features of a picture."""
 
 TRACE = 6
@@ -111,6 +112,7 @@ def features(
     restored: dict[str, list[Tensor]],
     noise: Noise | None,
     quality: int | None,
+    damage: Damage | None,
 ) -> Tensor:
     """Compute the features of a picture: float32 of length `FEATURES`.
 
@@ -119,7 +121,9 @@ def features(
         restored: as returned by `restore_parts`.
         noise: the measured noise; None if the picture is too small.
         quality: its JPEG quality; None if there is no trace.
+        damage: the damage by the fitted measure; None if the picture is too small.
     """
+    damage = damage or Damage(0.0, 0.0, UNDAMAGED)
     noise = noise or Noise(0.0, 0.0, 0.0, 0.0, sure=False)
     q = 100 if quality is None else quality
     about = [
@@ -134,6 +138,9 @@ def features(
         math.log(max(q, 5) / 75) if q < 75 else 0.0,
         (min(q, 100) - 75) / 25 if q >= 75 else 0.0,
         *_flatness(parts),
+        _log(damage.sigma),
+        damage.correlation,
+        (UNDAMAGED - damage.quality) / 50,
     ]
     for task in TRIED:
         about += _change(parts, restored[task])

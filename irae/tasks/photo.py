@@ -1,9 +1,10 @@
 """The task ``photo``: whatever a camera, a phone, a scanner and the web do to a photograph.
 
 A network trained on white noise does little on real photographs: their noise is weak, correlated
-between neighbours and channels, and mostly compressed by JPEG, so that it looks like texture. This
-task is blind: the network gets the picture alone. Its training patches are damaged by a mixture
-(`irae.tasks.mixture`), and some are replaced by real pairs (`irae.tasks.pairs`), which help most.
+between neighbours and channels, and mostly compressed by JPEG, so that it looks like texture. What
+can be measured in the whole picture may be told to the network (`irae.imaging.analysis.damage`).
+Its training patches are damaged by a mixture (`irae.tasks.mixture`), and some are replaced by real
+pairs (`irae.tasks.pairs`), which help most.
 """
 
 from __future__ import annotations

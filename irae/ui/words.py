@@ -43,7 +43,7 @@ def describe_damage(found: Inspection) -> str:
 
 
 def _is_noisy(found: Inspection) -> bool:
-    return bool(found.impulses) or (found.noise is not None and found.noise.sigma >= _NOISY)
+    return bool(found.impulses) or (found.sigma is not None and found.sigma >= _NOISY)
 
 
 def _is_damaged(found: Inspection) -> bool:
@@ -53,7 +53,9 @@ def _is_damaged(found: Inspection) -> bool:
 def _other_choice(found: Inspection) -> str | None:
     """Name the choice that restores a damaged picture if Automatic does not."""
     if _is_noisy(found):
-        return "Photo" if _is_damaged(found) else "Noise"
+        # Noise in a JPEG, and noise that the rules cannot tell from texture, is not white.
+        other = found.jpeg is not None or found.noise is None or not found.noise.sure
+        return "Photo" if other else "Noise"
     return "JPEG" if _is_damaged(found) else None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
-from irae.imaging.analysis.damage import CODES, measure_codes
+from irae.imaging.analysis.damage import CODES, decode_damage, measure_codes, with_sigma
 from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.networks.registry import build_network, resolve_options
 from irae.restoring.restorer import Restorer
@@ -45,6 +46,20 @@ def test_tiles_are_told_the_damage_of_the_whole() -> None:
     whole = Restorer(model, tile=0).restore_pixels(x)
     tiled = Restorer(model, tile=128, overlap=32).restore_pixels(x)
     torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+def test_a_level_that_is_named_is_told_in_place_of_the_measured_one() -> None:
+    model, x = told_model(), picture(64, 70)
+    codes = with_sigma(measure_codes(x[None]), 8.0)
+    assert float(decode_damage(codes)[0]) == pytest.approx(8.0)
+    assert torch.equal(codes[:, 1:], measure_codes(x[None])[:, 1:])
+    told = model.restore(x[None], damage=codes)[0].clamp(0, 1)
+    for tile in (0, 64):
+        found = Restorer(model, tile=tile, sigma=8.0, overlap=16).restore_pixels(x)
+        torch.testing.assert_close(found[:, :24, :24], told[:, :24, :24], atol=1e-4, rtol=0)
+    both = Restorer(model, sigma=8.0).restore(torch.stack([x, x]))
+    torch.testing.assert_close(both[1], told, atol=1e-5, rtol=0)
+    assert not torch.allclose(told, Restorer(model).restore_pixels(x), atol=1e-3)
 
 
 def test_the_way_back_is_exact() -> None:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageCms, ImageDraw
 
 from irae.errors import PictureError
+from irae.imaging.analysis.damage import Damage
 from irae.imaging.analysis.jpeg_quality import JpegQuality
 from irae.imaging.analysis.noise import Noise
 from irae.imaging.degrade import add_noise, jpeg_bytes
@@ -27,8 +28,10 @@ from irae.restoring.inspection import (
     inspect_picture,
 )
 from irae.restoring.rules import is_white, trained_for
-from irae.restoring.trial import FLATNESS
+from irae.restoring.trial import FEATURES, FLATNESS
 from irae.runtime import generator
+
+CLEAN, WEAK = Damage(0.3, 0.1, 95.0), Damage(6.0, 0.4, 96.0)
 
 
 def _photos(shared: Path, folder: str, pattern: str) -> list[Path]:
@@ -62,6 +65,7 @@ def _found(
     impulses: float = 0.0,
     typical: dict[str, float] | None = None,
     harmed: bool = False,
+    measured: Damage | None = None,
 ) -> Inspection:
     jpeg = None if quality is None else JpegQuality(quality, True, "tables")
     white = noise is not None and is_white(noise) and jpeg is None
@@ -69,6 +73,7 @@ def _found(
         Path("x.png"), form, "RGB", depth, 9, 9,
         noise=noise, jpeg=jpeg, gains=gains or {}, transparent=transparent, impulses=impulses,
         denoisable=not harmed if white else None, typical=typical or {},
+        measured=measured,
     )  # fmt: skip
 
 
@@ -106,6 +111,10 @@ def _found(
         (_found(_noise(2.9), gains={"jpeg": -1.0, "photo": 1.0}), "photo"),
         (_found(_noise(12.0, 0.5), gains={"jpeg": 0.5, "photo": 2.0}), "photo"),
         (_found(_noise(12.0, sure=False), gains={"jpeg": 0.1, "photo": 0.2}), None),
+        # Where the rules are unsure, the fitted measure says whether there is noise.
+        (_found(_noise(0.0, sure=False), 96, gains={"photo": 3.0}, measured=WEAK), "photo"),
+        (_found(_noise(0.0, sure=False), 96, gains={"photo": 3.0}, measured=CLEAN), None),
+        (_found(_noise(0.0), 96, gains={"photo": 3.0}, measured=WEAK), None),
         # In a JPEG it is not white, whatever it looks like.
         (_found(_noise(12.0), 90, gains={"jpeg": 0.5, "photo": 2.0}, form="JPEG"), "photo"),
         (_found(None, 40, gains={"jpeg": 0.9, "photo": 0.2}, form="JPEG"), "jpeg"),
@@ -129,7 +138,10 @@ def test_the_task_for_what_was_found(found: Inspection, task: str | None) -> Non
 
 
 def test_drawings_are_not_given_to_a_model_of_photographs() -> None:
-    gains, found = Gains({"jpeg": 2.0, "photo": 0.5}, {"jpeg": 3.0, "photo": 1.0}), torch.zeros(25)
+    gains, found = (
+        Gains({"jpeg": 2.0, "photo": 0.5}, {"jpeg": 3.0, "photo": 1.0}),
+        torch.zeros(FEATURES),
+    )
     assert trained_for(gains, found, 80) == gains
     found[FLATNESS] = 0.7
     assert trained_for(gains, found, 80) == Gains({"photo": 0.5}, {"photo": 1.0})
@@ -146,9 +158,12 @@ def test_the_reason_says_what_was_found() -> None:
     assert explain(_found(_noise(24.2))) == "x.png: noise sigma about 24 -> denoise"
     assert explain(_found(_noise(0.4))) == "x.png: looks clean; nothing to do"
     assert "left as it is" in explain(_found(_noise(5.0, 0.5), gains={"jpeg": 0.0, "photo": -1.0}))
-    # Where noise cannot be told from texture, the way to restore it all the same is named.
-    for sure, said in ((True, "no noise to be seen"), (False, "--task photo restores it")):
-        assert said in explain(_found(_noise(0.0, sure=sure), 95, gains=gains))
+    texture = _noise(0.0, sure=False)
+    assert "no noise to be seen" in explain(_found(texture, 95, gains=gains, measured=CLEAN))
+    # Where noise is left, the way to restore it all the same is named.
+    reason = explain(_found(texture, 95, gains={"photo": 0.1}, measured=WEAK))
+    assert "noise sigma about 6" in reason
+    assert "--task photo restores it" in reason
     assert "salt and pepper in 5.0%" in explain(_found(_noise(0.0), impulses=0.05))
 
 
@@ -292,3 +307,29 @@ def test_what_writing_would_undo_is_left() -> None:
         # Nothing is lost in a PNG.
         lossless = replace(found, format="PNG", changes={"jpeg": 1.0, "photo": change})
         assert choose_task(lossless)[0] == "photo"
+
+
+def test_weak_noise_is_measured_beside_texture(shared: Path, tmp_path: Path) -> None:
+    # Both are camera JPEGs of real noise, which the rules took for texture.
+    for number in (14, 15):
+        path = shared / "data" / "real_val" / f"{number}_noisy.png"
+        if not path.is_file():
+            pytest.skip("data/real_val is not there")
+        found = inspect_picture(path)
+        assert found.sigma == pytest.approx(6.3, rel=0.3)
+        assert "estimated beside fine texture" in found.as_lines()[1]
+    clean = inspect_picture(_photos(shared, "photos_val", "86016.jpg")[0])
+    assert clean.sigma is not None
+    assert clean.sigma < 2.5
+
+
+def test_pictures_that_were_compressed_otherwise_are_tried(shared: Path, tmp_path: Path) -> None:
+    seen = []
+    for path in _photos(shared, "photos_val", "*.jpg")[:40:5]:
+        image = Image.open(path).resize((240, 160), Image.Resampling.LANCZOS)
+        file = tmp_path / f"{path.stem}.webp"
+        image.save(file, quality=15)
+        found = inspect_picture(file)
+        assert found.jpeg is None
+        seen.append("but as blurred as by quality" in found.as_lines()[2] and bool(found.gains))
+    assert sum(seen) >= 6, seen

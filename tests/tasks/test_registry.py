@@ -23,7 +23,7 @@ ELSEWHERE = {
     "cli/pictures/roundtrip.py": {"denoise"},
     "evaluation/speed/bench.py": {"denoise"},
     "models/checkpoints/third_party.py": {"denoise", "jpeg"},
-    "models/networks/irae.py": {"inpaint"},
+    "models/networks/irae.py": {"inpaint", "photo"},
     "models/networks/unet.py": {"inpaint"},
     "doctor.py": {"denoise"},
     "restoring/inspection.py": {"jpeg"},

@@ -64,7 +64,12 @@ def restore(
     ] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(min=0, max=255, help="Noise level, for models that need it."),
+        typer.Option(
+            min=0,
+            max=255,
+            help="Noise level, for models that need it. `photo` measures it, and is told this one"
+            " instead.",
+        ),
     ] = None,
     strength: Annotated[
         float,

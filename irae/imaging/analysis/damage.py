@@ -1,14 +1,15 @@
 """Measuring the damage of a photograph by a small fitted network: noise and JPEG quality.
 
 `irae.imaging.analysis.noise` judges noise by rules and says when it is unsure, which it mostly is
-where the noise of a real camera is weak. This network is surer: it was fitted to the features
-(`irae.imaging.analysis.spectrum`) of photographs with known damage of every kind by
-``scripts/fit_damage.py``, which remakes its numbers, ``damage.safetensors``.
+where the noise of a real camera is weak. This network is surer: it was fitted to the features of
+photographs with known damage of every kind, their spectra (`irae.imaging.analysis.spectrum`) and
+the JPEG quality that their pixels show, by ``scripts/fit_damage.py``, which remakes its numbers,
+``damage.safetensors``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from irae.imaging.analysis.spectrum import spectral_features
+from irae.imaging.analysis import spectrum
+from irae.imaging.analysis.jpeg_quality import estimate_jpeg_quality
 
 NUMBERS = Path(__file__).parent / "damage.safetensors"
 """The fitted numbers."""
@@ -27,6 +29,9 @@ UNDAMAGED = 100
 
 CODES = 3
 """How many numbers say the damage of a picture."""
+
+FEATURES = spectrum.FEATURES + 2
+"""Number of features of a picture."""
 
 _FARTHEST = 5.0  # Standard deviations; no feature counts as farther from the mean.
 
@@ -44,6 +49,10 @@ class Damage:
     sigma: float
     correlation: float
     quality: float
+
+    def as_json(self) -> dict[str, float]:
+        """Return the attributes as plain JSON, rounded."""
+        return {name: round(value, 2) for name, value in asdict(self).items()}
 
 
 def encode_damage(sigma: Tensor, correlation: Tensor, quality: Tensor) -> Tensor:
@@ -74,11 +83,26 @@ def measure_damage(pixels: Tensor, visible: Tensor | None = None) -> Damage | No
     Returns:
         The damage; None for a picture that is too small.
     """
-    features = spectral_features(pixels, visible)
+    features = damage_features(pixels, visible)
     if features is None:
         return None
     codes = predict_codes(features[None], read_numbers())
     return Damage(*(float(part) for part in decode_damage(codes)))
+
+
+def damage_features(pixels: Tensor, visible: Tensor | None = None) -> Tensor | None:
+    """Compute the features of a picture, arguments as for `measure_damage`.
+
+    Returns:
+        float32 of length `FEATURES`: the spectra, whether the pixels show an earlier JPEG, and how
+        far its quality is below 100, in units of 50. None for a picture that is too small.
+    """
+    spectra = spectrum.spectral_features(pixels, visible)
+    if spectra is None:
+        return None
+    jpeg = estimate_jpeg_quality(pixels)
+    trace = [0.0, 0.0] if jpeg is None else [1.0, (UNDAMAGED - jpeg.quality) / 50]
+    return torch.cat([spectra, spectra.new_tensor(trace)])
 
 
 @torch.no_grad()
@@ -89,10 +113,16 @@ def measure_codes(pictures: Tensor) -> Tensor:
     """
     codes = []
     for picture in pictures.float().cpu():
-        features = spectral_features(picture)
+        features = damage_features(picture)
         known = None if features is None else predict_codes(features[None], read_numbers())[0]
         codes.append(torch.zeros(CODES) if known is None else known)
     return torch.stack(codes)
+
+
+def with_sigma(codes: Tensor, sigma: float) -> Tensor:
+    """Return codes ``B CODES`` that say another level of the noise, in 8-bit units."""
+    known = encode_damage(torch.tensor([sigma]), torch.zeros(1), torch.zeros(1))[0, 0]
+    return torch.cat([known.to(codes).expand(len(codes), 1), codes[:, 1:]], 1)
 
 
 @torch.no_grad()
@@ -100,7 +130,7 @@ def predict_codes(features: Tensor, numbers: dict[str, Tensor]) -> Tensor:
     """Predict codes ``B CODES`` from features ``B FEATURES``, as the mean of all members.
 
     Args:
-        features: as returned by `spectral_features`.
+        features: as returned by `damage_features`.
         numbers: ``mean`` and ``scale`` of the features, and of each layer ``N`` the weights
             ``weightN`` (members, inputs, outputs) and ``biasN`` (members, 1, outputs).
     """

@@ -31,7 +31,7 @@ SCALES = (1, 2)
 FREQUENCIES = 14
 """Number of sums of row and column frequency above 0."""
 
-FEATURES = 3 * len(SCALES) * len(SHARES) * FREQUENCIES + 4
+FEATURES = 3 * len(SCALES) * len(SHARES) * FREQUENCIES + 6
 """Number of features of a picture."""
 
 LEAST_PATCHES = 40
@@ -43,9 +43,10 @@ _ORDERED_BY = 7
 # Share of the patches whose spectra are averaged at one place of their order; the least number.
 _AROUND, _LEAST_AROUND = 0.02, 8
 
-# In 8-bit levels; a patch with more than this share of pixels at black or white is left out, if
-# others are left.
+# In 8-bit levels; patches with more than this share of pixels at black or white are left out, if
+# this share of all is left. Otherwise, as on the paper of a page, the quiet parts are those.
 _AT_LIMIT, _CLIPPED = 0.5, 0.05
+_LEAST_FREE = 0.4
 
 # Added to a power before its logarithm is taken; a fourth of what rounding to 8 bits adds.
 _FLOOR = 0.02
@@ -97,7 +98,7 @@ def _spectra(plane: Tensor, luma: Tensor, hidden: Tensor | None = None) -> Tenso
         return None
     ends = (stride_luma <= _AT_LIMIT) | (stride_luma >= 255 - _AT_LIMIT)
     free = ends.float().mean(1) < _CLIPPED
-    if int(free.sum()) > LEAST_PATCHES:
+    if int(free.sum()) > max(LEAST_PATCHES, _LEAST_FREE * len(patches)):
         patches = patches[free]
     return (patches @ dct_matrix().T).square() @ _groups()
 
@@ -126,10 +127,11 @@ def _by_share(spectra: Tensor) -> list[Tensor]:
 
 
 def _steps(luma: Tensor) -> Tensor:
-    """Shares of equal and of nearly equal neighbours, and how the edges of blocks stand out."""
+    """Shares of equal neighbours and of black and white, and how the edges of blocks stand out."""
     across, down = ((luma.diff(dim=axis)).abs() for axis in (1, 0))
     equal = [(across < level).float().mean() for level in (0.5, 1.5)]
-    return torch.stack([*equal, _blocks(across.mean(0)), _blocks(down.mean(1))])
+    limits = [(end <= _AT_LIMIT).float().mean() for end in (luma, 255 - luma)]
+    return torch.stack([*equal, *limits, _blocks(across.mean(0)), _blocks(down.mean(1))])
 
 
 def _blocks(steps: Tensor) -> Tensor:

@@ -36,6 +36,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hidden": 64,
         "condition_channels": 4,
     },
+    # The same for photographs: the measured noise and JPEG quality are told to it.
+    "photo": {
+        "form": "lifted",
+        "width": 48,
+        "couplings": 12,
+        "hidden": 64,
+        "takes_damage": True,
+    },
 }
 
 
