@@ -5,7 +5,8 @@
 The samples are patches of several sizes of the pictures that `photo` is trained on, damaged as its
 training patches are, and real pairs; DIR holds the folders of ``configs/release/photo.yaml``. The
 comparison is on real_val and on photos_val, which nothing is fitted to. ``--cache`` keeps the
-features; those of several files are joined. With ``--write`` the numbers of `irae.imaging.analysis.damage` are replaced.
+features; those of several files are joined. With ``--write`` the numbers of
+`irae.imaging.analysis.damage` are replaced.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def measure(case: Case) -> Record:
     suits = noise is not None and white and denoiser_suits(parts, noise.sigma)
     alone = gain_of(DENOISE, case) if suits else None
     name, kind = case.original.name, case.original.kind
-    tried = worth_trying(noise, quality, damage)
+    tried = worth_trying(noise, quality)
     return Record(name, kind, case.damage, found, gains, alone, tried)
 
 

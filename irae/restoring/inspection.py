@@ -22,7 +22,7 @@ from irae.imaging.io.files import MASK_MARK, open_document, read_picture
 from irae.imaging.io.picture import Picture
 from irae.restoring.gain import Gains, predict_gains
 from irae.restoring.rules import (
-    COMPRESSED,
+    WHITE_CORRELATION,
     better_task,
     is_white,
     least_gain,
@@ -39,6 +39,7 @@ LEFT = "left as it is"
 # A JPEG of this quality or better, in which no noise is seen, is left; so is a picture that is
 # written with loss if a model changes it by less than this factor times what writing does.
 _GOOD_JPEG = 90
+_TELLING_JPEG = 75  # Least quality at which noise can be measured beside the marks of JPEG.
 _NOISY = 1.5  # Least level of noise that is named.
 _CHANGE_OVER_WRITING = 4.0
 
@@ -58,8 +59,8 @@ class Inspection:
         height: number of rows as stored.
         profile: name in the colour profile; ``unreadable`` if it is damaged; None if absent.
         noise: the noise measured by rules; None if the picture is too small or has two levels only.
-        measured: the damage by the fitted measure, which is less exact for white noise, but also
-            sees weak noise in texture; None for drawings too.
+        measured: the damage by the fitted measure, which sees the noise of cameras better than the
+            rules do; None for drawings too.
         denoisable: whether the packaged denoiser was seen to remove white noise and nothing else;
             None if it was not tried.
         impulses: share of the values that are salt and pepper.
@@ -96,11 +97,20 @@ class Inspection:
 
     @property
     def sigma(self) -> float | None:
-        """Level of the noise in 8-bit units: by rules where they are sure; None if not known."""
-        unsure = self.noise is None or not self.noise.sure
-        if unsure and self.measured is not None:
+        """Level of the noise in 8-bit units; None if not known."""
+        if self.measured is not None and not self._rules_hold():
             return self.measured.sigma
         return None if self.noise is None else self.noise.sigma
+
+    def _rules_hold(self) -> bool:
+        """Whether the rules measure best: white noise, noise all channels share, heavy JPEGs."""
+        noise = self.noise
+        if self.jpeg is not None:
+            # Little is left of noise under strong compression, and its marks look like noise.
+            return self.jpeg.quality < _TELLING_JPEG
+        if noise is None or not noise.sure:
+            return False
+        return noise.correlation < WHITE_CORRELATION or noise.shared
 
     def damage(self) -> dict[str, Any]:
         """Return the damage as plain JSON: ``sigma``, ``noise``, ``jpeg`` and so on."""
@@ -117,6 +127,16 @@ class Inspection:
             "transparent": self.transparent,
             "mask": None if self.mask is None else str(self.mask),
         }
+
+    def _describe_noise(self) -> str:
+        noise, measured = self.noise, self.measured
+        if noise is None:
+            return "unknown"
+        if measured is None or self._rules_hold():
+            return noise.describe()
+        about = f"sigma about {measured.sigma:.1f}"
+        about += f", correlation {measured.correlation:.1f}" if measured.sigma >= 1 else ""
+        return about if noise.sure else f"{about} (unsure: it may be fine texture)"
 
     def as_json(self) -> dict[str, Any]:
         """Return everything, and the chosen task with its reason, as plain JSON."""
@@ -135,10 +155,10 @@ class Inspection:
         """Describe the picture in lines for a person; the first begins with the path."""
         facts = [f"{self.width}x{self.height}", f"{self.format} {self.mode}", f"{self.depth} bits"]
         facts.append(f"profile {self.profile}" if self.profile else "no profile")
-        noise = _describe_noise(self.noise, self.measured)
+        noise = self._describe_noise()
         if self.impulses:
             noise += f"; salt and pepper in {self.impulses:.1%} of the values"
-        jpeg = _describe_compression(self.jpeg, self.measured)
+        jpeg = "no trace" if self.jpeg is None else _describe_quality(self.jpeg)
         tone = [] if self.tint is None else [f"  tone: {_describe_tint(self.tint)}"]
         page = "" if self.page is None else f"page {self.page}: "
         return [
@@ -244,7 +264,7 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
         if inspection.depth == 1:
             return None, f"black and white only, {LEFT}; --task restores it all the same"
         return None, f"too small to judge, {LEFT}; --task restores it all the same"
-    found = _describe_damage(inspection.sigma, jpeg)
+    found = _describe_damage(inspection.sigma, jpeg, sure=noise is None or noise.sure)
     if inspection.denoisable:
         return DENOISE, found
     if not inspection.gains:
@@ -274,7 +294,7 @@ def _try_models(
 
     Nothing is tried where nothing can be gained.
     """
-    if not worth_trying(noise, jpeg, measured):
+    if not worth_trying(noise, jpeg):
         return Gains({}, {}), {}
     parts = parts_of(pixels)
     restored = restore_parts(parts)
@@ -294,30 +314,14 @@ def _change_over_writing(parts: Sequence[Tensor], restored: Sequence[Tensor]) ->
     return change / max(writing, 1e-9)
 
 
-def _describe_damage(sigma: float | None, jpeg: JpegQuality | None) -> str:
+def _describe_damage(sigma: float | None, jpeg: JpegQuality | None, *, sure: bool) -> str:
     found = []
     if sigma is not None and sigma >= _NOISY:
-        found.append(f"noise sigma about {sigma:.0f}")
+        noise = "noise" if sure else "noise or fine texture,"
+        found.append(f"{noise} sigma about {sigma:.0f}")
     if jpeg is not None:
         found.append(f"JPEG {_describe_quality(jpeg)}")
     return " and ".join(found) or "weak noise, if any"
-
-
-def _describe_noise(noise: Noise | None, measured: Damage | None) -> str:
-    if noise is None:
-        return "unknown"
-    if noise.sure or measured is None:
-        return noise.describe()
-    about = f"sigma about {measured.sigma:.1f}, correlation {measured.correlation:.1f}"
-    return f"{about}, estimated beside fine texture"
-
-
-def _describe_compression(jpeg: JpegQuality | None, measured: Damage | None) -> str:
-    if jpeg is not None:
-        return _describe_quality(jpeg)
-    if measured is not None and measured.quality < COMPRESSED:
-        return f"no trace, but as blurred as by quality {measured.quality:.0f}"
-    return "no trace"
 
 
 def _describe_tint(tint: float) -> str:

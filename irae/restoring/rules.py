@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from irae.imaging.analysis.damage import Damage
 from irae.imaging.analysis.jpeg_quality import JpegQuality
 from irae.imaging.analysis.noise import Noise
 from irae.restoring.gain import Gains
@@ -18,17 +17,13 @@ LEAST_GAIN = 0.3
 
 The prediction is what nine of ten pictures exceed (`irae.restoring.gain`)."""
 
-LOSSY_GAIN = 0.6
-"""The same for a file that is written with loss, which takes up to 0.3 dB of the gain."""
+LOSSY_GAIN = 0.8
+"""The same for a file that is written with loss, which takes up to 0.3 dB of the gain, and where a
+mistake cannot be undone."""
 
 HEAVY_JPEG, HEAVY_GAIN = 60, -0.5
 """Below this JPEG quality this prediction suffices: models gain 1 dB there, and writing takes
 little."""
-
-COMPRESSED = 85
-"""Below this quality by the fitted measure a picture has the spectra of one that was compressed.
-
-Undamaged photographs have 89 and more; those from WebP at quality 20 or AVIF at 30 mostly less."""
 
 # With more pixels than this equal to their neighbour, a JPEG of a drawing: of 130 photographs
 # compressed at quality 20 to 95, hardly one has so many, of cartoons all.
@@ -36,7 +31,9 @@ _FLAT = 0.5
 
 # White noise of this level in a lossless file is exactly what the denoiser was trained on.
 _WHITE = 3.0
-_WHITE_CORRELATION = 0.12
+WHITE_CORRELATION = 0.12
+"""Noise of which neighbours are correlated by less is white."""
+
 # The channels' own noise is at least this share of it; the rest of it they have in common.
 _LEAST_OWN = 0.5
 
@@ -87,20 +84,13 @@ def least_gain(quality: int | None, *, lossy: bool) -> float:
 def is_white(noise: Noise) -> bool:
     """Whether neighbouring pixels and, in a colour picture, the channels have independent noise."""
     shared = 0 < noise.colour < _LEAST_OWN * noise.sigma
-    white = noise.sigma >= _WHITE and noise.correlation < _WHITE_CORRELATION
+    white = noise.sigma >= _WHITE and noise.correlation < WHITE_CORRELATION
     return noise.sure and white and not shared
 
 
-def worth_trying(noise: Noise | None, jpeg: JpegQuality | None, damage: Damage | None) -> bool:
-    """Whether a model can gain anything.
-
-    There may be noise, there is a trace of JPEG, or the spectra are those of a compressed picture.
-    """
-    if jpeg is not None:
-        return True
-    if noise is None or noise.drawn:
-        return False
-    return noise.most >= 1.0 or (damage is not None and damage.quality < COMPRESSED)
+def worth_trying(noise: Noise | None, jpeg: JpegQuality | None) -> bool:
+    """Whether a model can gain anything: there may be noise, or there is a trace of JPEG."""
+    return jpeg is not None or not (noise is None or noise.drawn or noise.most < 1.0)
 
 
 def trained_for(gains: Gains, found: Tensor, quality: int | None) -> Gains:

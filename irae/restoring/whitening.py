@@ -24,9 +24,6 @@ from irae.runtime import generator
 # Noise below this level is left to the model itself.
 _LEAST_SIGMA = 3.0
 
-# The channels' own noise is less than this share of the level.
-_MOST_OWN = 0.2
-
 # A blur of less than this, in pixels, hardly correlates neighbours. The inverse of a wider one
 # amplifies no frequency by more than this factor.
 _LEAST_BLUR, _MOST_GAIN = 0.25, 12.5
@@ -100,7 +97,7 @@ def find_shared_noise(pixels: Tensor, stored: Tensor) -> Whitening | None:
     noise = measure_noise(pixels)
     if noise is None or noise.drawn or not noise.sure or noise.sigma < _LEAST_SIGMA:
         return None
-    if noise.colour > _MOST_OWN * noise.sigma or estimate_jpeg_quality(stored) is not None:
+    if not noise.shared or estimate_jpeg_quality(stored) is not None:
         return None
     part = spread_tiles(pixels).cpu()
     limits = ((part <= 0) | (part >= 1)).float().mean(0, keepdim=True)

@@ -48,6 +48,9 @@ _WHITE_CORRELATION = 0.12
 # Fine texture leaves up to 0.8 levels in the differences of the channels.
 _COLOUR_TEXTURE = 1.0
 
+# The channels' own noise is less than this share of noise that they have in common.
+_SHARED = 0.2
+
 # Luma noise below this level is not distinguished from texture.
 _LEAST_LUMA = 1.5
 
@@ -93,6 +96,11 @@ class Noise:
     drawn: bool = False
     white: float = 0.0
 
+    @property
+    def shared(self) -> bool:
+        """Whether all channels have the same noise, or nearly."""
+        return self.colour < _SHARED * self.sigma
+
     def as_json(self) -> dict[str, float | bool]:
         """Return the attributes as plain JSON, rounded."""
         return {
@@ -107,7 +115,7 @@ class Noise:
         found = f"sigma about {self.sigma:.1f}"
         if self.sigma >= 1:
             found += f", correlation {self.correlation:.1f}"
-            found += ", the same in all channels" if self.colour < 0.2 * self.sigma else ""
+            found += ", the same in all channels" if self.shared else ""
         if not self.sure:
             found += f" (unsure: up to {self.most:.1f}, if the finest texture is noise)"
         return found
