@@ -158,6 +158,8 @@ def _flatness(parts: Sequence[Tensor]) -> list[float]:
 
 def _change(parts: Sequence[Tensor], restored: Sequence[Tensor]) -> list[float]:
     """Describe a change: its size in luma and colour, in quiet parts, its shape."""
+    if any(min(part.shape[1:]) < _SMOOTH for part in parts):
+        return [0.0] * 7
     luma, colour, boxes, activity, along, fourth = [], [], [], [], [], []
     for part, result in zip(parts, restored, strict=True):
         change = 255 * (part - result.to(part))
@@ -174,8 +176,6 @@ def _change(parts: Sequence[Tensor], restored: Sequence[Tensor]) -> list[float]:
     power = torch.cat(boxes)
     order = torch.cat(activity).argsort()
     quiet, lively = (order[: max(1, int(_QUIET * len(order)))], order[int(0.8 * len(order)) :])
-    if not len(power):  # Smaller than a box.
-        return [0.0] * 7
     all_luma = torch.cat(luma)
     texture = torch.cat(activity)
     return [

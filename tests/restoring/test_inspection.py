@@ -27,6 +27,7 @@ from irae.restoring.inspection import (
     explain,
     inspect_picture,
 )
+from irae.restoring.restorer import Restorer
 from irae.restoring.rules import is_white, trained_for
 from irae.restoring.trial import FEATURES, FLATNESS
 from irae.runtime import generator
@@ -310,13 +311,27 @@ def test_what_writing_would_undo_is_left() -> None:
         assert choose_task(lossless)[0] == "photo"
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 60), (60, 1), (2, 3), (90, 7), (7, 90), (12, 12)])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_pictures_of_any_size_are_inspected_and_restored(
+    tmp_path: Path, size: tuple[int, int], mode: str, suffix: str
+) -> None:
+    random = np.random.default_rng(0)
+    levels = random.integers(90, 150, (*size, 3)).astype(np.uint8)
+    path = tmp_path / f"x{suffix}"
+    Image.fromarray(levels).convert(mode).save(path)
+    found = inspect_picture(path)
+    assert (found.height, found.width) == size
+    assert explain(found)
+    restored = Restorer("photo", device="cpu").restore_picture(read_picture(path))
+    assert restored.pixels.shape[1:] == size
+
+
 def test_weak_noise_is_measured_beside_texture(shared: Path) -> None:
     # Both are camera JPEGs of real noise, which the rules took for texture.
     for number in (14, 15):
-        path = shared / "data" / "real_val" / f"{number}_noisy.png"
-        if not path.is_file():
-            pytest.skip("data/real_val is not there")
-        found = inspect_picture(path)
+        found = inspect_picture(_photos(shared, "real_val", f"{number}_noisy.png")[0])
         assert found.sigma == pytest.approx(6.3, rel=0.3)
         assert found.as_lines()[1].startswith(f"  noise: sigma about {found.sigma:.1f}, corr")
         assert choose_task(found)[0] == "photo"

@@ -216,10 +216,10 @@ def measure_floor(planes: Tensor, limits: Tensor, visible: Tensor | None = None)
     """
     hidden = torch.zeros_like(limits) if visible is None else (~visible).float()
     full = _quiet(planes, limits, hidden)
-    halves = [F.avg_pool2d(each[None], 2)[0] for each in (planes, limits, hidden)]
-    half = _quiet(*halves)
     if full is None:
         return None
+    halves = [F.avg_pool2d(each[None], 2)[0] for each in (planes, limits, hidden)]
+    half = _quiet(*halves)
     evenness, low = _evenness(full), full[0][1]
     if half is not None:
         evenness = max(evenness, _evenness(half))

@@ -71,10 +71,10 @@ def find_tone(pixels: Tensor) -> Tone | None:
     Args:
         pixels: float32 ``3 H W`` in [0, 1].
     """
-    small = F.avg_pool2d(pixels[None].cpu().float(), _BOX)
-    height, width = small.shape[2:]
+    height, width = (side // _BOX for side in pixels.shape[1:])
     if (height // _BOXES) * (width // _BOXES) < _LEAST_BOXES:
         return None
+    small = F.avg_pool2d(pixels[None].cpu().float(), _BOX)
     luma = rgb_to_y(small).flatten().double()
     chroma = (small[0].flatten(1).double() - luma).T
     powers = torch.stack([luma**n for n in range(_DEGREE + 1)], 1)
