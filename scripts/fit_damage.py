@@ -27,6 +27,7 @@ from irae.imaging.analysis.damage import (
     decode_damage,
     encode_damage,
     members_codes,
+    normalised,
     predict_codes,
     save_numbers,
 )
@@ -92,7 +93,7 @@ def fit(features: Tensor, codes: Tensor, seed: int = 0) -> dict[str, Tensor]:
     """Fit all members side by side, each on its own order of the samples."""
     random = torch.Generator().manual_seed(seed)
     mean, scale = features.mean(0), features.std(0) + 1e-3
-    x = ((features - mean) / scale).clamp(-5, 5)
+    x = normalised(features, mean, scale)
     sizes = (FEATURES, *HIDDEN, CODES)
     layers: dict[str, Tensor] = {}
     for layer, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):

@@ -55,9 +55,8 @@ def condition_for(
 
     Returns:
         If the network takes the noise level, sigma / 255 as ``B 1 1 1`` (or the map). If it takes
-        the damage, its codes as ``B CODES 1 1``. If it takes
-        the mask, the mask as float32, followed by the filled picture if it takes four channels.
-        Otherwise None.
+        the damage, its codes as ``B CODES 1 1``. If it takes the mask, the mask as float32,
+        followed by the filled picture if it takes four channels. Otherwise None.
 
     Raises:
         ModelError: the network needs a sigma or a mask, and there is none.

@@ -14,7 +14,7 @@ from torch import Tensor
 from irae.imaging.analysis.damage import Damage, measure_damage
 from irae.imaging.analysis.impulses import find_impulses
 from irae.imaging.analysis.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
-from irae.imaging.analysis.noise import Noise, measure_noise
+from irae.imaging.analysis.noise import WHITE_CORRELATION, Noise, measure_noise
 from irae.imaging.analysis.tone import find_tone
 from irae.imaging.degrade import jpeg_compress
 from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES
@@ -22,7 +22,6 @@ from irae.imaging.io.files import MASK_MARK, open_document, read_picture
 from irae.imaging.io.picture import Picture
 from irae.restoring.gain import Gains, predict_gains
 from irae.restoring.rules import (
-    WHITE_CORRELATION,
     better_task,
     is_white,
     least_gain,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from irae.imaging.analysis.jpeg_quality import JpegQuality
-from irae.imaging.analysis.noise import Noise
+from irae.imaging.analysis.noise import WHITE_CORRELATION, Noise
 from irae.restoring.gain import Gains
 from irae.restoring.trial import FLATNESS
 from irae.tasks import JPEG
@@ -31,9 +31,6 @@ _FLAT = 0.5
 
 # White noise of this level in a lossless file is exactly what the denoiser was trained on.
 _WHITE = 3.0
-WHITE_CORRELATION = 0.12
-"""Noise of which neighbours are correlated by less is white."""
-
 # The channels' own noise is at least this share of it; the rest of it they have in common.
 _LEAST_OWN = 0.5
 

@@ -83,11 +83,14 @@ def measure_damage(pixels: Tensor, visible: Tensor | None = None) -> Damage | No
     Returns:
         The damage; None for a picture that is too small.
     """
+    codes = _measured(pixels, visible)
+    return None if codes is None else Damage(*(float(part) for part in decode_damage(codes)))
+
+
+def _measured(pixels: Tensor, visible: Tensor | None = None) -> Tensor | None:
+    """Measure the codes ``1 CODES`` of a picture, arguments as for `measure_damage`."""
     features = damage_features(pixels, visible)
-    if features is None:
-        return None
-    codes = predict_codes(features[None], read_numbers())
-    return Damage(*(float(part) for part in decode_damage(codes)))
+    return None if features is None else predict_codes(features[None], read_numbers())
 
 
 def damage_features(pixels: Tensor, visible: Tensor | None = None) -> Tensor | None:
@@ -111,12 +114,8 @@ def measure_codes(pictures: Tensor) -> Tensor:
 
     A picture that is too small gets the codes of a typical damage, zeros.
     """
-    codes = []
-    for picture in pictures.float().cpu():
-        features = damage_features(picture)
-        known = None if features is None else predict_codes(features[None], read_numbers())[0]
-        codes.append(torch.zeros(CODES) if known is None else known)
-    return torch.stack(codes)
+    measured = [_measured(picture) for picture in pictures.float().cpu()]
+    return torch.cat([torch.zeros(1, CODES) if each is None else each for each in measured])
 
 
 def with_sigma(codes: Tensor, sigma: float) -> Tensor:
@@ -134,8 +133,13 @@ def predict_codes(features: Tensor, numbers: dict[str, Tensor]) -> Tensor:
         numbers: ``mean`` and ``scale`` of the features, and of each layer ``N`` the weights
             ``weightN`` (members, inputs, outputs) and ``biasN`` (members, 1, outputs).
     """
-    x = (features - numbers["mean"]) / numbers["scale"]
-    return members_codes(x.clamp(-_FARTHEST, _FARTHEST), numbers).mean(0)
+    x = normalised(features, numbers["mean"], numbers["scale"])
+    return members_codes(x, numbers).mean(0)
+
+
+def normalised(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Normalise features as the network takes them."""
+    return ((features - mean) / scale).clamp(-_FARTHEST, _FARTHEST)
 
 
 def members_codes(x: Tensor, numbers: dict[str, Tensor]) -> Tensor:

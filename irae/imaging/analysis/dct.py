@@ -30,3 +30,8 @@ def frequency_sums() -> Tensor:
     """Return the sum of row and column frequency of each coefficient: ``64``, from 0 to 14."""
     index = torch.arange(BLOCK)
     return (index[:, None] + index[None]).flatten()
+
+
+def cut_patches(plane: Tensor, stride: int) -> Tensor:
+    """Cut patches of `BLOCK` rows and columns out of ``H W``, ``stride`` pixels apart: ``N 64``."""
+    return plane.unfold(0, BLOCK, stride).unfold(1, BLOCK, stride).reshape(-1, BLOCK * BLOCK)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from irae.imaging.analysis.dct import BLOCK, dct_matrix, frequency_sums
+from irae.imaging.analysis.dct import BLOCK, cut_patches, dct_matrix, frequency_sums
 from irae.imaging.analysis.noise_level import estimate_noise
 from irae.imaging.metrics import rgb_to_y
 
@@ -42,8 +42,8 @@ _EVEN, _EVEN_WITH_COLOUR = 1.08, 1.25
 # White noise has equal power in the two highest bands, texture less than this share in the highest.
 _WHITE_FALL = 0.7
 
-# Independent noise of which neighbours are correlated by less is white.
-_WHITE_CORRELATION = 0.12
+WHITE_CORRELATION = 0.12
+"""Independent noise of which neighbours are correlated by less is white."""
 
 # Fine texture leaves up to 0.8 levels in the differences of the channels.
 _COLOUR_TEXTURE = 1.0
@@ -256,7 +256,7 @@ def _judged(luma: Floor, colour: Floor | None, white: float) -> Noise:
     most = max(luma.sigma, chroma, white)
     if luma.sigma < _LEAST_LUMA and not coloured:
         return Noise(luma.sigma, luma.sigma, _bounded(luma.correlation), chroma, sure=True)
-    uncorrelated = colour is not None and colour.correlation < _WHITE_CORRELATION
+    uncorrelated = colour is not None and colour.correlation < WHITE_CORRELATION
     if coloured and uncorrelated and colour is not None and chroma > 0.8 * white:
         return Noise(chroma, chroma, _bounded(colour.correlation), chroma, sure=True)
     if luma.evenness < (_EVEN_WITH_COLOUR if coloured else _EVEN):
@@ -319,7 +319,7 @@ def _patches(plane: Tensor) -> Tensor:
     if min(height, width) < BLOCK:
         return plane.new_empty(0, BLOCK * BLOCK)
     step = max(1, math.isqrt((height - BLOCK + 1) * (width - BLOCK + 1) // PATCHES))
-    return plane.unfold(0, BLOCK, step).unfold(1, BLOCK, step).reshape(-1, BLOCK * BLOCK)
+    return cut_patches(plane, step)
 
 
 def _band(power: Tensor, sums: range) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from irae.imaging.analysis.dct import BLOCK, dct_matrix, frequency_sums
+from irae.imaging.analysis.dct import BLOCK, cut_patches, dct_matrix, frequency_sums
 
 PATCHES = 20_000
 """Largest number of patches used in each channel, approximately."""
@@ -69,7 +69,7 @@ def _patches(channel: Tensor) -> Tensor:
         return channel.new_empty(0, BLOCK * BLOCK)
     places = (height - BLOCK + 1) * (width - BLOCK + 1)
     step = max(1, math.isqrt(places // PATCHES))
-    return channel.unfold(0, BLOCK, step).unfold(1, BLOCK, step).reshape(-1, BLOCK * BLOCK)
+    return cut_patches(channel, step)
 
 
 def _patch_noise(patches: Tensor) -> float | None:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from irae.imaging.analysis.dct import BLOCK, dct_matrix, frequency_sums
+from irae.imaging.analysis.dct import BLOCK, cut_patches, dct_matrix, frequency_sums
 from irae.imaging.analysis.noise import spread_tiles
 from irae.imaging.metrics import LUMA
 
@@ -88,15 +88,13 @@ def _spectra(plane: Tensor, luma: Tensor, hidden: Tensor | None = None) -> Tenso
     if min(plane.shape) < BLOCK:
         return None
     stride = max(1, math.isqrt(plane.numel() // PATCHES))
-    patches = _patches(plane, stride)
+    patches, brightness = cut_patches(plane, stride), cut_patches(luma, stride)
     if hidden is not None:
-        seen = _patches(hidden, stride).amax(1) == 0
-        patches, stride_luma = patches[seen], _patches(luma, stride)[seen]
-    else:
-        stride_luma = _patches(luma, stride)
+        seen = cut_patches(hidden, stride).amax(1) == 0
+        patches, brightness = patches[seen], brightness[seen]
     if len(patches) < LEAST_PATCHES:
         return None
-    ends = (stride_luma <= _AT_LIMIT) | (stride_luma >= 255 - _AT_LIMIT)
+    ends = (brightness <= _AT_LIMIT) | (brightness >= 255 - _AT_LIMIT)
     free = ends.float().mean(1) < _CLIPPED
     if int(free.sum()) > max(LEAST_PATCHES, _LEAST_FREE * len(patches)):
         patches = patches[free]
@@ -108,10 +106,6 @@ def _groups() -> Tensor:
     """Return the matrix ``64 FREQUENCIES`` that averages powers by their sum of frequencies."""
     inside = frequency_sums()[:, None] == torch.arange(1, FREQUENCIES + 1)
     return inside.float() / inside.sum(0)
-
-
-def _patches(plane: Tensor, stride: int) -> Tensor:
-    return plane.unfold(0, BLOCK, stride).unfold(1, BLOCK, stride).reshape(-1, BLOCK * BLOCK)
 
 
 def _by_share(spectra: Tensor) -> list[Tensor]:
