@@ -113,11 +113,11 @@ def measure(case: Case) -> Record:
     """Measure one case on the parts that auto looks at."""
     quality = estimate_jpeg_quality(case.pixels)
     noise = measure_noise(case.pixels)
-    drawn = noise is None or noise.drawn
-    damage = None if drawn else measure_damage(case.pixels)
+    damage = measure_damage(case.pixels)
     parts = parts_of(case.pixels)
-    restored = restore_parts(parts)
-    found = features(parts, restored, noise, None if quality is None else quality.quality, damage)
+    restored = restore_parts(parts, damage)
+    judged = None if noise is None or noise.drawn else damage
+    found = features(parts, restored, noise, None if quality is None else quality.quality, judged)
     gains = torch.tensor([gain_of(task, case) for task in TRIED])
     white = noise is not None and is_white(noise) and quality is None
     suits = noise is not None and white and denoiser_suits(parts, noise.sigma)

@@ -204,8 +204,7 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
     two_levels = layout.depth == 1
     impulses = None if two_levels else find_impulses(pixels)
     noise = None if two_levels else measure_noise(pixels, visible)
-    drawn = noise is None or noise.drawn
-    measured = None if drawn else measure_damage(pixels, visible)
+    damage = None if two_levels else measure_damage(pixels, visible)
     tone = find_tone(pixels) if pixels.shape[0] == 3 else None
     denoisable: bool | None = None
     gains, changes = Gains({}, {}), dict[str, float]()
@@ -213,7 +212,7 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         if noise is not None and is_white(noise) and jpeg is None:
             denoisable = denoiser_suits(parts_of(pixels), noise.sigma)
         if not denoisable:
-            gains, changes = _try_models(pixels, noise, jpeg, measured)
+            gains, changes = _try_models(pixels, noise, jpeg, damage)
     return Inspection(
         path=path,
         format=layout.format,
@@ -223,7 +222,7 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         height=picture.height,
         profile=None if layout.icc is None else _profile_name(layout.icc),
         noise=noise,
-        measured=measured,
+        measured=_unless_drawn(noise, damage),
         denoisable=denoisable,
         impulses=0.0 if impulses is None else float(impulses.float().mean()),
         tint=None if tone is None else tone.tint,
@@ -287,7 +286,7 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
 
 
 def _try_models(
-    pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None, measured: Damage | None
+    pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None, damage: Damage | None
 ) -> tuple[Gains, dict[str, float]]:
     """Predict the gains by trying the models, and measure the changes; see `Inspection`.
 
@@ -296,11 +295,16 @@ def _try_models(
     if not worth_trying(noise, jpeg):
         return Gains({}, {}), {}
     parts = parts_of(pixels)
-    restored = restore_parts(parts)
+    restored = restore_parts(parts, damage)
     quality = None if jpeg is None else jpeg.quality
     changes = {task: _change_over_writing(parts, results) for task, results in restored.items()}
-    found = features(parts, restored, noise, quality, measured)
+    found = features(parts, restored, noise, quality, _unless_drawn(noise, damage))
     return trained_for(predict_gains(found), found, quality), changes
+
+
+def _unless_drawn(noise: Noise | None, damage: Damage | None) -> Damage | None:
+    """Leave out the fitted measure of drawings: it was fitted to photographs."""
+    return None if noise is None or noise.drawn else damage
 
 
 def _change_over_writing(parts: Sequence[Tensor], restored: Sequence[Tensor]) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from irae.imaging.analysis.damage import UNDAMAGED, Damage
 from irae.imaging.analysis.noise import Noise
+from irae.models.call import takes_damage
 from irae.models.checkpoints.model_file import load_model
 from irae.models.loaded import LoadedModel
 from irae.tasks import DENOISE, JPEG, PHOTO
@@ -65,14 +66,22 @@ def parts_of(pixels: Tensor) -> list[Tensor]:
     ]
 
 
-def restore_parts(parts: Sequence[Tensor]) -> dict[str, list[Tensor]]:
-    """Restore parts ``C H W`` by the packaged model of each task of `TRIED`, on the CPU."""
+def restore_parts(parts: Sequence[Tensor], damage: Damage | None) -> dict[str, list[Tensor]]:
+    """Restore parts ``C H W`` by the packaged model of each task of `TRIED`, on the CPU.
+
+    Args:
+        parts: as returned by `parts_of`.
+        damage: the damage of the whole picture, which models that take it are told; None if it is
+            not known.
+    """
+    codes = None if damage is None else damage.codes()
     found: dict[str, list[Tensor]] = {}
     # Pictures may be inspected on several threads; a model makes its restoring form only once.
     with _lock:
         for task in TRIED:
             model = _model(task)
-            found[task] = [model.restore(part[None])[0].clamp(0, 1) for part in parts]
+            told = codes if takes_damage(model.network) else None
+            found[task] = [model.restore(part[None], damage=told)[0].clamp(0, 1) for part in parts]
     return found
 
 

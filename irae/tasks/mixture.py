@@ -25,10 +25,11 @@ from irae.tasks.base import Batch
 from irae.tasks.batch_random import BatchRandom, RandomColumns
 from irae.tasks.pairs import PairPool
 from irae.tasks.photo import KINDS, PhotoSection
+from irae.tasks.resizing import Resizing
 from irae.tasks.told_damage import true_codes, with_errors
 
 # Keys of random streams of a step.
-_NOISE, _PAIRS, _IMPULSES, _ERRORS = 3, 4, 5, 6
+_NOISE, _PAIRS, _IMPULSES, _ERRORS, _RESIZED = 3, 4, 5, 6, 7
 
 # Noise is drawn with a margin in pixels, so that blurring it leaves no different border.
 _MARGIN = 8
@@ -332,6 +333,9 @@ class Mixture:
         if self._pairs is not None:
             for row, found in self.put_pairs(clean, degraded, random.columns(_PAIRS)).items():
                 noisy[row], quality[row] = True, self._pairs.quality(found)
+        if section.resized:
+            resizing = Resizing(section.resized, random.columns(_RESIZED))
+            quality = resizing.apply(clean, degraded, damage.compressed, quality)
         codes = true_codes(degraded, clean, noisy, quality)
         return Batch(clean, degraded, codes=with_errors(codes, random.columns(_ERRORS)))
 

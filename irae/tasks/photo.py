@@ -98,6 +98,8 @@ class PhotoSection(DegradationSection):
     # most of these before the network, so 0 is enough for salt and pepper alone.
     impulses: Share = 0.0
     drawn: Share = 0.06  # share of the patches that are pages of text and drawings
+    # Share of the patches that were made smaller or larger after the damage, as on the web.
+    resized: Share = 0.1
     pairs: str | None = None  # folder of NAME_noisy.*, NAME_clean.*; below data.root, or a path
     pair_share: Share = 0.35  # share of the patches that are real pairs, if there are any
     correct_drift: bool = True  # remove the change of light between the pictures of a pair

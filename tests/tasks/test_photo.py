@@ -51,7 +51,7 @@ def write_pair(folder: Path, name: str, noisy: Tensor, clean: Tensor) -> None:
 def test_two_processes_together_see_the_batch_of_one(tmp_path: Path) -> None:
     picture = smooth(1, 64, 80)[0]
     write_pair(tmp_path / "pairs", "a", picture + 0.05, picture)
-    section = PhotoSection(drawn=0.3, pairs="pairs")
+    section = PhotoSection(drawn=0.3, resized=0.4, pairs="pairs")
     whole = damaged(section, root=tmp_path)
     for rows in (slice(0, 7), slice(7, 16)):
         part = damaged(section, rows, tmp_path)
@@ -63,12 +63,12 @@ def test_two_processes_together_see_the_batch_of_one(tmp_path: Path) -> None:
 
 def test_impulses_hit_some_patches_and_change_no_other_number() -> None:
     kinds = {"white": 0.5, "camera": 0.5}
-    without = damaged(PhotoSection(kinds=kinds, drawn=0))
-    some = damaged(PhotoSection(kinds=kinds, drawn=0, impulses=0.5))
+    without = damaged(PhotoSection(kinds=kinds, drawn=0, resized=0))
+    some = damaged(PhotoSection(kinds=kinds, drawn=0, resized=0, impulses=0.5))
     assert torch.equal(some.clean, without.clean)
     changed = (some.degraded != without.degraded).flatten(1).any(1)
     assert 3 <= int(changed.sum()) <= 13
-    every = damaged(PhotoSection(kinds={"clean": 1.0}, soft=0, drawn=0, impulses=1.0))
+    every = damaged(PhotoSection(kinds={"clean": 1.0}, soft=0, drawn=0, resized=0, impulses=1.0))
     extreme = (every.degraded <= 0) | (every.degraded >= 1)
     shares = extreme.flatten(1).float().mean(1)
     assert float(shares.max()) < 0.13
@@ -87,7 +87,7 @@ def test_impulses_hit_some_patches_and_change_no_other_number() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_does_what_it_is_called(kind: str) -> None:
-    section = PhotoSection(kinds={kind: 1.0}, soft=0, drawn=0, sigma=(10, 20))
+    section = PhotoSection(kinds={kind: 1.0}, soft=0, drawn=0, resized=0, sigma=(10, 20))
     batch = damaged(section)
     error = psnr(batch.degraded.clamp(0, 1), batch.clean)
     if kind == "clean":
@@ -112,8 +112,8 @@ def test_kinds_that_are_not_wanted_do_not_happen() -> None:
 
 
 def test_soft_pictures_lose_the_finest_scale() -> None:
-    sharp = damaged(PhotoSection(kinds={"camera": 1.0}, soft=0, drawn=0))
-    soft = damaged(PhotoSection(kinds={"camera": 1.0}, soft=1, drawn=0))
+    sharp = damaged(PhotoSection(kinds={"camera": 1.0}, soft=0, drawn=0, resized=0))
+    soft = damaged(PhotoSection(kinds={"camera": 1.0}, soft=1, drawn=0, resized=0))
     changed = [not torch.equal(a, b) for a, b in zip(sharp.clean, soft.clean, strict=True)]
     assert 0.5 < sum(changed) / len(changed) < 1
 

@@ -50,6 +50,13 @@ class Damage:
     correlation: float
     quality: float
 
+    def codes(self) -> Tensor:
+        """Return the codes ``1 CODES`` that tell a network this damage."""
+        sigma, correlation, quality = torch.tensor(
+            [[self.sigma], [self.correlation], [self.quality]]
+        )
+        return encode_damage(sigma, correlation, quality)
+
     def as_json(self) -> dict[str, float]:
         """Return the attributes as plain JSON, rounded."""
         return {name: round(value, 2) for name, value in asdict(self).items()}
