@@ -66,7 +66,7 @@ class Resizing:
         if len(index):
             there = index.to(degraded.device)
             top, left = (each[index].clamp(max=degraded.shape[2] - 1) for each in self._offset)
-            framing = frame_pictures(*degraded.shape[2:], top, left)
+            framing = frame_pictures(degraded.shape[2], degraded.shape[3], top, left)
             saved = compress_together(
                 degraded.index_select(0, there),
                 self._quality[index],
