@@ -235,9 +235,16 @@ class Restorer:
         suits = removes_only_noise([part[0] for part in white], restored, found.sigma)
         return found if suits else None
 
-    def _denoise(self, whitening: Whitening, pixels: Tensor, _mask: Tensor | None) -> Tensor:
-        """Restore ``1 C h w`` whose noise all channels share."""
-        return whitening.undo(self._restore_white(whitening.apply(pixels)), pixels)
+    def _denoise(
+        self,
+        whitening: Whitening,
+        restore: RestoreFunction,
+        pixels: Tensor,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """Restore ``1 C h w`` whose noise all channels share; ``restore`` takes it as it is."""
+        direct = restore(pixels, mask) if whitening.direct_share else None
+        return whitening.undo(self._restore_white(whitening.apply(pixels)), pixels, direct)
 
     def _restore_white(self, pixels: Tensor) -> Tensor:
         """Restore ``B 3 h w`` with white noise by the packaged denoiser."""
@@ -312,11 +319,11 @@ class Restorer:
         tile = self._choose_tile(pixels.shape[-2] * pixels.shape[-1])
         restore: RestoreFunction = self._restore
         overlap = self.options.overlap
-        if whitening is not None:
-            restore = partial(self._denoise, whitening)
-        elif (damage := self._damage_of(pixels[None])) is not None:
+        if (damage := self._damage_of(pixels[None])) is not None:
             # Of the whole picture: a tile may be all texture.
             restore = partial(self._restore, damage=damage)
+        if whitening is not None:
+            restore = partial(self._denoise, whitening, restore)
         if mask is not None:
             _check_some_known(mask[None])
             overlap = max(overlap, self.model.context)

@@ -6,6 +6,9 @@ share, so it does little there. Such noise can be turned into that which the pac
 trained on. If neighbouring pixels share it, the inverse of a Gaussian blur makes it white, and the
 blur is applied again to the result. Then noise is added that leaves the mean of the channels as it
 is: it makes the channels' noise independent, and the mean of the restored channels is taken.
+
+The inverse of a wide blur amplifies the noise. So the wider it is, the more the result is that of
+the network for photographs, which gets the picture as it is.
 """
 
 from __future__ import annotations
@@ -27,6 +30,10 @@ _LEAST_SIGMA = 3.0
 # A blur of less than this, in pixels, hardly correlates neighbours. The inverse of a wider one
 # amplifies no frequency by more than this factor.
 _LEAST_BLUR, _MOST_GAIN = 0.25, 12.5
+
+# From this blur on, in pixels, the network for photographs has a share, which rises by this much
+# per pixel up to the largest.
+_SHARED_FROM, _SLOPE, _LARGEST_SHARE = 0.4, 1.6, 0.6
 
 # Of noise that was made white, the power of the strongest frequency band is at most this factor
 # times that of the weakest one; other spectra are not those of a Gaussian blur.
@@ -53,6 +60,11 @@ class Whitening:
     blur: float
     sigma: float
 
+    @property
+    def direct_share(self) -> float:
+        """Share in the result of the restoration of the picture as it is, from 0 to 0.6."""
+        return min(max(0.0, _SLOPE * (self.blur - _SHARED_FROM)), _LARGEST_SHARE)
+
     def apply(self, pictures: Tensor) -> Tensor:
         """Undo the blur, and make the noise of the channels independent: ``B 3 H W``.
 
@@ -66,16 +78,19 @@ class Whitening:
         own -= own.mean(1, keepdim=True)
         return white + own * (math.sqrt(3) * self.sigma / 255)
 
-    def undo(self, restored: Tensor, given: Tensor) -> Tensor:
+    def undo(self, restored: Tensor, given: Tensor, direct: Tensor | None = None) -> Tensor:
         """Return ``given`` with the brightness that was restored, blurred again.
 
         Args:
             restored: the restored ``B 3 H W``.
             given: the pictures ``B C H W`` that `apply` got.
+            direct: these restored as they are, ``B C H W``, for `direct_share` of the result.
         """
         mean = restored.mean(1, keepdim=True)
         if self.blur:
             mean = _filtered(mean, lambda squares: 1 / self._gains(squares))
+        if direct is not None:
+            mean = torch.lerp(mean, direct.mean(1, keepdim=True).to(mean), self.direct_share)
         return given - given.mean(1, keepdim=True) + mean
 
     def _gains(self, squares: Tensor) -> Tensor:

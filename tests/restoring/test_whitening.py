@@ -89,6 +89,21 @@ def test_there_and_back_changes_nothing(clean: Tensor, blur: float, size: tuple[
     assert torch.equal(whitening.apply(given), whitening.apply(given))
 
 
+def test_the_wider_the_blur_the_more_is_restored_directly(clean: Tensor) -> None:
+    shares = [Whitening(blur, 12.0).direct_share for blur in (0.0, 0.3, 0.5, 0.7, 1.0, 1.6)]
+    assert shares[:2] == [0, 0]
+    assert shares == sorted(shares)
+    assert shares[-1] == 0.6
+    given, direct = clean[None], clean[None].flip(3)
+    whitening = Whitening(0.7, 12.0)
+    made = whitening.undo(whitening.apply(given), given, direct)
+    wanted = torch.lerp(given.mean(1), direct.mean(1), whitening.direct_share)
+    assert torch.allclose(made.mean(1), wanted, atol=2e-5)
+    # The colours stay those of the picture.
+    colours = given - given.mean(1, keepdim=True)
+    assert torch.allclose(made - made.mean(1, keepdim=True), colours, atol=2e-5)
+
+
 @pytest.mark.parametrize("kind", ["colour", "gray", "toned"])
 @pytest.mark.parametrize("blur", [0.0, 0.6])
 def test_the_packaged_model_leaves_it_to_the_denoiser(
