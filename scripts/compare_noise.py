@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from auto.cases import SIGMA_KIND, coloured, eight_bits, sepia, toned
+from auto.cases import SIGMA_KIND, coloured, sepia, toned
+from auto.originals import eight_bits
 from auto.results import write_tables
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor

@@ -29,7 +29,8 @@ from auto.results import write_tables
 from torch import Tensor, nn
 
 from irae.evaluation.results import markdown_table
-from irae.imaging.analysis.damage import measure_damage
+from irae.imaging.analysis.colours import has_few_colours
+from irae.imaging.analysis.damage import measure_damage, with_shared
 from irae.imaging.analysis.jpeg_quality import estimate_jpeg_quality
 from irae.imaging.analysis.noise import measure_noise
 from irae.restoring.gain import (
@@ -50,7 +51,6 @@ from irae.restoring.rules import (
     least_gain,
     suffices,
     trained_for,
-    worth_trying,
 )
 from irae.restoring.trial import (
     HEAVINESS,
@@ -64,7 +64,7 @@ from irae.restoring.trial import (
 from irae.tasks import DENOISE
 
 FOLDS = 5
-STEPS = 1500
+STEPS = 2500
 COMMAND = "python scripts/measure_auto.py --data DIR --write"
 NOTE = (
     "Left, denoise, jpeg, photo: how many of the pictures auto leaves, and gives to which model."
@@ -75,7 +75,10 @@ NOTE = (
 )
 
 # A clean picture that is changed is the worst mistake, so clean ones count more.
-_CLEAN_COUNTS, _GOOD_JPEG_COUNTS = 3.0, 2.0
+_CLEAN_COUNTS, _GOOD_JPEG_COUNTS = 6.0, 2.0
+
+# Added to the normalised features while fitting: the deviation of normal numbers.
+_JITTER = 0.15
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Record:
         white: change of the PSNR in dB by ``denoise`` if the noise is white, there is no trace of
             JPEG and this model was seen to remove nothing else, so that it is chosen; None
             otherwise.
-        tried: whether auto tries models at all.
+        tried: whether auto tries models at all: not on small pictures and those of few colours.
     """
 
     picture: str
@@ -112,18 +115,20 @@ def restorer(task: str) -> Restorer:
 def measure(case: Case) -> Record:
     """Measure one case on the parts that auto looks at."""
     quality = estimate_jpeg_quality(case.pixels)
-    noise = measure_noise(case.pixels)
-    damage = measure_damage(case.pixels)
+    few = quality is None and has_few_colours(case.pixels)
+    noise = None if few else measure_noise(case.pixels)
+    damage = None if few else measure_damage(case.pixels)
+    damage = with_shared(damage, noise) if quality is None else damage
     parts = parts_of(case.pixels)
     restored = restore_parts(parts, damage)
-    judged = None if noise is None or noise.drawn else damage
-    found = features(parts, restored, noise, None if quality is None else quality.quality, judged)
+    jpeg = None if quality is None else quality.quality
+    found = features(parts, restored, noise, jpeg, damage)
     gains = torch.tensor([gain_of(task, case) for task in TRIED])
     white = noise is not None and is_white(noise) and quality is None
     suits = noise is not None and white and denoiser_suits(parts, noise.sigma)
     alone = gain_of(DENOISE, case) if suits else None
     name, kind = case.original.name, case.original.kind
-    tried = worth_trying(noise, quality)
+    tried = noise is not None or quality is not None
     return Record(name, kind, case.damage, found, gains, alone, tried)
 
 
@@ -164,11 +169,14 @@ def fit(records: list[Record]) -> tuple[nn.Sequential, Tensor, Tensor]:
     networks = []
     for member in range(MEMBERS):
         torch.manual_seed(member)
+        random = torch.Generator().manual_seed(member)
         network = gain_network(HIDDEN)
         optimizer = torch.optim.AdamW(network.parameters(), 1e-2, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
         for _ in range(STEPS):
-            off = gains - network(x).unflatten(1, (len(QUANTILES), len(TRIED)))
+            # Without it the pictures are learnt by heart, and the tenth that gains less is a fifth.
+            jittered = x + _JITTER * torch.randn(x.shape, generator=random)
+            off = gains - network(jittered).unflatten(1, (len(QUANTILES), len(TRIED)))
             loss = (weights * torch.maximum(quantiles * off, (quantiles - 1) * off)).mean()
             optimizer.zero_grad()
             loss.backward()

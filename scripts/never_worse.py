@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from auto.cases import DRAWN, SIDE, Original, drawings
+from auto.originals import DRAWN, SIDE, Original, drawings
 from auto.results import write_tables
 
 import irae

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from auto.cases import coloured, eight_bits, sepia
+from auto.cases import coloured, sepia
+from auto.originals import eight_bits
 from demo import side_by_side
 from PIL import Image
 from torch import Tensor

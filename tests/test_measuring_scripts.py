@@ -58,10 +58,11 @@ def test_measured_results_are_kept(script: Script, tmp_path: Path, monkeypatch: 
 @pytest.mark.slow
 def test_what_is_clean_is_left_and_noise_is_not(shared: Path, script: Script) -> None:
     cases, measure = script("auto.cases"), script("measure_auto")
+    clean = script("auto.originals")
     if not (shared / "data" / "photos_val").is_dir():
         pytest.skip("data/photos_val is not there")
-    originals = [next(iter(cases.photographs(shared / "data", every=7)))]
-    originals += [one for kind in cases.DRAWN for one in cases.drawings(kind, 1)]
+    originals = [next(iter(clean.photographs(shared / "data", every=7)))]
+    originals += [one for kind in clean.DRAWN for one in clean.drawings(kind, 1)]
     for original in originals:
         for damage, wanted in (("none", False), ("blurred 0.8", True), ("white 25", True)):
             if wanted and original.kind == "gradient":
@@ -117,15 +118,28 @@ def test_the_fit_finds_the_quantile(script: Script, tmp_path: Path) -> None:
 
 
 def test_cases_have_their_size_and_their_damage(script: Script) -> None:
-    cases = script("auto.cases")
-    for kind in cases.DRAWN:
-        original = next(cases.drawings(kind, 1, 96))
+    cases, originals = script("auto.cases"), script("auto.originals")
+    for kind in originals.DRAWN:
+        original = next(originals.drawings(kind, 1, 96))
         assert original.pixels.shape == (3, 96, 96)
     for name in cases.DAMAGES:
         case = cases.damaged(original, name, 1)
         assert case.pixels.shape == case.original.pixels.shape
-        assert torch.equal(case.pixels, cases.eight_bits(case.pixels))
+        assert torch.equal(case.pixels, originals.eight_bits(case.pixels))
         assert torch.equal(case.pixels, case.original.pixels) == (name == "none")
+
+
+def test_dotted_pictures_are_dots(shared: Path, script: Script) -> None:
+    originals = script("auto.originals")
+    if not (shared / "data" / "photos_val").is_dir():
+        pytest.skip("data/photos_val is not there")
+    found = {one.kind: one.pixels for one in originals.dotted(shared / "data", 1)}
+    assert tuple(found) == originals.DOTTED
+    assert all(pixels.shape == (3, 256, 256) for pixels in found.values())
+    assert len(torch.unique(found["sprites"].flatten(1), dim=1).T) <= 6
+    assert found["dithered"].unique().tolist() == [0, 1]
+    steps = (found["halftone"][:, :, 1:] - found["halftone"][:, :, :-1]).abs()
+    assert float(steps.mean()) > 0.1
 
 
 def test_kinds_of_noise_are_of_one_size(script: Script) -> None:
@@ -140,8 +154,8 @@ def test_kinds_of_noise_are_of_one_size(script: Script) -> None:
 
 def test_non_local_means_gets_its_best_strength(script: Script) -> None:
     compare, cases = script("compare_noise"), script("auto.cases")
-    clean = next(cases.drawings("gradient", 1, 64)).pixels
-    noisy = cases.damaged(cases.Original("x", "gradient", clean), "white 15", 1).pixels
+    original = next(script("auto.originals").drawings("gradient", 1, 64))
+    clean, noisy = original.pixels, cases.damaged(original, "white 15", 1).pixels
     before = 10 * torch.log10(1 / (noisy - clean).square().mean())
     score, strength = compare.best_non_local_means(noisy, clean)
     assert score > float(before) + 3

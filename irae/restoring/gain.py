@@ -30,7 +30,7 @@ QUANTILES = (0.1, 0.5)
 LARGEST = 6.0
 """Gains in dB are cut off at this, and losses likewise."""
 
-HIDDEN, MEMBERS = 20, 4
+HIDDEN, MEMBERS = 48, 4
 """Hidden units of one network, and the number of networks whose mean predicts."""
 
 

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import ImageCms
 from torch import Tensor
 
-from irae.imaging.analysis.damage import Damage, measure_damage
+from irae.imaging.analysis.colours import has_few_colours
+from irae.imaging.analysis.damage import Damage, measure_damage, with_shared
 from irae.imaging.analysis.impulses import find_impulses
 from irae.imaging.analysis.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
 from irae.imaging.analysis.noise import WHITE_CORRELATION, Noise, measure_noise
@@ -27,7 +29,6 @@ from irae.restoring.rules import (
     least_gain,
     suffices,
     trained_for,
-    worth_trying,
 )
 from irae.restoring.trial import denoiser_suits, features, parts_of, restore_parts
 from irae.tasks import DENOISE, PHOTO
@@ -57,11 +58,12 @@ class Inspection:
         width: number of columns as stored.
         height: number of rows as stored.
         profile: name in the colour profile; ``unreadable`` if it is damaged; None if absent.
-        noise: the noise measured by rules; None if the picture is too small or has two levels only.
+        noise: the noise measured by rules; None if the picture is too small or has few colours.
         measured: the damage by the fitted measure, which sees the noise of cameras better than the
             rules do; None for drawings too.
         denoisable: whether the packaged denoiser was seen to remove white noise and nothing else;
             None if it was not tried.
+        few_colours: whether it has so few colours that it was not damaged.
         impulses: share of the values that are salt and pepper.
         tint: for a toned black-and-white picture, the largest deviation from gray as a share of the
             range; None for others.
@@ -84,6 +86,7 @@ class Inspection:
     noise: Noise | None = None
     measured: Damage | None = None
     denoisable: bool | None = None
+    few_colours: bool = False
     impulses: float = 0.0
     tint: float | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
@@ -130,7 +133,7 @@ class Inspection:
     def _describe_noise(self) -> str:
         noise, measured = self.noise, self.measured
         if noise is None:
-            return "unknown"
+            return "none, there are few colours" if self.few_colours else "unknown"
         if measured is None or self._rules_hold():
             return noise.describe()
         about = f"sigma about {measured.sigma:.1f}"
@@ -203,16 +206,20 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
     # In a picture of two levels the dots are the content, not noise.
     two_levels = layout.depth == 1
     impulses = None if two_levels else find_impulses(pixels)
-    noise = None if two_levels else measure_noise(pixels, visible)
-    damage = None if two_levels else measure_damage(pixels, visible)
+    # Damage makes many colours of few.
+    few = two_levels or (jpeg is None and has_few_colours(pixels))
+    noise = None if few else measure_noise(pixels, visible)
+    damage = None if few else measure_damage(pixels, visible)
     tone = find_tone(pixels) if pixels.shape[0] == 3 else None
     denoisable: bool | None = None
     gains, changes = Gains({}, {}), dict[str, float]()
     if impulses is None:
+        seen = _hide_transparent(pixels, visible)
         if noise is not None and is_white(noise) and jpeg is None:
-            denoisable = denoiser_suits(parts_of(pixels), noise.sigma)
+            denoisable = denoiser_suits(parts_of(seen), noise.sigma)
         if not denoisable:
-            gains, changes = _try_models(pixels, noise, jpeg, damage)
+            told = damage if jpeg else with_shared(damage, noise)
+            gains, changes = _try_models(seen, noise, jpeg, told)
     return Inspection(
         path=path,
         format=layout.format,
@@ -222,8 +229,9 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         height=picture.height,
         profile=None if layout.icc is None else _profile_name(layout.icc),
         noise=noise,
-        measured=_unless_drawn(noise, damage),
+        measured=None if noise is None or noise.drawn else damage,
         denoisable=denoisable,
+        few_colours=few,
         impulses=0.0 if impulses is None else float(impulses.float().mean()),
         tint=None if tone is None else tone.tint,
         gains=gains.least,
@@ -261,6 +269,8 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
     if noise is None and jpeg is None:
         if inspection.depth == 1:
             return None, f"black and white only, {LEFT}; --task restores it all the same"
+        if inspection.few_colours:
+            return None, "looks clean; nothing to do"
         return None, f"too small to judge, {LEFT}; --task restores it all the same"
     found = _describe_damage(inspection.sigma, jpeg, sure=noise is None or noise.sure)
     if inspection.denoisable:
@@ -281,6 +291,8 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
         return task, f"{found}, about {max(gain, typical):.1f} dB to gain"
     if gain > 0 and lossy:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"
+    if quiet and jpeg is None:
+        return None, "looks clean; nothing to do"
     why = f"{found}, which no model is sure to improve; {LEFT}"
     return None, why if quiet else f"{why}; --task photo restores it all the same"
 
@@ -288,23 +300,23 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
 def _try_models(
     pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None, damage: Damage | None
 ) -> tuple[Gains, dict[str, float]]:
-    """Predict the gains by trying the models, and measure the changes; see `Inspection`.
-
-    Nothing is tried where nothing can be gained.
-    """
-    if not worth_trying(noise, jpeg):
+    """Predict the gains by trying the models, and measure the changes; see `Inspection`."""
+    if noise is None and jpeg is None:
         return Gains({}, {}), {}
     parts = parts_of(pixels)
     restored = restore_parts(parts, damage)
     quality = None if jpeg is None else jpeg.quality
     changes = {task: _change_over_writing(parts, results) for task, results in restored.items()}
-    found = features(parts, restored, noise, quality, _unless_drawn(noise, damage))
+    found = features(parts, restored, noise, quality, damage)
     return trained_for(predict_gains(found), found, quality), changes
 
 
-def _unless_drawn(noise: Noise | None, damage: Damage | None) -> Damage | None:
-    """Leave out the fitted measure of drawings: it was fitted to photographs."""
-    return None if noise is None or noise.drawn else damage
+def _hide_transparent(pixels: Tensor, visible: Tensor | None) -> Tensor:
+    """Give transparent pixels, which may have any colour, the mean colour of the others."""
+    if visible is None or bool(visible.all()) or not bool(visible.any()):
+        return pixels
+    mean = pixels[:, visible[0]].mean(1)
+    return torch.where(visible, pixels, mean[:, None, None])
 
 
 def _change_over_writing(parts: Sequence[Tensor], restored: Sequence[Tensor]) -> float:

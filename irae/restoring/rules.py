@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from irae.imaging.analysis.jpeg_quality import JpegQuality
 from irae.imaging.analysis.noise import WHITE_CORRELATION, Noise
 from irae.restoring.gain import Gains
 from irae.restoring.trial import FLATNESS
@@ -83,11 +82,6 @@ def is_white(noise: Noise) -> bool:
     shared = 0 < noise.colour < _LEAST_OWN * noise.sigma
     white = noise.sigma >= _WHITE and noise.correlation < WHITE_CORRELATION
     return noise.sure and white and not shared
-
-
-def worth_trying(noise: Noise | None, jpeg: JpegQuality | None) -> bool:
-    """Whether a model can gain anything: there may be noise, or there is a trace of JPEG."""
-    return jpeg is not None or not (noise is None or noise.drawn or noise.most < 1.0)
 
 
 def trained_for(gains: Gains, found: Tensor, quality: int | None) -> Gains:

@@ -36,7 +36,7 @@ _QUIET = 0.2
 # noise. One that wipes out letters changes it by 1.5 to 3.6 times that level.
 _MOST_CHANGE = 1.2
 
-FEATURES = 13 + 7 * len(TRIED)
+FEATURES = 14 + 7 * len(TRIED)
 """Number of features of a picture."""
 
 TRACE = 6
@@ -149,6 +149,8 @@ def features(
         *_flatness(parts),
         _log(damage.sigma),
         damage.correlation,
+        # Pictures that were resized after JPEG have no other trace of it.
+        (UNDAMAGED - damage.quality) / 50 if quality is None else 0.0,
     ]
     for task in TRIED:
         about += _change(parts, restored[task])

@@ -33,7 +33,7 @@ _LEAST_BLUR, _MOST_GAIN = 0.25, 12.5
 
 # From this blur on, in pixels, the network for photographs has a share, which rises by this much
 # per pixel up to the largest.
-_SHARED_FROM, _SLOPE, _LARGEST_SHARE = 0.4, 1.6, 0.6
+_SHARED_FROM, _SLOPE, _LARGEST_SHARE = 0.4, 2.0, 0.6
 
 # Of noise that was made white, the power of the strongest frequency band is at most this factor
 # times that of the weakest one; other spectra are not those of a Gaussian blur.

@@ -66,8 +66,10 @@ def _looks(found: Inspection) -> str:
     if found.jpeg is not None and damaged:
         quality = "low" if found.jpeg.quality <= _LOW_QUALITY else "medium"
         return f"Was saved as a JPEG of {quality} quality"
-    if found.noise is None:
-        return "Is black and white only" if found.depth == 1 else "Is too small to judge"
+    if found.depth == 1:
+        return "Is black and white only"
+    if found.noise is None and not found.few_colours:
+        return "Is too small to judge"
     return "Looks clean"
 
 

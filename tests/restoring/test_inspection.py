@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms, ImageDraw
+from skimage import data
 
 from irae.errors import PictureError
 from irae.imaging.analysis.damage import Damage
@@ -214,6 +215,18 @@ def test_jpeg_damage_is_undone_in_jpegs_and_in_what_was_a_jpeg(
     assert len(left) <= 2, left
 
 
+@pytest.mark.parametrize("zoom", [1, 3])
+def test_sprites_and_dithered_pictures_look_clean(tmp_path: Path, zoom: int) -> None:
+    chance = np.random.default_rng(zoom)
+    sprites = chance.integers(0, 256, (9, 3), np.uint8)[chance.integers(0, 9, (60, 80))]
+    dots = Image.fromarray(data.coffee()[:180, :240]).convert("1").convert("L")
+    for picture in (Image.fromarray(sprites.repeat(zoom, 0).repeat(zoom, 1)), dots):
+        picture.save(tmp_path / "x.png")
+        found = inspect_picture(tmp_path / "x.png")
+        assert choose_task(found) == (None, "looks clean; nothing to do")
+        assert "noise: none, there are few colours" in "\n".join(found.as_lines())
+
+
 def test_holes_are_told_and_left(tmp_path: Path) -> None:
     image = Image.new("RGBA", (80, 60), (200, 30, 40, 255))
     ImageDraw.Draw(image).rectangle((10, 10, 19, 19), fill=(0, 0, 0, 0))
@@ -281,7 +294,7 @@ def test_other_noise_does_not_go_to_the_denoiser(
     shared: Path, tmp_path: Path, script: Callable[[str], Any], damage: str
 ) -> None:
     cases = script("auto.cases")
-    photo = next(cases.photographs(shared / "data", every=4))
+    photo = next(script("auto.originals").photographs(shared / "data", every=4))
     case = cases.damaged(photo, damage, 1)
     found = inspect_picture(_save(case.pixels, tmp_path / "x.png"))
     assert choose_task(found)[0] in ("jpeg", "photo"), explain(found)

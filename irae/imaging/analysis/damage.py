@@ -9,7 +9,7 @@ the JPEG quality that their pixels show, by ``scripts/fit_damage.py``, which rem
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from irae.imaging.analysis import spectrum
 from irae.imaging.analysis.jpeg_quality import estimate_jpeg_quality
+from irae.imaging.analysis.noise import Noise
 
 NUMBERS = Path(__file__).parent / "damage.safetensors"
 """The fitted numbers."""
@@ -113,6 +114,21 @@ def damage_features(pixels: Tensor, visible: Tensor | None = None) -> Tensor | N
     jpeg = estimate_jpeg_quality(pixels)
     trace = [0.0, 0.0] if jpeg is None else [1.0, (UNDAMAGED - jpeg.quality) / 50]
     return torch.cat([spectra, spectra.new_tensor(trace)])
+
+
+def with_shared(damage: Damage | None, noise: Noise | None) -> Damage | None:
+    """Return the damage with the noise that rules measured, where all channels share it.
+
+    The fitted network sees less of such noise: it takes much of it for texture. So it is told more
+    where models are tried; restoring such noise does not depend on it.
+
+    Args:
+        damage: as measured here, of a picture without JPEG.
+        noise: as measured by rules.
+    """
+    if damage is None or noise is None or not (noise.sure and noise.shared):
+        return damage
+    return replace(damage, sigma=noise.sigma, correlation=noise.correlation)
 
 
 @torch.no_grad()
