@@ -12,9 +12,9 @@ _SAMPLE = 4096
 
 
 def has_few_colours(pixels: Tensor) -> bool:
-    """Whether a picture ``C H W`` in [0, 1] has at most `FEW` colours, as levels of 8 bits."""
-    levels = (pixels * 255).round().long().flatten(1)
-    places = 256 ** torch.arange(len(levels), device=levels.device)
+    """Whether a picture ``C H W`` in [0, 1] has at most `FEW` colours, as levels of 16 bits."""
+    levels = (pixels * 65535).round().long().flatten(1)
+    places = 65536 ** torch.arange(len(levels), device=levels.device)
     colours = (levels * places[:, None]).sum(0)
     sample = colours[:: max(1, len(colours) // _SAMPLE)]
     return len(torch.unique(sample)) <= FEW and len(torch.unique(colours)) <= FEW

@@ -119,8 +119,8 @@ def damage_features(pixels: Tensor, visible: Tensor | None = None) -> Tensor | N
 def with_shared(damage: Damage | None, noise: Noise | None) -> Damage | None:
     """Return the damage with the noise that rules measured, where all channels share it.
 
-    The fitted network sees less of such noise: it takes much of it for texture. So it is told more
-    where models are tried; restoring such noise does not depend on it.
+    The fitted network sees less of such noise: it takes much of it for texture. So models are
+    told more where they are tried. Restoring tells them what was fitted, which was not worse.
 
     Args:
         damage: as measured here, of a picture without JPEG.

@@ -32,5 +32,8 @@ def test_dots_and_sprites_have_few_and_damage_makes_many() -> None:
         assert has_few_colours(pixels)
         assert not has_few_colours(jpeg_compress(pixels, 95))
         assert not has_few_colours(add_noise(pixels, 2, generator(0), clip=True))
+    # The noise of a dark picture of 16 bits may have few levels of 8 bits.
+    dark = (0.02 + 0.004 * torch.randn(3, 64, 64, generator=generator(2))).clamp(0, 1)
+    assert not has_few_colours((dark * 65535).round() / 65535)
     plain = torch.full((1, 64, 64), 0.5)
     assert not has_few_colours(add_noise(plain, 4, generator(1), clip=True))
