@@ -53,7 +53,7 @@ def train(
 
     with stop_requests() as signals, ExitStack() as stack:
         log = ranks.together(lambda: Log(run, stack, estimate))
-        log.begun()
+        log.notices()
         batches = run.batches.prefetched(run.step)
         while run.step < last and not ranks.any(bool(signals) or time.monotonic() >= deadline):
             start = time.perf_counter()

@@ -60,7 +60,7 @@ class Run:
     them must call each method together.
 
     Attributes:
-        notices: lines about the run that training prints first.
+        notices: lines about the run that training prints next.
         refused: number of validations since the last best one whose round trip was not exact
             enough to be the best.
         left_out: training pictures of which it was printed that they cannot be read; after a
@@ -285,7 +285,7 @@ class Run:
             save_model(self.folder / BEST_MODEL, self.ema.network, model.spec)
         samples = self.folder / "samples"
         count = self.config.training.samples
-        self.objective.write_samples(model, self.validation, samples, count)
+        self.notices += self.objective.write_samples(model, self.validation, samples, count)
 
 
 def begin(config: RunConfig, folder: Path, device: torch.device, ranks: Ranks = ALONE) -> Run:

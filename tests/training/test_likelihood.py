@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from irae.errors import ConfigError, IraeError, TrainingError, UsageError
 from irae.evaluation.density.scores import score_pictures
 from irae.models.anomaly import QUANTILES, SCORES
 from irae.models.checkpoints.model_file import load_density, load_model
+from irae.models.density import Density, Latents
 from irae.models.loaded_density import LoadedDensity
 from irae.runtime import generator
 from irae.training.checkpoint import load_state
@@ -88,6 +90,25 @@ def test_2n_steps_equal_n_resume_n_bit_for_bit(network: str, tmp_path: Path, dig
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
         assert torch.equal(value, theirs[key]), key
+
+
+def test_samples_that_are_not_finite_do_not_end_a_training(
+    tmp_path: Path, digits: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inverse = Density.from_latents
+
+    def far_from_the_data(self: Density, latents: Latents) -> Tensor:
+        largest = max(float(level.abs().max()) for level in latents.levels)
+        return inverse(self, latents if largest < 2.6 else latents * math.inf)
+
+    monkeypatch.setattr(Density, "from_latents", far_from_the_data)
+    run = new_run(tmp_path / "run", digits, "training.steps=2")
+    train(run)
+    assert "warning: samples at temperature 1 are not finite" in capfd.readouterr().err
+    with Image.open(tmp_path / "run" / "samples" / "samples.png") as image:
+        rows = torch.from_numpy(np.asarray(image.convert("L")).copy()).split(image.height // 3)
+    assert [bool(row.any()) for row in rows] == [True, True, False]
+    assert load_density(tmp_path / "run").spec.card["steps"] == 2
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ class Log:
             left = (run.config.training.steps - run.step) * self._seconds / self._timed
             self.say(f"about {duration(left)} to go, at this speed")
 
-    def begun(self) -> None:
+    def notices(self) -> None:
         """Print the notices of the run, each once."""
         for line in self._run.notices:
             self.say(line)
@@ -129,6 +129,7 @@ class Log:
             )
         for layer, share in score.mostly_dead(DEAD_SHARE).items():
             self.say(f"warning: {share:.0%} of the hidden units of {layer} never fire")
+        self.notices()
 
     def say(self, line: str) -> None:
         """Print a line to stderr, in the main process."""

@@ -128,8 +128,12 @@ class Objective(ABC):
         """Return the averaged network as a model for validation."""
 
     @abstractmethod
-    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
-        """Write sample pictures of the current model into a folder."""
+    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> list[str]:
+        """Write sample pictures of the current model into a folder.
+
+        Returns:
+            a line for each that could not be made.
+        """
 
     @abstractmethod
     def progress(self, loss: float, error: float) -> tuple[str, dict[str, float]]:

@@ -197,12 +197,13 @@ class FindDamage(Objective):
         assert isinstance(network, DamageDetector)
         return LoadedDetector(network, spec, "average")
 
-    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
+    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> list[str]:
         for index, (picture, mask) in enumerate(validation.samples(count)):
             found = model.probabilities(picture[None])[0].cpu()
             parts = [picture, *(each.float().expand(3, -1, -1) for each in (found, mask))]
             save = partial(save_image, torch.cat(parts, 2), format="png")
             write_atomically(folder / f"{index:02d}.png", save)
+        return []
 
     def progress(self, loss: float, error: float) -> tuple[str, dict[str, float]]:
         del error

@@ -15,7 +15,7 @@ from torchvision.utils import save_image
 from irae.config import RunConfig, TrainingSection
 from irae.data.registry import data_root
 from irae.data.small import open_small
-from irae.errors import DataError, TrainingError, UsageError
+from irae.errors import DataError, ModelError, TrainingError, UsageError
 from irae.models.anomaly import fingerprint, held_out_scores
 from irae.models.density import Density
 from irae.models.loaded import ModelSpec
@@ -243,12 +243,19 @@ class Likelihood(BitsPerDim):
         assert isinstance(network, Density)
         return LoadedDensity(network, spec, "average")
 
-    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
+    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> list[str]:
         if not count:
-            return
-        rows = [model.sample(8, temperature=each) for each in TEMPERATURES]
+            return []
+        rows, failed = [], []
+        for each in TEMPERATURES:
+            try:
+                rows.append(model.sample(8, temperature=each))
+            except ModelError:  # Far from its data, a young density can have no finite inverse.
+                rows.append(torch.zeros(8, *model.network.shape, dtype=torch.uint8))
+                failed.append(f"warning: samples at temperature {each:g} are not finite")
         grid = torch.cat([torch.cat(list(row), 2) for row in rows], 1) / 255
         write_atomically(folder / "samples.png", partial(save_image, grid, format="png"))
+        return failed
 
     def command(self, folder: str) -> str:
         return f"irae sample {folder}"

@@ -134,8 +134,9 @@ class PatchLikelihood(BitsPerDim):
         assert isinstance(network, PatchDensity)
         return LoadedPatchDensity(network, spec, "average")
 
-    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
+    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> list[str]:
         """Write nothing: a block is drawn given its surroundings, which is nothing to look at."""
+        return []
 
     def command(self, folder: str) -> str:
         return f"irae inspect FILE --improbable MAP.png --improbable-model {folder}"

@@ -109,11 +109,12 @@ class Restoration(Objective):
     def load(self, network: nn.Module, spec: ModelSpec) -> LoadedModel:
         return LoadedModel(network, spec, "average")
 
-    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> None:
+    def write_samples(self, model: Any, validation: Any, folder: Path, count: int) -> list[str]:
         for index, case in enumerate(validation.samples(count)):
             row = side_by_side(model, case)
             save = partial(save_image, row, format="png")
             write_atomically(folder / f"{index:02d}.png", save)
+        return []
 
     def progress(self, loss: float, error: float) -> tuple[str, dict[str, float]]:
         quality = -10 * math.log10(max(error, 1e-12))
