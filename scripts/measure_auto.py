@@ -29,10 +29,7 @@ from auto.results import write_tables
 from torch import Tensor, nn
 
 from irae.evaluation.results import markdown_table
-from irae.imaging.analysis.colours import has_few_colours
-from irae.imaging.analysis.damage import measure_damage, with_shared
 from irae.imaging.analysis.jpeg_quality import estimate_jpeg_quality
-from irae.imaging.analysis.noise import measure_noise
 from irae.restoring.gain import (
     HIDDEN,
     LARGEST,
@@ -44,14 +41,9 @@ from irae.restoring.gain import (
     normalised,
     save_numbers,
 )
+from irae.restoring.measurements import take_measurements
 from irae.restoring.restorer import Restorer
-from irae.restoring.rules import (
-    better_task,
-    is_white,
-    least_gain,
-    suffices,
-    trained_for,
-)
+from irae.restoring.rules import better_task, least_gain, suffices, trained_for
 from irae.restoring.trial import (
     HEAVINESS,
     TRACE,
@@ -115,17 +107,14 @@ def restorer(task: str) -> Restorer:
 def measure(case: Case) -> Record:
     """Measure one case on the parts that auto looks at."""
     quality = estimate_jpeg_quality(case.pixels)
-    few = quality is None and has_few_colours(case.pixels)
-    noise = None if few else measure_noise(case.pixels)
-    damage = None if few else measure_damage(case.pixels)
-    damage = with_shared(damage, noise) if quality is None else damage
+    measured = take_measurements(case.pixels, jpeg=quality is not None)
+    noise, told = measured.noise, measured.told
     parts = parts_of(case.pixels)
-    restored = restore_parts(parts, damage)
+    restored = restore_parts(parts, told)
     jpeg = None if quality is None else quality.quality
-    found = features(parts, restored, noise, jpeg, damage)
+    found = features(parts, restored, noise, jpeg, told)
     gains = torch.tensor([gain_of(task, case) for task in TRIED])
-    white = noise is not None and is_white(noise) and quality is None
-    suits = noise is not None and white and denoiser_suits(parts, noise.sigma)
+    suits = noise is not None and measured.white and denoiser_suits(parts, noise.sigma)
     alone = gain_of(DENOISE, case) if suits else None
     name, kind = case.original.name, case.original.kind
     tried = noise is not None or quality is not None

@@ -12,24 +12,18 @@ import torch
 from PIL import ImageCms
 from torch import Tensor
 
-from irae.imaging.analysis.colours import has_few_colours
-from irae.imaging.analysis.damage import Damage, measure_damage, with_shared
+from irae.imaging.analysis.damage import Damage
 from irae.imaging.analysis.impulses import find_impulses
 from irae.imaging.analysis.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
-from irae.imaging.analysis.noise import WHITE_CORRELATION, Noise, measure_noise
+from irae.imaging.analysis.noise import WHITE_CORRELATION, Noise
 from irae.imaging.analysis.tone import find_tone
 from irae.imaging.degrade import jpeg_compress
 from irae.imaging.io.encode import JPEG_QUALITY, PICTURE_SUFFIXES
 from irae.imaging.io.files import MASK_MARK, open_document, read_picture
 from irae.imaging.io.picture import Picture
 from irae.restoring.gain import Gains, predict_gains
-from irae.restoring.rules import (
-    better_task,
-    is_white,
-    least_gain,
-    suffices,
-    trained_for,
-)
+from irae.restoring.measurements import take_measurements
+from irae.restoring.rules import better_task, least_gain, suffices, trained_for
 from irae.restoring.trial import denoiser_suits, features, parts_of, restore_parts
 from irae.tasks import DENOISE, PHOTO
 
@@ -206,20 +200,17 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
     # In a picture of two levels the dots are the content, not noise.
     two_levels = layout.depth == 1
     impulses = None if two_levels else find_impulses(pixels)
-    # Damage makes many colours of few.
-    few = two_levels or (jpeg is None and has_few_colours(pixels))
-    noise = None if few else measure_noise(pixels, visible)
-    damage = None if few else measure_damage(pixels, visible)
+    found = take_measurements(pixels, visible, jpeg=jpeg is not None, two_levels=two_levels)
+    noise = found.noise
     tone = find_tone(pixels) if pixels.shape[0] == 3 else None
     denoisable: bool | None = None
     gains, changes = Gains({}, {}), dict[str, float]()
     if impulses is None:
         seen = _hide_transparent(pixels, visible)
-        if noise is not None and is_white(noise) and jpeg is None:
+        if noise is not None and found.white:
             denoisable = denoiser_suits(parts_of(seen), noise.sigma)
         if not denoisable:
-            told = damage if jpeg else with_shared(damage, noise)
-            gains, changes = _try_models(seen, noise, jpeg, told)
+            gains, changes = _try_models(seen, noise, jpeg, found.told)
     return Inspection(
         path=path,
         format=layout.format,
@@ -229,9 +220,9 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         height=picture.height,
         profile=None if layout.icc is None else _profile_name(layout.icc),
         noise=noise,
-        measured=None if noise is None or noise.drawn else damage,
+        measured=None if noise is None or noise.drawn else found.damage,
         denoisable=denoisable,
-        few_colours=few,
+        few_colours=found.few_colours,
         impulses=0.0 if impulses is None else float(impulses.float().mean()),
         tint=None if tone is None else tone.tint,
         gains=gains.least,

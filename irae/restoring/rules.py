@@ -79,9 +79,9 @@ def least_gain(quality: int | None, *, lossy: bool) -> float:
 
 def is_white(noise: Noise) -> bool:
     """Whether neighbouring pixels and, in a colour picture, the channels have independent noise."""
-    shared = 0 < noise.colour < _LEAST_OWN * noise.sigma
+    mostly_common = 0 < noise.colour < _LEAST_OWN * noise.sigma
     white = noise.sigma >= _WHITE and noise.correlation < WHITE_CORRELATION
-    return noise.sure and white and not shared
+    return noise.sure and white and not mostly_common
 
 
 def trained_for(gains: Gains, found: Tensor, quality: int | None) -> Gains:
