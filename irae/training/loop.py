@@ -24,6 +24,8 @@ def train(
     *,
     max_steps: int | None = None,
     max_minutes: float | None = None,
+    max_seconds: float = math.inf,
+    save_every: float = math.inf,
     estimate: bool = True,
 ) -> bool:
     """Train until the schedule ends, a limit is reached, or a signal, and save a checkpoint.
@@ -35,6 +37,10 @@ def train(
         run: the run from `begin` or `resume`.
         max_steps: total number of steps of the run at which to stop.
         max_minutes: number of minutes of this call after which to stop.
+        max_seconds: total number of seconds in the run's steps, `Run.seconds`, at which to stop;
+            validation and checkpoints do not count.
+        save_every: number of seconds after which a checkpoint is saved, besides those of the
+            config.
         estimate: print the remaining time of the schedule after the first minute.
 
     Returns:
@@ -50,12 +56,15 @@ def train(
         torch.set_num_threads(section.threads)
     deadline = math.inf if max_minutes is None else time.monotonic() + 60 * max_minutes
     check_every = CHECK_EVERY if run.device.type == "cuda" else 1
+    saved = time.monotonic()
 
     with stop_requests() as signals, ExitStack() as stack:
         log = ranks.together(lambda: Log(run, stack, estimate))
         log.notices()
         batches = run.batches.prefetched(run.step)
-        while run.step < last and not ranks.any(bool(signals) or time.monotonic() >= deadline):
+        while run.step < last and not ranks.any(
+            bool(signals) or time.monotonic() >= deadline or run.seconds >= max_seconds
+        ):
             start = time.perf_counter()
             batch = _next(run, batches)
             waited = time.perf_counter() - start
@@ -71,8 +80,10 @@ def train(
                 log.training(loss, error)
             if run.step % section.validate_every == 0 or run.step == section.steps:
                 log.validation(run.validate())
-            if run.step % section.checkpoint_every == 0:
+            late = save_every < math.inf and ranks.any(time.monotonic() >= saved + save_every)
+            if late or run.step % section.checkpoint_every == 0:
                 run.save()
+                saved = time.monotonic()
         batches.close()  # type: ignore[attr-defined]
         run.save()
         run.left_out.update(*ranks.gather(list(run.batches.left_out)))

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from irae.config import RunConfig
-from irae.errors import TrainingError
+from irae.errors import UsageError
 from irae.training.checkpoint import STATE_FILE
 from irae.training.distributed import ALONE, Ranks
 from irae.training.loop import train, validate
 from irae.training.run import Run, begin, resume
 
-STRETCH = 120.0
+SAVE_EVERY = 120.0
 """Largest number of seconds between two checkpoints, whatever the speed."""
 
 # A schedule needs a number of steps, but the budget is in minutes. At these shares of the budget
@@ -90,8 +90,11 @@ def train_minutes(
 
     Raises:
         Stopped: the deadline is reached, or a signal arrived.
-        IraeError: the training failed, or not one step fits into the budget.
+        UsageError: the budget is 0.
+        IraeError: the training failed.
     """
+    if minutes <= 0:
+        raise UsageError(f"a training of {minutes:g} minutes has no step; give it more")
     budget = 60 * minutes
     run = begin_or_resume(config, folder, device, ranks)
     if _seconds(run) >= _USED_UP * budget:
@@ -110,8 +113,6 @@ def train_minutes(
             run.left_out |= told
         # The last step is validated only once the schedule's end has been estimated.
         _advance(run, until, deadline)
-    if run.step == 0:
-        raise TrainingError(f"not one step fits into a budget of {minutes:g} minutes; raise it")
     if run.step < run.config.training.steps:
         # Time ran out before the schedule's last step, whose validation is made up for here.
         validate(run)
@@ -124,16 +125,16 @@ def _seconds(run: Run) -> float:
 
 
 def _advance(run: Run, until: float, deadline: float) -> None:
-    """Train until the last step or ``until`` seconds of training, in stretches."""
-    while run.step < run.config.training.steps and (seconds := _seconds(run)) < until:
-        start, step = time.monotonic(), run.step
-        length = max(0.0, min(STRETCH, until - seconds, deadline - start))
-        by_signal = train(run, max_minutes=length / 60, estimate=False)
-        # The rest of the time may be too short for a step.
-        idle = run.step == step and until - seconds < 1
-        if by_signal or run.ranks.any(time.monotonic() >= deadline):
-            if run.step < run.config.training.steps and _seconds(run) < until:
-                raise Stopped(run, by_signal=by_signal)
-            return
-        if run.ranks.any(idle):
-            return
+    """Train until the last step or ``until`` seconds of training."""
+    if _ended(run, until):
+        return
+    minutes = None if deadline == math.inf else max(0.0, deadline - time.monotonic()) / 60
+    by_signal = train(
+        run, max_minutes=minutes, max_seconds=until, save_every=SAVE_EVERY, estimate=False
+    )
+    if not _ended(run, until):
+        raise Stopped(run, by_signal=by_signal)
+
+
+def _ended(run: Run, until: float) -> bool:
+    return run.step >= run.config.training.steps or run.ranks.any(run.seconds >= until)

@@ -183,6 +183,21 @@ def test_the_last_step_of_a_budget_is_validated(
 
 
 @pytest.mark.slow
+def test_a_budget_saves_in_time_and_begins_a_tensorboard_file_for_a_schedule_only(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    save = Run.save
+    monkeypatch.setattr(Run, "save", lambda run: (saved.append(run.step), save(run)))
+    monkeypatch.setattr(budget, "SAVE_EVERY", 0.0)
+    config = load_config("denoise.yaml", overrides(pictures, "training.checkpoint_every=100000"))
+    run = train_minutes(config, tmp_path / "run", CPU, 0.03)
+    assert set(saved) >= set(range(1, run.step + 1))
+    files = list((tmp_path / "run").glob("events.out.tfevents.*"))
+    assert len(files) <= 2 * len(budget._RECKONINGS) + 1 < run.step
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("warmup", [1, 5000])
 def test_the_warm_up_takes_at_most_a_tenth_of_a_budget(
     warmup: int, tmp_path: Path, pictures: Path
