@@ -36,6 +36,18 @@ def test_orthogonalised_zeros_stay_zeros() -> None:
     assert torch.equal(orthogonalised(torch.zeros(1, 3, 5)), torch.zeros(1, 3, 5))
 
 
+@pytest.mark.parametrize("tiny", [1e-20, 1e-40])
+def test_numbers_that_are_almost_zero_count_as_zeros(tiny: float) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(2, 6, 9)
+    matrix[:, 4:] *= tiny
+    empty = matrix.clone()
+    empty[:, 4:] = 0
+    assert torch.equal(orthogonalised(matrix), orthogonalised(empty))
+    assert torch.equal(orthogonalised(matrix.mT).mT[:, 4:], torch.zeros(2, 2, 9))
+    assert not orthogonalised(torch.full((1, 3, 5), tiny * 1e-6)).any()
+
+
 class _Parts(nn.Module):
     def __init__(self) -> None:
         super().__init__()
