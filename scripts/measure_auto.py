@@ -1,6 +1,6 @@
 """Fit and measure the decision of ``irae restore`` without ``--task``.
 
-    python scripts/measure_auto.py --data DIR [--share 0.5] [--cache FILE] [--write]
+    python scripts/measure_auto.py --data DIR [--share 0.25] [--cache FILE] [--write]
 
 Every picture of ``auto/cases.py`` is damaged in many ways, restored by the packaged models ``jpeg``
 and ``photo``, and compared with its original. The network of ``irae.restoring.gain`` is then fitted
@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from auto.cases import DAMAGES, Case, all_cases
+from auto.originals import DRAWN
 from auto.results import write_tables
 from torch import Tensor, nn
 
@@ -45,6 +46,7 @@ from irae.restoring.measurements import take_measurements
 from irae.restoring.restorer import Restorer
 from irae.restoring.rules import better_task, least_gain, suffices, trained_for
 from irae.restoring.trial import (
+    AVIF_OR_HEIC,
     HEAVINESS,
     TRACE,
     TRIED,
@@ -68,6 +70,9 @@ NOTE = (
 
 # A clean picture that is changed is the worst mistake, so clean ones count more.
 _CLEAN_COUNTS, _GOOD_JPEG_COUNTS = 6.0, 2.0
+
+# Drawings are damaged in twice as many ways.
+_PHOTOGRAPH_COUNTS = 2.0
 
 # Added to the normalised features while fitting: the deviation of normal numbers.
 _JITTER = 0.15
@@ -112,7 +117,7 @@ def measure(case: Case) -> Record:
     parts = parts_of(case.pixels)
     restored = restore_parts(parts, told)
     jpeg = None if quality is None else quality.quality
-    found = features(parts, restored, noise, jpeg, told)
+    found = features(parts, restored, noise, jpeg, told, case.lossy)
     gains = torch.tensor([gain_of(task, case) for task in TRIED])
     suits = noise is not None and measured.white and denoiser_suits(parts, noise.sigma)
     alone = gain_of(DENOISE, case) if suits else None
@@ -178,8 +183,9 @@ def fit(records: list[Record]) -> tuple[nn.Sequential, Tensor, Tensor]:
 def _weight(record: Record) -> float:
     if record.damage == "none":
         return _CLEAN_COUNTS
-    good = [f"jpeg {quality}" for quality in (85, 88, 90, 92, 95)]
-    return _GOOD_JPEG_COUNTS if record.damage.removesuffix(" 4:4:4") in good else 1.0
+    good = [*(f"jpeg {quality}" for quality in (85, 88, 90, 92, 95)), "webp 95"]
+    weight = _GOOD_JPEG_COUNTS if record.damage.removesuffix(" 4:4:4") in good else 1.0
+    return weight if record.kind in DRAWN else weight * _PHOTOGRAPH_COUNTS
 
 
 def predicted_for_others(records: list[Record]) -> Tensor:
@@ -222,14 +228,14 @@ def confusion(records: list[Record], predicted: Tensor) -> tuple[list[str], list
 
 
 def chosen_task(record: Record, predicted: Tensor) -> str | None:
-    """Return the task that auto chooses for a lossless file, given the prediction."""
+    """Return the task that auto chooses for an AVIF or HEIC, or a lossless file."""
     if record.white is not None:
         return DENOISE
     if not record.tried:
         return None
     # Above 75 the exact quality does not matter here.
     quality = round(75 * math.exp(float(record.features[HEAVINESS])))
-    least = least_gain(quality, lossy=False)
+    least = least_gain(quality, lossy=bool(record.features[AVIF_OR_HEIC]))
     both = predicted.unflatten(0, (len(QUANTILES), len(TRIED))).tolist()
     gains = Gains(*(dict(zip(TRIED, each, strict=True)) for each in both))
     gains = trained_for(gains, record.features, quality if record.features[TRACE] else None)
@@ -245,7 +251,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument(
-        "--share", type=float, default=0.5, help="share of the damages of a picture"
+        "--share", type=float, default=0.25, help="share of the damages of a photograph"
     )
     parser.add_argument("--cache", type=Path, help="file that keeps what was measured")
     parser.add_argument("--write", action="store_true")

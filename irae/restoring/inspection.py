@@ -15,6 +15,7 @@ from torch import Tensor
 from irae.imaging.analysis.damage import Damage
 from irae.imaging.analysis.impulses import find_impulses
 from irae.imaging.analysis.jpeg_quality import JpegQuality, estimate_jpeg_quality, read_jpeg_quality
+from irae.imaging.analysis.lossy_file import LossyFile, read_lossy_file
 from irae.imaging.analysis.noise import WHITE_CORRELATION, Noise
 from irae.imaging.analysis.tone import find_tone
 from irae.imaging.degrade import jpeg_compress
@@ -37,7 +38,9 @@ _TELLING_JPEG = 75  # Least quality at which noise can be measured beside the ma
 _NOISY = 1.5  # Least level of noise that is named.
 _CHANGE_OVER_WRITING = 4.0
 
-_LOSSY = frozenset({"JPEG", "MPO", "AVIF"})
+# What models do to AVIF and HEIC pictures is less sure than what they do to others, so HEIC counts
+# too, though it is written as PNG.
+_WRITTEN_WITH_LOSS = frozenset({"JPEG", "MPO", "AVIF", "HEIF"})
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Inspection:
         typical: gain in dB of the model of each task that is as often exceeded as not.
         changes: how far the model of each task changes the picture, over what writing a JPEG does.
         jpeg: quality of the present or an earlier JPEG compression; None if there is no trace.
+        lossy: how strongly the file was compressed, if it is a WebP, AVIF or HEIC with loss.
         transparent: number of fully transparent pixels.
         mask: path of a file ``NAME.mask.SUFFIX`` beside the picture, if there is one.
         page: number of the page, from 1, in a file of several pages; None in others.
@@ -87,6 +91,7 @@ class Inspection:
     typical: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[str, float] = field(default_factory=dict)
     jpeg: JpegQuality | None = None
+    lossy: LossyFile | None = None
     transparent: int = 0
     mask: Path | None = None
     page: int | None = None
@@ -120,6 +125,7 @@ class Inspection:
             "gains": {task: round(gain, 2) for task, gain in self.gains.items()},
             "typical_gains": {task: round(gain, 2) for task, gain in self.typical.items()},
             "jpeg": None if jpeg is None else {**jpeg, "grid": list(jpeg["grid"])},
+            "lossy": None if self.lossy is None else asdict(self.lossy),
             "transparent": self.transparent,
             "mask": None if self.mask is None else str(self.mask),
         }
@@ -162,6 +168,7 @@ class Inspection:
             f"  noise: {noise}",
             *tone,
             f"  JPEG: {jpeg}",
+            *([] if self.lossy is None else [f"  file: {self.lossy.describe()}"]),
             f"  holes: {_describe_holes(self) or 'none'}",
             f"  restore: {choose_task(self)[1]}",
         ]
@@ -197,6 +204,7 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
     # Of CMYK only the three colours, which are restored as RGB.
     pixels = picture.pixels[:3]
     jpeg = read_jpeg_quality(path) or _earlier_jpeg(picture)
+    lossy = read_lossy_file(path, layout.format, picture.width * picture.height)
     # In a picture of two levels the dots are the content, not noise.
     two_levels = layout.depth == 1
     impulses = None if two_levels else find_impulses(pixels)
@@ -210,7 +218,7 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         if noise is not None and found.white:
             denoisable = denoiser_suits(parts_of(seen), noise.sigma)
         if not denoisable:
-            gains, changes = _try_models(seen, noise, jpeg, found.told)
+            gains, changes = _try_models(seen, noise, jpeg, lossy, found.told)
     return Inspection(
         path=path,
         format=layout.format,
@@ -229,6 +237,7 @@ def inspect_read(path: Path, picture: Picture) -> Inspection:
         typical=gains.typical,
         changes=changes,
         jpeg=jpeg,
+        lossy=lossy,
         transparent=0 if visible is None else int((~visible).sum()),
         mask=_mask_beside(path),
     )
@@ -263,33 +272,37 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
         if inspection.few_colours:
             return None, "looks clean; nothing to do"
         return None, f"too small to judge, {LEFT}; --task restores it all the same"
-    found = _describe_damage(inspection.sigma, jpeg, sure=noise is None or noise.sure)
+    found = _describe_damage(inspection)
     if inspection.denoisable:
         return DENOISE, found
     if not inspection.gains:
         return None, "looks clean; nothing to do"
-    lossy = inspection.format in _LOSSY
-    least = least_gain(None if jpeg is None else jpeg.quality, lossy=lossy)
+    with_loss = inspection.format in _WRITTEN_WITH_LOSS
+    least = least_gain(None if jpeg is None else jpeg.quality, lossy=with_loss)
     task = better_task(inspection.gains, inspection.typical, least)
     gain = inspection.gains[task]
     quiet = inspection.sigma is None or inspection.sigma < _NOISY
     if jpeg is not None and jpeg.quality >= _GOOD_JPEG and quiet:
         return None, f"{found}, and no noise to be seen; {LEFT}"
-    if lossy and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
+    if with_loss and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"
     typical = inspection.typical.get(task, gain)
     if suffices(gain, typical, least):
         return task, f"{found}, about {max(gain, typical):.1f} dB to gain"
-    if gain > 0 and lossy:
+    if gain > 0 and with_loss:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"
-    if quiet and jpeg is None:
+    if quiet and jpeg is None and inspection.lossy is None:
         return None, "looks clean; nothing to do"
     why = f"{found}, which no model is sure to improve; {LEFT}"
     return None, why if quiet else f"{why}; --task photo restores it all the same"
 
 
 def _try_models(
-    pixels: Tensor, noise: Noise | None, jpeg: JpegQuality | None, damage: Damage | None
+    pixels: Tensor,
+    noise: Noise | None,
+    jpeg: JpegQuality | None,
+    lossy: LossyFile | None,
+    damage: Damage | None,
 ) -> tuple[Gains, dict[str, float]]:
     """Predict the gains by trying the models, and measure the changes; see `Inspection`."""
     if noise is None and jpeg is None:
@@ -298,7 +311,7 @@ def _try_models(
     restored = restore_parts(parts, damage)
     quality = None if jpeg is None else jpeg.quality
     changes = {task: _change_over_writing(parts, results) for task, results in restored.items()}
-    found = features(parts, restored, noise, quality, damage)
+    found = features(parts, restored, noise, quality, damage, lossy)
     return trained_for(predict_gains(found), found, quality), changes
 
 
@@ -320,13 +333,16 @@ def _change_over_writing(parts: Sequence[Tensor], restored: Sequence[Tensor]) ->
     return change / max(writing, 1e-9)
 
 
-def _describe_damage(sigma: float | None, jpeg: JpegQuality | None, *, sure: bool) -> str:
+def _describe_damage(inspection: Inspection) -> str:
     found = []
+    sigma, noise = inspection.sigma, inspection.noise
     if sigma is not None and sigma >= _NOISY:
-        noise = "noise" if sure else "noise or fine texture,"
-        found.append(f"{noise} sigma about {sigma:.0f}")
-    if jpeg is not None:
-        found.append(f"JPEG {_describe_quality(jpeg)}")
+        what = "noise" if noise is None or noise.sure else "noise or fine texture,"
+        found.append(f"{what} sigma about {sigma:.0f}")
+    if inspection.jpeg is not None:
+        found.append(f"JPEG {_describe_quality(inspection.jpeg)}")
+    if inspection.lossy is not None:
+        found.append(inspection.lossy.describe())
     return " and ".join(found) or "weak noise, if any"
 
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from irae.imaging.analysis.damage import UNDAMAGED, Damage
+from irae.imaging.analysis.lossy_file import LossyFile
 from irae.imaging.analysis.noise import Noise
 from irae.models.call import takes_damage
 from irae.models.checkpoints.model_file import load_model
@@ -36,7 +37,7 @@ _QUIET = 0.2
 # noise. One that wipes out letters changes it by 1.5 to 3.6 times that level.
 _MOST_CHANGE = 1.2
 
-FEATURES = 14 + 7 * len(TRIED)
+FEATURES = 17 + 7 * len(TRIED)
 """Number of features of a picture."""
 
 TRACE = 6
@@ -47,6 +48,9 @@ HEAVINESS = 7
 
 FLATNESS = 9
 """Index of the feature that is the share of pixels equal to their neighbour."""
+
+AVIF_OR_HEIC = 15
+"""Index of the feature that is 1 for a file of these formats, else 0."""
 
 _lock = Lock()
 
@@ -122,6 +126,7 @@ def features(
     noise: Noise | None,
     quality: int | None,
     damage: Damage | None,
+    lossy: LossyFile | None,
 ) -> Tensor:
     """Compute the features of a picture: float32 of length `FEATURES`.
 
@@ -131,6 +136,7 @@ def features(
         noise: the measured noise; None if the picture is too small.
         quality: its JPEG quality; None if there is no trace.
         damage: the damage by the fitted measure; None if the picture is too small.
+        lossy: how strongly its file was compressed, if it is no JPEG; None if without loss.
     """
     damage = damage or Damage(0.0, 0.0, UNDAMAGED)
     noise = noise or Noise(0.0, 0.0, 0.0, 0.0, sure=False)
@@ -151,6 +157,9 @@ def features(
         damage.correlation,
         # Pictures that were resized after JPEG have no other trace of it.
         (UNDAMAGED - damage.quality) / 50 if quality is None else 0.0,
+        float(lossy is not None and lossy.kind == "WEBP"),
+        float(lossy is not None and lossy.kind != "WEBP"),
+        0.0 if lossy is None else _log(lossy.bits),
     ]
     for task in TRIED:
         about += _change(parts, restored[task])

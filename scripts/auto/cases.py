@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from auto.originals import DRAWN, Original, dotted, drawings, eight_bits, photographs
+from irae.imaging.analysis.lossy_file import LossyFile, read_lossy_file
 from irae.imaging.blur import blurred_noise
 from irae.imaging.degrade import add_noise, jpeg_compress
 from irae.runtime import generator
@@ -36,20 +38,26 @@ class Case:
         original: its clean picture.
         damage: the name of its damage.
         pixels: float32 ``3 H W`` in [0, 1], of 8 bits.
+        lossy: how strongly its file was compressed, if it is a WebP, AVIF or HEIC with loss.
     """
 
     original: Original
     damage: str
     pixels: Tensor
+    lossy: LossyFile | None = None
 
 
-def _file(pixels: Tensor, kind: str, **options: object) -> Tensor:
-    """Save with Pillow and read again."""
+def _written(pixels: Tensor, kind: str, quality: int) -> tuple[Tensor, LossyFile | None]:
+    """Write a file with loss and read it again."""
+    pillow_heif.register_heif_opener()
     levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     stream = io.BytesIO()
-    Image.fromarray(levels).save(stream, kind, **options)
-    with Image.open(io.BytesIO(stream.getvalue())) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
+    Image.fromarray(levels).save(stream, kind, quality=quality)
+    stream.seek(0)
+    lossy = read_lossy_file(stream, kind, levels.shape[0] * levels.shape[1])
+    with Image.open(stream) as image:
+        read = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
+    return read, lossy
 
 
 def coloured(clean: Tensor, sigma: float, blur: float, kind: str, seed: int) -> Tensor:
@@ -125,6 +133,16 @@ def _impulses(share: float) -> Damage:
     return damage
 
 
+FILES = {
+    **{f"webp {quality}": ("WEBP", quality) for quality in (20, 50, 80, 95)},
+    **{f"avif {quality}": ("AVIF", quality) for quality in (30, 60)},
+    "heic 50": ("HEIF", 50),
+}
+"""Format and quality of files that are written with loss, by the name of the damage."""
+
+CAMERA_FILES = ("webp 80", "heic 50")
+"""Those of `FILES` of which there are noisy photographs too."""
+
 DAMAGES: dict[str, Damage] = {
     "none": lambda clean, seed: clean,
     **{f"white {sigma}": _white(sigma) for sigma in (3, 5, 10, 15, 25, 50)},
@@ -151,19 +169,16 @@ DAMAGES: dict[str, Damage] = {
     "enlarged": lambda clean, seed: eight_bits(_enlarged(clean, seed)),
     "resized": _web_jpeg,
     "camera, resized": _camera,
-    "webp 20": lambda clean, seed: _file(clean, "WEBP", quality=20),
-    "webp 80": lambda clean, seed: _file(clean, "WEBP", quality=80),
-    "avif 30": lambda clean, seed: _file(clean, "AVIF", quality=30),
-    "avif 60": lambda clean, seed: _file(clean, "AVIF", quality=60),
-    "camera, webp 80": lambda clean, seed: _file(_camera(clean, seed), "WEBP", quality=80),
+    **dict.fromkeys(FILES, lambda clean, seed: clean),
+    **{f"camera, {name}": _camera for name in CAMERA_FILES},
 }
-"""What auto meets, by name. Some change the original too, see `damaged`."""
+"""What auto meets, by name. Some change the original or write a file too, see `damaged`."""
 
 
 def damaged(original: Original, name: str, seed: int) -> Case:
     """One case; where the damage changes size or tone, the original is changed likewise."""
     pixels = DAMAGES[name](original.pixels, seed)
-    clean = original.pixels
+    clean, lossy = original.pixels, None
     if name == "toned, grain":
         clean = eight_bits(toned(clean))
     elif name == "enlarged":
@@ -176,7 +191,9 @@ def damaged(original: Original, name: str, seed: int) -> Case:
             eight_bits(F.interpolate(each[None], size=size, mode="bicubic", antialias=True)[0])
             for each in (clean, pixels)
         )
-    return Case(Original(original.name, original.kind, clean), name, eight_bits(pixels))
+    elif (file := name.removeprefix("camera, ")) in FILES:
+        pixels, lossy = _written(pixels, *FILES[file])
+    return Case(Original(original.name, original.kind, clean), name, eight_bits(pixels), lossy)
 
 
 def real_cases(data: Path) -> Iterator[Case]:
@@ -193,15 +210,17 @@ def all_cases(data: Path, *, share: float = 1.0, drawn: int = 8, dots: int = 4) 
 
     Args:
         data: folder that holds ``photos_val`` and ``real_val``.
-        share: probability that a picture gets a damage; it is always measured undamaged.
+        share: probability that a picture gets a damage, for drawings twice that, since they are
+            few and differ more; each picture is measured undamaged too.
         drawn: number of pictures of each of `DRAWN`.
         dots: the same of each of `DOTTED`, see `dotted`; only sprites are damaged, by JPEG.
     """
     chance = random.Random(0)
     originals = [*photographs(data), *(one for kind in DRAWN for one in drawings(kind, drawn))]
     for number, original in enumerate(originals):
+        wanted = 2 * share if original.kind in DRAWN else share
         for name in DAMAGES:
-            if name == "none" or chance.random() < share:
+            if name == "none" or chance.random() < wanted:
                 yield damaged(original, name, number)
     for number, original in enumerate(dotted(data, dots)):
         for name in DAMAGES:

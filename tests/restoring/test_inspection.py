@@ -303,6 +303,27 @@ def test_other_noise_does_not_go_to_the_denoiser(
     assert "correlation" in lines
 
 
+def test_a_file_with_loss_is_told_by_its_bits(shared: Path, tmp_path: Path) -> None:
+    path = _photos(shared, "photos_val", "*.jpg")[0]
+    bits = {}
+    for name in ("20.webp", "90.webp", "30.avif", "lossless.webp", "a.png"):
+        with Image.open(path) as image:
+            quality = {"quality": int(name[:2])} if name[0].isdigit() else {}
+            options = {"lossless": True} if name.startswith("lossless") else quality
+            image.resize((240, 160)).save(tmp_path / name, **options)
+        found = inspect_picture(tmp_path / name)
+        bits[name] = None if found.lossy is None else found.lossy.bits
+        assert found.as_json()["lossy"] == (
+            None if found.lossy is None else {"kind": found.lossy.kind, "bits": bits[name]}
+        )
+        told = any("with loss, " in line for line in found.as_lines())
+        assert told == (found.lossy is not None)
+    assert bits["a.png"] is None and bits["lossless.webp"] is None
+    assert bits["20.webp"] is not None and bits["90.webp"] is not None
+    assert 0 < bits["20.webp"] < bits["90.webp"] / 2
+    assert bits["30.avif"] is not None
+
+
 def test_a_tint_is_named(tmp_path: Path) -> None:
     ramp = torch.linspace(0.1, 0.9, 160).expand(3, 160, 160)
     sepia = ramp * torch.tensor([1.0, 0.9, 0.7])[:, None, None]
