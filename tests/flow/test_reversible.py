@@ -353,7 +353,7 @@ def test_compiled_network(kind: str) -> None:
     compare_compiled(compiled, network)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
+@pytest.mark.process  # On a new machine inductor starts Python, to see what the processor can do.
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 def test_compiled_coupling_networks() -> None:
     network = perturbed(IRAE(width=6, depth=1, levels=1, condition_channels=1))
