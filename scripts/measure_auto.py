@@ -235,7 +235,7 @@ def chosen_task(record: Record, predicted: Tensor) -> str | None:
         return None
     # Above 75 the exact quality does not matter here.
     quality = round(75 * math.exp(float(record.features[HEAVINESS])))
-    least = least_gain(quality, lossy=bool(record.features[AVIF_OR_HEIC]))
+    least = least_gain(quality, cautious=bool(record.features[AVIF_OR_HEIC]))
     both = predicted.unflatten(0, (len(QUANTILES), len(TRIED))).tolist()
     gains = Gains(*(dict(zip(TRIED, each, strict=True)) for each in both))
     gains = trained_for(gains, record.features, quality if record.features[TRACE] else None)

@@ -38,9 +38,9 @@ _TELLING_JPEG = 75  # Least quality at which noise can be measured beside the ma
 _NOISY = 1.5  # Least level of noise that is named.
 _CHANGE_OVER_WRITING = 4.0
 
-# What models do to AVIF and HEIC pictures is less sure than what they do to others, so HEIC counts
-# too, though it is written as PNG.
-_WRITTEN_WITH_LOSS = frozenset({"JPEG", "MPO", "AVIF", "HEIF"})
+# Formats of which a larger gain is asked: those that are written with loss, and HEIC, since what
+# models do to it is less sure, though its result is a PNG.
+_MUST_GAIN_MORE = frozenset({"JPEG", "MPO", "AVIF", "HEIF"})
 
 
 @dataclass(frozen=True)
@@ -277,19 +277,19 @@ def _choose(inspection: Inspection) -> tuple[str | None, str]:
         return DENOISE, found
     if not inspection.gains:
         return None, "looks clean; nothing to do"
-    with_loss = inspection.format in _WRITTEN_WITH_LOSS
-    least = least_gain(None if jpeg is None else jpeg.quality, lossy=with_loss)
+    cautious = inspection.format in _MUST_GAIN_MORE
+    least = least_gain(None if jpeg is None else jpeg.quality, cautious=cautious)
     task = better_task(inspection.gains, inspection.typical, least)
     gain = inspection.gains[task]
     quiet = inspection.sigma is None or inspection.sigma < _NOISY
     if jpeg is not None and jpeg.quality >= _GOOD_JPEG and quiet:
         return None, f"{found}, and no noise to be seen; {LEFT}"
-    if with_loss and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
+    if cautious and inspection.changes.get(task, _CHANGE_OVER_WRITING) < _CHANGE_OVER_WRITING:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"
     typical = inspection.typical.get(task, gain)
     if suffices(gain, typical, least):
         return task, f"{found}, about {max(gain, typical):.1f} dB to gain"
-    if gain > 0 and with_loss:
+    if gain > 0 and cautious:
         return None, f"{found}, too little to be worth saving it again; {LEFT}"
     if quiet and jpeg is None and inspection.lossy is None:
         return None, "looks clean; nothing to do"

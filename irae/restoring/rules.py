@@ -65,16 +65,16 @@ def better_task(gains: Mapping[str, float], typical: Mapping[str, float], least:
     return max(able, key=lambda task: typical.get(task, gains[task]))
 
 
-def least_gain(quality: int | None, *, lossy: bool) -> float:
+def least_gain(quality: int | None, *, cautious: bool) -> float:
     """Return the predicted gain in dB above which a picture is changed.
 
     Args:
         quality: its JPEG quality, if there is a trace.
-        lossy: whether it is written with loss.
+        cautious: whether a larger gain is asked, as of files that are written with loss.
     """
     if quality is not None and quality < HEAVY_JPEG:
         return HEAVY_GAIN
-    return LOSSY_GAIN if lossy else LEAST_GAIN
+    return LOSSY_GAIN if cautious else LEAST_GAIN
 
 
 def is_white(noise: Noise) -> bool:
