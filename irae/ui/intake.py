@@ -78,6 +78,11 @@ class Intake:
                 " split it, or use `irae restore`"
             )
         picture = read_picture(source)
+        # A header may claim fewer pixels than the decoder finds, in a TIFF for example.
+        self._admit(source, (picture.width, picture.height))
+        # How strongly a HEIC was compressed can be seen in it alone.
+        found = inspect_read(source, picture)
+        task, _ = choose_task(found)
         heic = picture.layout.format == "HEIF"
         missing = missing_parts(picture.layout, ".png") if heic else list(picture.layout.dropped)
         if heic:
@@ -86,13 +91,9 @@ class Intake:
             source = source.with_suffix(".png")
             write_picture(source, picture)
             picture = read_picture(source)
-        # A header may claim fewer pixels than the decoder finds, in a TIFF for example.
-        self._admit(source, (picture.width, picture.height))
         if source.suffix.lower() not in PICTURE_SUFFIXES:
             suffix = SUFFIX_OF_FORMAT.get(picture.layout.format, ".png")
             source = source.rename(source.with_name(f"{source.name}{suffix}"))
-        found = inspect_read(source, picture)
-        task, _ = choose_task(found)
         width, height = upright_size(picture)
         about = {
             "name": name,

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from PIL import Image, ImageCms
 from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.restore_files import Request, restore_files
+from irae.restoring.inspection import Inspection, inspect_picture
 from irae.restoring.options import RestoreOptions
+from irae.ui.words import describe_damage
 
 pytest.importorskip("fastapi", reason="the page needs irae[ui]")
 
@@ -240,6 +243,27 @@ def test_heic_is_read_with_what_belongs_to_it(api: Any, tmp_path: Path) -> None:
     assert "16 bits" in about["kept"]
     shown = pixels_of(api.client.get(f"/api/pictures/{about['id']}/preview"))
     assert np.abs(shown.astype(int) - (raster >> 8)).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".avif", ".HEIC"])
+def test_a_picture_is_inspected_as_the_command_inspects_it(
+    suffix: str, api: Any, photograph: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / f"x{suffix}"
+    if suffix == ".HEIC":
+        heif = pytest.importorskip("pillow_heif", reason="HEIC needs irae[ui]")
+        heif.from_pillow(photograph).save(source, quality=40)
+    else:
+        photograph.save(source, quality=40)
+    seen: list[Inspection] = []
+
+    def keep(found: Inspection) -> str:
+        seen.append(found)
+        return describe_damage(found)
+
+    monkeypatch.setattr("irae.ui.intake.describe_damage", keep)
+    api.bring(source)
+    assert replace(seen[0], path=source) == inspect_picture(source)
 
 
 def test_the_description_in_the_docs_is_that_of_the_api(api: Any) -> None:
