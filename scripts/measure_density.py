@@ -5,8 +5,8 @@
     python scripts/measure_density.py --write-digits DIR
 
 Writes docs/results/density.json, from which ``scripts/fill_tables.py`` makes the tables; tables
-whose runs are not named are kept. Pictures of another kind are scikit-learn's handwritten digits,
-scaled to the size of the model, and MNIST where it is below the data root.
+whose runs are not named are kept, with their dates. Pictures of another kind are scikit-learn's
+handwritten digits, scaled to the size of the model, and MNIST where it is below the data root.
 
 ``--write-digits`` writes the digits as PNGs into DIR/train and DIR/test. ``--reverse`` names a
 density that was trained on DIR/train (``irae train --config density/mnist.yaml --data DIR/train``),
@@ -164,11 +164,12 @@ def main() -> None:
         return
     tables = measured(chosen)
     before = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else {"tables": {}}
+    kept = {name: {"date": before["date"], **table} for name, table in before["tables"].items()}
     content = {
         "command": "python scripts/measure_density.py --background RUN",
         "machine": "a CPU, float32",
         "date": datetime.date.today().isoformat(),
-        "tables": before["tables"] | tables,
+        "tables": kept | tables,
     }
     OUTPUT.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, table in tables.items():

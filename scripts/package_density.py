@@ -41,9 +41,9 @@ def in_half_precision(model: LoadedDensity) -> LoadedDensity:
 
 
 def seconds_to_sample(model: LoadedDensity) -> float:
-    """The processor time of `SAMPLES` pictures, the best of three; others may use the machine."""
+    """The processor time of `SAMPLES` pictures, the best of ten; others may use the machine."""
     times = []
-    for _ in range(3):
+    for _ in range(10):
         start = time.process_time()
         model.sample(SAMPLES)
         times.append(time.process_time() - start)
