@@ -107,6 +107,8 @@ class LiftedFlow(TwoStreams):
 
     Every coupling preserves volume, so the log-determinant is zero.
 
+    The subnets may be exchanged for others that are called as a `LiftedNetwork`.
+
     Args:
         width: number of channels of each stream.
         couplings: number of couplings.
@@ -119,7 +121,7 @@ class LiftedFlow(TwoStreams):
         self.couplings = nn.ModuleList(LiftedNetwork(width, hidden) for _ in range(couplings))
 
     def networks(self) -> list[LiftedNetwork]:
-        """Return the couplings' subnets, in order."""
+        """Return the subnets that are a `LiftedNetwork`, in order."""
         return [part for part in self.couplings if isinstance(part, LiftedNetwork)]
 
     def forward(

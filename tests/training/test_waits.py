@@ -94,7 +94,9 @@ def test_a_loss_copies_nothing_from_or_to_the_host(
 ) -> None:
     device = torch.device("meta")
     # The device has no generators of its own.
-    monkeypatch.setattr("irae.models.networks.invdn.generator", lambda *keys, device: None)
+    monkeypatch.setattr(
+        "irae.models.networks.denoising.invdn.generator", lambda *keys, device: None
+    )
     network = make_network(name, options).to(device)
     training = TrainStep(network, TrainingSection(optimizer="muon"), ALONE, Restoration())
     batch = make_batch(device)

@@ -19,18 +19,18 @@ from irae.errors import ModelError
 from irae.flow.bijection import Chain
 from irae.flow.glow import Glow
 from irae.models.networks.arcnn import ARCNN
-from irae.models.networks.dncnn import DnCNN
-from irae.models.networks.ffdnet import FFDNet
-from irae.models.networks.gradnet import GradNet
+from irae.models.networks.denoising.dncnn import DnCNN
+from irae.models.networks.denoising.ffdnet import FFDNet
+from irae.models.networks.denoising.gradnet import GradNet
+from irae.models.networks.denoising.invdn import InvDN, haar_merge, haar_split
+from irae.models.networks.denoising.rdn import RDN
+from irae.models.networks.denoising.rednet import REDNet
 from irae.models.networks.inpainting.contextual_attention import ContextualAttentionNetwork
 from irae.models.networks.inpainting.csa import CSANetwork
 from irae.models.networks.inpainting.pconv import PConvUNet
 from irae.models.networks.inpainting.shift_net import ShiftNet
-from irae.models.networks.invdn import InvDN, haar_merge, haar_split
 from irae.models.networks.irae import IRAE
 from irae.models.networks.lifted import LiftedIRAE, picture_of
-from irae.models.networks.rdn import RDN
-from irae.models.networks.rednet import REDNet
 from irae.models.networks.unet import UNet
 
 OUTPUT = "output"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from irae.errors import ModelError
@@ -71,7 +70,7 @@ def pictures_after_couplings(
 
     Args:
         network: the network.
-        x: degraded ``1 3 H W``, H and W even.
+        x: degraded ``1 3 H W``, H and W multiples of its ``size_multiple``.
         condition: what the network is told besides.
     """
     a = b = network.lift(x, condition)
@@ -108,8 +107,8 @@ def restorer_sections(
     x = picture[None].to(model.device)
     condition = condition_for(network, filled=x)
     restored, remainder = network.split(x, condition, exact=False)
-    even = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
-    steps = pictures_after_couplings(network, even, condition)
+    padded = network.padded(x)
+    steps = pictures_after_couplings(network, padded, condition)
     height, width = picture.shape[1:]
     latent = remainder.latent
     variants = [
@@ -123,7 +122,7 @@ def restorer_sections(
         Figure(_to_8_bits(joined(network, restored, remainder, value)), caption)
         for caption, value in variants
     ]
-    a, b = network.encode(even, condition).chunk(2, 1)
+    a, b = network.encode(padded, condition).chunk(2, 1)
     return [
         Section(
             "Given and restored",

@@ -127,6 +127,6 @@ def _check_options(path: Path, network: str, options: dict[str, Any]) -> None:
             kind.validate_python(value)
         except ValidationError:
             raise wrong from None
-        number = isinstance(value, (int, float))
-        if number and not (math.isfinite(value) and abs(value) <= MOST):
-            raise wrong
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, (int, float)) and not abs(number) <= MOST:  # Or it is NaN.
+                raise wrong

@@ -28,15 +28,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # The toolkit's own: `irae.models.networks.lifted.LiftedIRAE` (docs/ablation.md).
     "default": {"form": "lifted", "width": 48, "couplings": 12, "hidden": 64},
-    # The same for inpainting: the mask and the filled picture are told to it.
+    # For holes, of which the mask tells it: `irae.models.networks.multiscale.MultiscaleIRAE`.
     "inpaint": {
-        "form": "lifted",
-        "width": 48,
-        "couplings": 12,
-        "hidden": 64,
-        "condition_channels": 4,
+        "form": "multiscale",
+        "width": 32,
+        "couplings": 2,
+        "scales": [32, 64, 96, 128, 160],
+        "blocks": 1,
+        "condition_channels": 1,
     },
-    # The same for photographs: the measured noise and JPEG quality are told to it.
+    # The default for photographs: the measured noise and JPEG quality are told to it.
     "photo": {
         "form": "lifted",
         "width": 48,

@@ -31,9 +31,9 @@ class Remainder:
     Attributes:
         latent: the difference of the streams in the picture's channels, then all their other
             channels, ``B (2 width - 12) H/2 W/2`` of the padded picture.
-        bottom: the restored row that pads a picture of odd height, ``B 3 h W`` with h 0 or 1.
-        right: the restored column that pads a picture of odd width, ``B 3 H' w`` with w 0 or 1
-            and H' the padded height.
+        bottom: the restored rows that pad the picture's height to a multiple of the network's
+            ``size_multiple``, ``B 3 h W``; h is 0 if it is one.
+        right: the restored columns that pad its width, ``B 3 H' w`` with H' the padded height.
         exact: whether the state was kept on the grid.
     """
 
@@ -103,7 +103,11 @@ class LiftedIRAE(nn.Module):
         self.flow = LiftedFlow(width, couplings, hidden)
 
     def lift(self, x: Tensor, condition: Tensor | None = None, *, exact: bool = False) -> Tensor:
-        """Lift degraded ``B 3 H W`` (H and W even) to a stream ``B width H/2 W/2``."""
+        """Lift degraded ``B 3 H W`` to a stream ``B width H/2 W/2``.
+
+        H and W are multiples of ``size_multiple`` here and in all other methods but `split` and
+        `join`.
+        """
         u = self.content(x, condition)
         u = F.pad(to_grid(u) if exact else u, (0, 0, 0, 0, 0, self.width - self.filled))
         return u.contiguous(memory_format=torch.channels_last)
@@ -119,7 +123,7 @@ class LiftedIRAE(nn.Module):
         return u
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Map degraded ``B 3 H W`` in [0, 1] (H and W even) to restored, not clipped."""
+        """Map degraded ``B 3 H W`` in [0, 1] to restored, not clipped."""
         u = self.lift(x, condition)
         a, b = self.flow(u, u, filled=self.filled, wanted=PICTURE_CHANNELS)
         return picture_of(a, b)
@@ -133,7 +137,7 @@ class LiftedIRAE(nn.Module):
         )
 
     def encode(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Map degraded ``B 3 H W`` (H and W even) to the latent ``B (2 width) H/2 W/2``."""
+        """Map degraded ``B 3 H W`` to the latent ``B (2 width) H/2 W/2``."""
         u = self.lift(x, condition)
         return torch.cat(self.flow(u, u, stop=self._middle), 1)
 
@@ -145,6 +149,17 @@ class LiftedIRAE(nn.Module):
     @property
     def _middle(self) -> int:
         return len(self.flow.couplings) // 2
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Repeat the last row and column until H and W are multiples of ``size_multiple``."""
+        height, width = (-side % self.size_multiple for side in x.shape[2:])
+        return F.pad(x, (0, width, 0, height), mode="replicate")
+
+    def _padded_condition(self, condition: Tensor | None, x: Tensor) -> Tensor | None:
+        """Pad the condition of the picture ``x``; one number for a whole picture needs none."""
+        if condition is None or condition.shape[2:] != x.shape[2:]:
+            return condition
+        return self.padded(condition.to(x))
 
     @torch.no_grad()
     def split(
@@ -167,7 +182,7 @@ class LiftedIRAE(nn.Module):
             ModelError: the condition is missing, or a number has left the exact range.
         """
         height, width = x.shape[2:]
-        u = self.lift(_evened(x), _evened_condition(condition, x), exact=exact)
+        u = self.lift(self.padded(x), self._padded_condition(condition, x), exact=exact)
         a, b = self.flow(u, u, exact=exact)
         restored = picture_of(a, b)
         of_picture = a[:, :PICTURE_CHANNELS] - b[:, :PICTURE_CHANNELS]
@@ -219,25 +234,13 @@ class LiftedIRAE(nn.Module):
         a, b = self.flow.inverse(a, b, exact=remainder.exact)
         degraded = depth_to_space(a[:, :PICTURE_CHANNELS]) + 0.5
         if remainder.exact:
-            lifted = self.lift(degraded, _evened_condition(condition, restored), exact=True)
+            lifted = self.lift(degraded, self._padded_condition(condition, restored), exact=True)
             if not (torch.equal(a, lifted) and torch.equal(b, lifted)):
                 raise ModelError(
                     "the remainder is not of this picture, or was made by another model, machine, "
                     "device or number of threads"
                 )
         return degraded[..., :height, :width]
-
-
-def _evened(x: Tensor) -> Tensor:
-    """Repeat the last row if the height is odd, and the last column if the width is."""
-    return F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
-
-
-def _evened_condition(condition: Tensor | None, x: Tensor) -> Tensor | None:
-    """Pad the condition of the picture ``x``; one number for a whole picture needs no padding."""
-    if condition is None or condition.shape[2:] != x.shape[2:]:
-        return condition
-    return _evened(condition.to(x))
 
 
 def picture_of(a: Tensor, b: Tensor) -> Tensor:

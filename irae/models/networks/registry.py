@@ -14,16 +14,12 @@ from irae.models.networks import (
     arcnn,
     classical,
     damage_detector,
-    dncnn,
-    ffdnet,
-    gradnet,
-    invdn,
     irae,
     lifted,
-    rdn,
-    rednet,
+    multiscale,
     unet,
 )
+from irae.models.networks.denoising import dncnn, ffdnet, gradnet, invdn, rdn, rednet
 from irae.models.networks.densities import density, glow, nice, patches, realnvp
 from irae.models.networks.inpainting import contextual_attention, csa, pconv, shift_net
 
@@ -69,7 +65,11 @@ NETWORKS: dict[str, NetworkKind] = {
         irae.IRAE,
         presets=irae.PRESETS,
         invertible=True,
-        forms={"strict": irae.IRAE, "lifted": lifted.LiftedIRAE},
+        forms={
+            "strict": irae.IRAE,
+            "lifted": lifted.LiftedIRAE,
+            "multiscale": multiscale.MultiscaleIRAE,
+        },
     ),
     "dncnn": NetworkKind(dncnn.DnCNN, dncnn.PRESETS),
     "ffdnet": NetworkKind(ffdnet.FFDNet, ffdnet.PRESETS),

@@ -16,8 +16,8 @@ from irae.errors import ModelError
 from irae.models.call import condition_for, takes_sigma
 from irae.models.checkpoints.model_file import load_model, save_model
 from irae.models.loaded import LoadedModel, ModelSpec
+from irae.models.networks.denoising.invdn import InvDN, haar_merge, haar_split
 from irae.models.networks.inpainting.pconv import PartialConv2d, PConvUNet
-from irae.models.networks.invdn import InvDN, haar_merge, haar_split
 from irae.models.networks.registry import NETWORKS, build_network, resolve_options
 
 SMALL: dict[str, list[dict[str, Any]]] = {

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irae.models.networks.gradnet import GRADIENT_WEIGHT, GradNet, sobel
+from irae.models.networks.denoising.gradnet import GRADIENT_WEIGHT, GradNet, sobel
 from irae.models.networks.inpainting.contextual_attention import (
     COARSE_WEIGHT,
     ContextualAttention,

@@ -1,0 +1,111 @@
+"""A U-shaped subnet for couplings that must see far, such as those that fill large holes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irae.flow.subnets import CouplingNetwork, convolve
+
+_SLOPE = 0.1
+
+
+def _rectified(x: Tensor) -> Tensor:
+    """Apply the leaky ReLU, in place: coarse features have few places, where units die easily."""
+    return F.leaky_relu(x, _SLOPE, inplace=True)
+
+
+class UShapedNetwork(CouplingNetwork):
+    """The stream through a small U-Net: down by strides of 2, residual blocks, up again.
+
+    On the way up, features of the coarser scale are enlarged by nearest neighbours and added to
+    those of the way down. The last convolution starts at zero.
+
+    Args:
+        width: number of channels of a stream.
+        scales: number of channels of each scale, that of the stream first; at least two. A stream's
+            height and width are multiples of 2 to the power of their number less one.
+        blocks: number of residual blocks at the coarsest scale.
+
+    Raises:
+        ValueError: there are fewer than two scales, or a scale without channels.
+    """
+
+    def __init__(self, width: int, scales: Sequence[int], blocks: int = 1) -> None:
+        super().__init__()
+        if len(scales) < 2 or min(scales) < 1:
+            raise ValueError(f"scales {list(scales)}: give at least two numbers of channels")
+        pairs = list(zip(scales, scales[1:], strict=False))
+        self.entry = nn.Conv2d(width, scales[0], 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairs)
+        self.blocks = nn.ModuleList(_Block(scales[-1]) for _ in range(blocks))
+        self.up = nn.ModuleList(_Up(b, a) for a, b in reversed(pairs))
+        self.exit = nn.Conv2d(scales[0], width, 3, padding=1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, a=_SLOPE, nonlinearity="leaky_relu")
+                nn.init.zeros_(layer.bias) if layer.bias is not None else None
+        with torch.no_grad():
+            for block in self.blocks:
+                if isinstance(block, _Block):
+                    block.second.weight.mul_(0.3)
+        nn.init.zeros_(self.exit.weight)
+
+    def forward(self, x: Tensor, outputs: int | None = None) -> Tensor:
+        """Compute the shift of the other stream.
+
+        Args:
+            x: ``B C H W``, the first channels of a stream; the others count as zero.
+            outputs: number of channels of the shift to compute; all if None.
+
+        Returns:
+            ``B outputs H W`` in the type of ``x``.
+        """
+        given = self._enter(x)
+        entry, last = self.entry, self.exit
+        assert entry.bias is not None and last.bias is not None
+        # Channels that are zero or not needed cost no multiplications.
+        weight = entry.weight[:, : given.shape[1]].to(given.dtype)
+        h = F.conv2d(given, weight, entry.bias.to(given.dtype), padding=1)
+        passed = []
+        for layer in self.down:
+            assert isinstance(layer, nn.Conv2d)
+            # The skip takes what is behind the rectifier, so that one tensor serves both.
+            h = _rectified(h)
+            passed.append(h)
+            h = convolve(layer, h, 1, stride=2)
+        for module in (*self.blocks, *self.up):
+            h = module(h, passed.pop()) if isinstance(module, _Up) else module(h)
+        weight, bias = last.weight[:outputs].to(h.dtype), last.bias[:outputs].to(h.dtype)
+        shift = F.conv2d(_rectified(h), weight, bias, padding=1)
+        return shift.to(x.dtype)
+
+
+class _Block(nn.Module):
+    """``x + conv(rectified(conv(rectified(x))))``; the second convolution starts small."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = convolve(self.first, F.leaky_relu(x, _SLOPE), 1)
+        return x + convolve(self.second, _rectified(inner), 1)
+
+
+class _Up(nn.Module):
+    """Features of a coarser scale, enlarged and added to those of the way down, then refined."""
+
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        self.enlarge = nn.Conv2d(coarse, fine, 1)
+        self.refine = nn.Conv2d(fine, fine, 3, padding=1)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        small = convolve(self.enlarge, _rectified(x), 0)
+        h = skip + F.interpolate(small, scale_factor=2.0, mode="nearest")
+        return h + convolve(self.refine, F.leaky_relu(h, _SLOPE), 1)
