@@ -46,7 +46,7 @@ def test_without_a_gpu_the_gpu_script_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_the_speeds_of_a_device_are_printed() -> None:
-    sizes = ["--batch", "2", "--steps", "2", "--patch", "16", "--pictures", "8", "--side", "64"]
+    sizes = ["--batch", "2", "--steps", "2", "--patch", "32", "--pictures", "8", "--side", "64"]
     sizes += ["--restore", "48", "64"]
     command = [sys.executable, str(SCRIPTS / "gpu_speed.py"), "--device", "cpu", *sizes]
     done = subprocess.run(command, capture_output=True, text=True)

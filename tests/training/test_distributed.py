@@ -30,7 +30,7 @@ from irae.training.run import begin, resume
 CPU = torch.device("cpu")
 SMALL = "model.options={width: 16, couplings: 4, hidden: 8}"
 STRICT = "model.options={width: 8, depth: 2, levels: 2}"
-HOLES = "model.options={width: 28, couplings: 2, hidden: 8}"
+HOLES = "model.options={width: 16, couplings: 2, scales: [8, 8]}"
 
 
 def overrides(root: Path, *more: str) -> list[str]:

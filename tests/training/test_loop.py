@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 
 SMALL = "{width: 16, couplings: 4, hidden: 8}"
-SMALL_HOLES = "{width: 28, couplings: 2, hidden: 8}"
+SMALL_HOLES = "{width: 16, couplings: 2, scales: [8, 8]}"
 
 
 def overrides(root: Path, *more: str, options: str = SMALL) -> list[str]:
