@@ -90,17 +90,31 @@ class ActNormNetwork(CouplingNetwork):
         return convolve(self.conv3, h, 0).to(x.dtype) * self.log_scale.exp()
 
 
-class _ResidualBlock(nn.Module):
-    """``x + conv(relu(conv(relu(x))))``, whose second convolution starts at a small scale."""
+class ResidualBlock(nn.Module):
+    """``x + conv(relu(conv(relu(x))))``; `start_small` gives its second convolution a small scale.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: number of channels.
+        slope: slope of the ReLU below zero.
+    """
+
+    def __init__(self, width: int, slope: float = 0.0) -> None:
         super().__init__()
+        self.slope = slope
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.relu(convolve(self.first, F.relu(x), 1), inplace=True)
-        return x + convolve(self.second, inner, 1)
+        inner = convolve(self.first, F.leaky_relu(x, self.slope), 1)
+        return x + convolve(self.second, F.leaky_relu(inner, self.slope, inplace=True), 1)
+
+
+@torch.no_grad()
+def start_small(blocks: nn.Module) -> None:
+    """Scale the second convolutions of residual blocks, so that a deep network starts shallow."""
+    for block in blocks.modules():
+        if isinstance(block, ResidualBlock):
+            block.second.weight.mul_(0.3)
 
 
 class ResidualNetwork(CouplingNetwork):
@@ -116,16 +130,13 @@ class ResidualNetwork(CouplingNetwork):
         if blocks < 1:
             raise ValueError(f"blocks is {blocks}; use at least 1")
         self.entry = nn.Conv2d(in_channels, width, 3, padding=1)
-        self.blocks = nn.Sequential(*(_ResidualBlock(width) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.exit = nn.Conv2d(width, out_channels, 3, padding=1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias) if layer.bias is not None else None
-        with torch.no_grad():
-            for block in self.blocks:
-                if isinstance(block, _ResidualBlock):
-                    block.second.weight.mul_(0.3)
+        start_small(self)
         nn.init.zeros_(self.exit.weight)
 
     def forward(self, x: Tensor) -> Tensor:

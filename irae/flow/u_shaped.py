@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irae.flow.subnets import CouplingNetwork, convolve
+from irae.flow.subnets import CouplingNetwork, ResidualBlock, convolve, start_small
 
 _SLOPE = 0.1
 
@@ -41,17 +40,14 @@ class UShapedNetwork(CouplingNetwork):
         pairs = list(zip(scales, scales[1:], strict=False))
         self.entry = nn.Conv2d(width, scales[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairs)
-        self.blocks = nn.ModuleList(_Block(scales[-1]) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(scales[-1], _SLOPE) for _ in range(blocks))
         self.up = nn.ModuleList(_Up(b, a) for a, b in reversed(pairs))
         self.exit = nn.Conv2d(scales[0], width, 3, padding=1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, a=_SLOPE, nonlinearity="leaky_relu")
                 nn.init.zeros_(layer.bias) if layer.bias is not None else None
-        with torch.no_grad():
-            for block in self.blocks:
-                if isinstance(block, _Block):
-                    block.second.weight.mul_(0.3)
+        start_small(self)
         nn.init.zeros_(self.exit.weight)
 
     def forward(self, x: Tensor, outputs: int | None = None) -> Tensor:
@@ -82,19 +78,6 @@ class UShapedNetwork(CouplingNetwork):
         weight, bias = last.weight[:outputs].to(h.dtype), last.bias[:outputs].to(h.dtype)
         shift = F.conv2d(_rectified(h), weight, bias, padding=1)
         return shift.to(x.dtype)
-
-
-class _Block(nn.Module):
-    """``x + conv(rectified(conv(rectified(x))))``; the second convolution starts small."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = convolve(self.first, F.leaky_relu(x, _SLOPE), 1)
-        return x + convolve(self.second, _rectified(inner), 1)
 
 
 class _Up(nn.Module):
