@@ -22,24 +22,18 @@ from irae.runtime import generator
 Firing = dict[str, Tensor]
 """Maps a layer's name to a bool per channel: whether the unit was positive anywhere."""
 
-_RECTIFIERS = {
-    torch.ops.aten.relu,
-    torch.ops.aten.relu_,
-    torch.ops.aten.leaky_relu,
-    torch.ops.aten.leaky_relu_,
-    torch.ops.aten.prelu,
-    torch.ops.aten._prelu_kernel,
-}
+_RELU = {torch.ops.aten.relu, torch.ops.aten.relu_}
+_LEAKY = {torch.ops.aten.leaky_relu, torch.ops.aten.leaky_relu_}
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records which channels of every rectifier's input are positive anywhere."""
+    """Records which channels of every ReLU's input are positive anywhere."""
 
     def __init__(self, names: dict[nn.Module, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.firing: Firing = {}
         self._names = names
-        # The modules being run, innermost last, each with its number of rectifiers so far.
+        # The modules being run, innermost last, each with its number of ReLUs so far.
         self._running: list[tuple[str, list[int]]] = []
 
     def enter(self, module: nn.Module, _: Any) -> None:
@@ -55,7 +49,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func.overloadpacket in _RECTIFIERS and args[0].ndim == 4 and self._running:
+        kind = func.overloadpacket
+        relu = kind in _RELU or (kind in _LEAKY and args[1:] == (0.0,))
+        if relu and args[0].ndim == 4 and self._running:
             name, count = self._running[-1]
             count[0] += 1
             key = name if count[0] == 1 else f"{name}, activation {count[0]}"
@@ -71,7 +67,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def watch_units(network: nn.Module) -> Iterator[Firing]:
     """Record which hidden units of a network fire while it runs inside this context.
 
-    Units of ReLU, leaky ReLU and PReLU are recorded; the latter two fire if they are positive.
+    Units of leaky ReLU and PReLU are not recorded: they pass a gradient wherever they are.
     Fused and folded forms of a network hide their units, so run the network itself.
 
     Yields:
