@@ -90,5 +90,6 @@ class _Up(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         small = convolve(self.enlarge, _rectified(x), 0)
-        h = skip + F.interpolate(small, scale_factor=2.0, mode="nearest")
-        return h + convolve(self.refine, F.leaky_relu(h, _SLOPE), 1)
+        # In place: these are the largest tensors of the network.
+        h = F.interpolate(small, scale_factor=2.0, mode="nearest").add_(skip)
+        return convolve(self.refine, F.leaky_relu(h, _SLOPE), 1).add_(h)
