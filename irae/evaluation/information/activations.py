@@ -247,7 +247,7 @@ def _invdn(network: InvDN, x: Tensor) -> list[Activation]:
 
 def _every(count: int, wanted: int = 5) -> list[int]:
     """Return about ``wanted`` evenly spaced numbers from 1 to ``count``; the first is 1."""
-    return sorted({1, *(round(count * i / wanted) for i in range(1, wanted + 1))})
+    return sorted({max(1, round(count * i / wanted)) for i in range(wanted + 1)})
 
 
 def _stack(network: DnCNN | FFDNet) -> _Plan:

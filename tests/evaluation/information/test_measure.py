@@ -181,6 +181,15 @@ def test_a_lifted_network_keeps_all_of_its_input_until_the_remainder_is_dropped(
         assert torch.allclose(output.parts[0], network(x), atol=1e-6)
 
 
+def test_a_multiscale_network_has_the_stages_of_a_lifted_one() -> None:
+    options = {"form": "multiscale", "width": 12, "couplings": 2, "scales": [6, 8]}
+    torch.manual_seed(0)
+    network = build_network("irae", resolve_options("irae", None, options)).eval()
+    stages = activations_of(network, torch.rand(1, 3, 16, 16), None)
+    names = [stage.name for stage in stages]
+    assert names == ["after coupling 1", "restored and remainder", OUTPUT]
+
+
 def test_invdn_is_exact_until_it_drops_its_latent() -> None:
     x = torch.rand(2, 3, 32, 32)
     *halvings, small_picture, output = activations_of(small("invdn"), x, None)
