@@ -20,55 +20,47 @@ from fill_tables import DOCS, RESULTS
 from PIL import Image, ImageDraw
 
 from irae.evaluation.benchmark.results_file import RESULTS_NAME, read_results
-from irae.evaluation.report.summary import Section, sections, standings
-from irae.evaluation.report.tables import (
-    cost_cells,
-    score_table,
-    si_text,
-    verdict_table,
-)
+from irae.evaluation.report.summary import Level, Section, sections, standings
+from irae.evaluation.report.tables import cost_table, verdict_table
+from irae.evaluation.report.text_files import markdown_scores
 
 COLUMNS = ["network", "parameters", "MACs per pixel", "s per MP", "steps", "PSNR", "SSIM"]
 WINDOW, ROWS, GAP, CAPTION = 128, 3, 4, 16
 
 
-def score(section: Section, model: str, measure: str) -> str:
-    """A model's mean with its interval; the best is bold, and ≈ marks those tied with it."""
-    rows = {row[0]: row[1] for row in score_table(section, measure).rows}
-    cell = rows[model]
-    mean = f"**{cell.mean}**" if cell.best else f"{cell.mean}{' ≈' if cell.tied else ''}"
-    return f"{mean} ({cell.interval})" if cell.interval else mean
+def only_level(section: Section) -> Level:
+    """The one level of a data set."""
+    if len(section.levels) != 1:
+        raise SystemExit(f"{section.title}: has {len(section.levels)} levels; this needs one")
+    return section.levels[0]
+
+
+def best_first(level: Level) -> list[int]:
+    """The numbers of a level's cells, sorted by PSNR."""
+    ranked = standings(level, "psnr")
+    means = [ranked[cell["model"]].score.mean for cell in level.cells]
+    return sorted(range(len(means)), key=lambda number: -means[number])
 
 
 def table_of(section: Section) -> dict[str, Any]:
-    """All models of a data set at its one level, the best first."""
-    if len(section.levels) != 1:
-        raise SystemExit(f"{section.title}: has {len(section.levels)} levels; this needs one")
-    ranked = standings(section.levels[0], "psnr")
-    cells = sorted(cost_cells(section), key=lambda cell: -ranked[cell["model"]].score.mean)
-    rows = [["the damaged picture", "", "", "", "", score(section, "damaged", "psnr"), ""]]
-    for cell in cells:
-        cost, trained = cell["cost"], cell.get("trained") or {}
-        rows.append(
-            [
-                str(cell["model"]),
-                f"{cost['parameters']:,}" if cost.get("parameters") else "none",
-                si_text(cost.get("macs_per_pixel")),
-                si_text(cost.get("seconds_per_megapixel")),
-                f"{trained['steps']:,}" if trained else "",
-                score(section, cell["model"], "psnr"),
-                score(section, cell["model"], "ssim"),
-            ]
-        )
-    level = section.levels[0]
+    """All models of a data set, the best first."""
+    level = only_level(section)
+    (_, damaged), *psnr = markdown_scores(section, "psnr")
+    _, *ssim = markdown_scores(section, "ssim")
+    costs = cost_table(section).rows
+    rows = [["the damaged picture", "", "", "", "", damaged, ""]]
+    for number in best_first(level):
+        trained = level.cells[number].get("trained")
+        model, _, *cost = costs[number][:5]
+        steps = f"{trained['steps']:,}" if trained else ""
+        rows.append([model, *cost, steps, psnr[number][1], ssim[number][1]])
     return {"columns": COLUMNS, "rows": rows, "note": f"{section.dataset}: {level.title}."}
 
 
 def strip(folder: Path, section: Section, path: Path) -> None:
     """Paste the first pictures below each other: clean, damaged, and by every model in order."""
-    level = section.levels[0]
-    ranked = standings(level, "psnr")
-    cells = sorted(level.cells, key=lambda cell: -ranked[cell["model"]].score.mean)
+    level = only_level(section)
+    cells = [level.cells[number] for number in best_first(level)]
     samples = [cell["samples"][:ROWS] for cell in cells]
     columns = [("clean", [s["clean"] for s in samples[0]])]
     columns.append(("damaged", [s["degraded"] for s in samples[0]]))

@@ -20,6 +20,13 @@ def folder(tmp_path: Path) -> Path:
     pictures = [f"{number}.png" for number in range(4)]
     for name, gray in GRAY.items():
         Image.new("RGB", (48, 40), (gray, gray, gray)).save(tmp_path / f"{name}.png")
+    trained = {
+        "budget": {"minutes": 20},
+        "steps": 1234,
+        "patches": 9872,
+        "seconds": 1200,
+        "seed": 0,
+    }
     cells = []
     for model in ("worse", "better"):
         sample = {"clean": "clean.png", "degraded": "degraded.png", "restored": f"{model}.png"}
@@ -34,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
                 "network": "unet",
                 "protocol": "standard",
                 "options": {},
-                "trained": {"steps": 1234} if model == "better" else None,
+                "trained": trained if model == "better" else None,
                 "pictures": pictures,
                 "metrics": {"psnr": PSNR[model], "ssim": [x / 40 for x in PSNR[model]]},
                 "input": {"psnr": [10.0] * 4, "ssim": [0.5] * 4},

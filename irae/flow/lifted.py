@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from irae.errors import ModelError
 from irae.flow.reversible import TwoStreams, run_streams
 from irae.flow.squeeze import first_channels
-from irae.flow.subnets import CouplingNetwork
+from irae.flow.subnets import CouplingNetwork, convolve_part
 
 GRID = 2.0**-20
 """Step of the grid on which an exact run keeps its state."""
@@ -73,15 +73,8 @@ class LiftedNetwork(CouplingNetwork):
         Returns:
             ``B outputs H W`` in the type of ``x``.
         """
-        first, second = self.conv1, self.conv2
-        assert first.bias is not None and second.bias is not None
-        given = self._enter(x)
-        dtype = given.dtype
-        # Channels that are zero or not needed cost no multiplications.
-        weight = first.weight[:, : x.shape[1]].to(dtype)
-        hidden = self.activate(F.conv2d(given, weight, first.bias.to(dtype), padding=1))
-        weight, bias = second.weight[:outputs].to(dtype), second.bias[:outputs].to(dtype)
-        return F.conv2d(hidden, weight, bias, padding=1).to(x.dtype)
+        hidden = self.activate(convolve_part(self.conv1, self._enter(x)))
+        return convolve_part(self.conv2, hidden, outputs).to(x.dtype)
 
     def activate(self, hidden: Tensor) -> Tensor:
         """Apply the ReLU, in place."""

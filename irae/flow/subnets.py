@@ -31,6 +31,24 @@ def convolve(layer: nn.Conv2d, x: Tensor, padding: int, stride: int = 1) -> Tens
     return F.conv2d(x, layer.weight.to(x.dtype), bias, stride=stride, padding=padding)
 
 
+def convolve_part(layer: nn.Conv2d, x: Tensor, outputs: int | None = None) -> Tensor:
+    """Apply a 3×3 convolution to its first input channels, for its first outputs.
+
+    Channels that are zero or not needed cost no multiplications.
+
+    Args:
+        layer: a convolution with a bias.
+        x: ``B C H W``, the first channels of its input; the others count as zero.
+        outputs: number of channels to compute; all if None.
+
+    Returns:
+        ``B outputs H W`` in the type of ``x``.
+    """
+    assert layer.bias is not None
+    weight = layer.weight[:outputs, : x.shape[1]].to(x.dtype)
+    return F.conv2d(x, weight, layer.bias[:outputs].to(x.dtype), padding=1)
+
+
 class PlainNetwork(CouplingNetwork):
     """Conv 3×3, ReLU, conv 1×1, ReLU, conv 3×3 (zero-initialised), with biases.
 

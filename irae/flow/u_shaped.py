@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irae.flow.subnets import CouplingNetwork, ResidualBlock, convolve, start_small
+from irae.flow.subnets import CouplingNetwork, ResidualBlock, convolve, convolve_part, start_small
 
 _SLOPE = 0.1
 
@@ -60,12 +60,7 @@ class UShapedNetwork(CouplingNetwork):
         Returns:
             ``B outputs H W`` in the type of ``x``.
         """
-        given = self._enter(x)
-        entry, last = self.entry, self.exit
-        assert entry.bias is not None and last.bias is not None
-        # Channels that are zero or not needed cost no multiplications.
-        weight = entry.weight[:, : given.shape[1]].to(given.dtype)
-        h = F.conv2d(given, weight, entry.bias.to(given.dtype), padding=1)
+        h = convolve_part(self.entry, self._enter(x))
         passed = []
         for layer in self.down:
             assert isinstance(layer, nn.Conv2d)
@@ -75,9 +70,7 @@ class UShapedNetwork(CouplingNetwork):
             h = convolve(layer, h, 1, stride=2)
         for module in (*self.blocks, *self.up):
             h = module(h, passed.pop()) if isinstance(module, _Up) else module(h)
-        weight, bias = last.weight[:outputs].to(h.dtype), last.bias[:outputs].to(h.dtype)
-        shift = F.conv2d(_rectified(h), weight, bias, padding=1)
-        return shift.to(x.dtype)
+        return convolve_part(self.exit, _rectified(h), outputs).to(x.dtype)
 
 
 class _Up(nn.Module):

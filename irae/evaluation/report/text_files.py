@@ -100,9 +100,14 @@ def markdown_report(found: Sequence[Section], settings: Sequence[str]) -> str:
         lines += [f"## {_markdown(section.title)}", "", protocol_text(section), ""]
         for measure in section.measures:
             header = [heading(measure), *(_markdown(x.title) for x in section.levels)]
-            lines += [markdown_table(header, _body(section, measure, _MARKDOWN)), ""]
+            lines += [markdown_table(header, markdown_scores(section, measure)), ""]
         lines += [_markdown_texts(cost_table(section)), ""]
     return "\n".join(lines)
+
+
+def markdown_scores(section: Section, measure: str) -> list[list[str]]:
+    """Return the rows of a score table: the name, then at each level the mean and its interval."""
+    return _body(section, measure, _MARKDOWN)
 
 
 def _markdown_texts(table: Table) -> str:

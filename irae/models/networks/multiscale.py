@@ -12,8 +12,8 @@ class MultiscaleIRAE(LiftedIRAE):
     """A `LiftedIRAE` whose couplings have U-shaped subnets.
 
     What lies in a hole has to be told from all of its surroundings. A coupling of `LiftedIRAE` sees
-    five places of a stream to either side; one of these sees some two hundred pixels, most of them
-    at coarse scales, where a multiply-add costs a small share of one at full size.
+    four pixels to either side; one of these, with five scales, 128, most of them at coarse scales,
+    where a multiply-add costs a small share of one at full size.
 
     Args:
         width: number of channels of each stream, see `LiftedIRAE`.
