@@ -224,11 +224,14 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def validation_levels(self, section: Any, height: int, width: int) -> dict[str, Degradation]:
+    def validation_levels(
+        self, section: Any, training: Any, height: int, width: int
+    ) -> dict[str, Degradation]:
         """Return the levels at which a run of this task is validated, by name.
 
         Args:
             section: the section ``data.validation`` of the run's config.
+            training: the section ``degradation``: what the run learns to undo.
             height, width: size of the picture in pixels.
         """
 

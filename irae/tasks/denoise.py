@@ -107,9 +107,10 @@ class Denoise(Task):
         return partial(_add_noise, section)
 
     def validation_levels(
-        self, section: DenoiseValidation, height: int, width: int
+        self, section: DenoiseValidation, training: Any, height: int, width: int
     ) -> dict[str, Degradation]:
-        """See `Task.validation_levels`."""
+        """See `Task.validation_levels`; all are validated alike."""
+        del training
         rounded = (False, True) if section.clipped else (False,)
         levels = [Noise(sigma, clipped) for clipped in rounded for sigma in section.sigma]
         return {level.describe(): level for level in levels}

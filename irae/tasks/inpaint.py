@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -287,14 +288,22 @@ class Inpaint(Task):
         return partial(_cut_holes, MaskMaker(section, seed, patch))
 
     def validation_levels(
-        self, section: ValidationSection, height: int, width: int
+        self, section: ValidationSection, training: InpaintSection, height: int, width: int
     ) -> dict[str, Degradation]:
-        """See `Task.validation_levels`."""
-        return {
-            "irregular": Strokes(),
-            "center": Hole("center", min(height, width) // 4),
-            **{kind: Thin(kind) for kind in _THIN_KINDS if kind != THIN},
-        }
+        """See `Task.validation_levels`: the kinds that are trained, boxes in the centre.
+
+        A box has the middle side of those that are trained, by the geometric mean.
+        """
+        trained = {kind for kind, share in training.holes.items() if share > 0}
+        levels: dict[str, Degradation] = {}
+        if IRREGULAR in trained:
+            levels[IRREGULAR] = Strokes()
+        if trained & {"center", "box"}:
+            share = math.prod(training.box_side) ** 0.5
+            levels["center"] = Hole("center", max(1, int(share * min(height, width))))
+        if THIN in trained:
+            levels |= {kind: Thin(kind) for kind in _THIN_KINDS if kind != THIN}
+        return levels
 
 
 def _cut_holes(masks: MaskMaker, clean: Tensor, gray: Tensor, random: BatchRandom) -> Batch:

@@ -120,9 +120,10 @@ class JpegTask(Task):
         return partial(_compress, section)
 
     def validation_levels(
-        self, section: JpegValidation, height: int, width: int
+        self, section: JpegValidation, training: Any, height: int, width: int
     ) -> dict[str, Degradation]:
-        """See `Task.validation_levels`."""
+        """See `Task.validation_levels`; all are validated alike."""
+        del training
         return {f"quality {quality}": Jpeg(quality) for quality in section.quality}
 
     def measure(self, pixels: Tensor, clean: Tensor) -> dict[str, list[float]]:

@@ -167,9 +167,10 @@ class Photo(Task):
         return Mixture(section, patch, workers, root)
 
     def validation_levels(
-        self, section: PhotoValidation, height: int, width: int
+        self, section: PhotoValidation, training: Any, height: int, width: int
     ) -> dict[str, Degradation]:
-        """See `Task.validation_levels`."""
+        """See `Task.validation_levels`; all are validated alike."""
+        del training
         levels = [self.level(value) for value in section.levels]
         return {level.describe(): level for level in levels}
 

@@ -236,7 +236,8 @@ def centre(picture: Tensor, side: int) -> Tensor:
 
 
 def _cases(config: RunConfig, clean: Tensor, index: int) -> list[_Case]:
-    levels = get_task(config.task).validation_levels(config.data.validation, *clean.shape[1:])
+    sections = config.data.validation, config.degradation
+    levels = get_task(config.task).validation_levels(*sections, *clean.shape[1:])
     damaged = {name: level.degrade(clean, (index,)) for name, level in levels.items()}
     return [_Case(name, clean, each) for name, each in damaged.items()]
 

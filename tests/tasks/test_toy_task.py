@@ -71,7 +71,7 @@ class BlurTask(Task):
         return damage
 
     def validation_levels(
-        self, section: ValidationSection, height: int, width: int
+        self, section: ValidationSection, training: Any, height: int, width: int
     ) -> dict[str, Degradation]:
         return {"blur": Blur(1.0)}
 
