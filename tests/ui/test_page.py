@@ -194,6 +194,12 @@ def test_nothing_to_do_and_a_strength_of_0_or_of_nothing(
     Image.new("RGB", (120, 90), "white").save(tmp_path / "clean.png")
     driver.bring(tmp_path / "clean.png")
     assert page.inner_text("#found") == "Looks clean; it will be left as it is."
+    # That is what Automatic does; the other choices do something else.
+    for other in ("photo", "denoise", "jpeg", "inpaint", "scratches"):
+        driver.task(other)
+        assert page.is_hidden("#found")
+    driver.task("")
+    assert page.is_visible("#found")
     driver.restore()
     assert page.inner_text("#done").startswith("Nothing was changed; the picture is left as it is.")
     assert page.is_hidden("#save")

@@ -9,7 +9,7 @@ import { maskStep } from "./mask.js";
 import { announce, tell, withdraw } from "./messages.js";
 import { listenToKeys } from "./keys.js";
 import { watchLeaving } from "./leaving.js";
-import { explain, outcome, showPanel } from "./panel.js";
+import { explain, found, outcome, showPanel } from "./panel.js";
 import { Queue, doubting, finding, restoring } from "./queue.js";
 import * as settings from "./settings.js";
 import { View } from "./view.js";
@@ -60,7 +60,7 @@ async function bringAll(sources) {
       items.push(item);
       if (first) open(item);
       first = false;
-      announce(`${item.name}: ${item.found}`);
+      announce(`${item.name}: ${found(item) || "added"}`);
     } catch (error) {
       const sentence = error.message.includes(name.split("/").at(-1)) ? error.message
         : `${name}: ${error.message}`;

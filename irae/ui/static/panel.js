@@ -11,6 +11,9 @@ export function isStale(item) {
     && JSON.stringify(item.chosen) !== JSON.stringify(settings.options());
 }
 
+/** What a picture suffers from and what Automatic does about it; other choices do something else. */
+export const found = (item) => (settings.task() ? "" : item.found);
+
 /** Everything that was said of a picture's result, or why there is none. */
 export function outcome({ error, result }) {
   if (error) return error;
@@ -24,7 +27,8 @@ export function showPanel(item, paints) {
   get("name").textContent = item.name;
   const kept = item.kept.length ? ` · ${item.kept.join(", ")} kept` : "";
   get("facts").textContent = `${item.width} × ${item.height} · ${item.format}${kept}`;
-  get("found").textContent = item.found;
+  get("found").textContent = found(item);
+  get("found").hidden = !found(item);
   const hint = (holes && item.damage) || settings.hint();
   get("hint").hidden = !hint || (holes && !paints);
   get("hint").textContent = hint;
