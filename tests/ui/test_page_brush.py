@@ -30,13 +30,17 @@ def _painted(driver: Any) -> Any:
     return driver.pixels("strokes")[..., 3] > 127
 
 
+def _menu_is_closed(driver: Any) -> bool:
+    return bool(driver.page.locator("#mask-menu[open]").count() == 0)
+
+
 def _mask(driver: Any, folder: Path) -> Any:
     """The mask as it is saved, by its menu."""
     page = driver.page
-    if page.locator("#mask-menu[open]").count() == 0:
+    if _menu_is_closed(driver):
         page.click("#mask-menu summary")
     path = driver.download("#mask-save", folder)
-    page.click("#mask-menu summary")
+    assert _menu_is_closed(driver)
     with Image.open(path) as image:
         return np.asarray(image.convert("L")) > 127
 
@@ -148,6 +152,37 @@ def test_masks_are_saved_loaded_grown_inverted_and_made_of_rectangles(
     page.wait_for_selector(".message")
     assert "The mask has 50 × 50 pixels and the picture has 120 × 90" in ready.messages()[0]
     assert np.array_equal(_mask(ready, tmp_path / "same"), wanted)
+
+
+def test_the_menu_of_masks_closes_when_something_else_is_used(ready: Any) -> None:
+    page = ready.page
+    ready.stroke((0.4, 0.5), (0.6, 0.5))
+    page.click("#mask-menu summary")
+    # What may be done several times leaves it open.
+    page.click("#mask-grow")
+    page.click("#mask-grow")
+    assert not _menu_is_closed(ready)
+    page.keyboard.press("Escape")
+    assert _menu_is_closed(ready)
+    for other in ("#undo", ".tool[data-tool=erase]", ".tool[data-tool=paint]"):
+        page.click("#mask-menu summary")
+        page.click(other)
+        assert _menu_is_closed(ready)
+    # The press that closes it begins a stroke.
+    page.click("#mask-menu summary")
+    before = _painted(ready)
+    ready.stroke((0.3, 0.8), (0.4, 0.8))
+    assert _menu_is_closed(ready)
+    assert _painted(ready).sum() > before.sum()
+    page.click("#mask-menu summary")
+    ready.restore()
+    page.click("#paint-more")
+    assert _menu_is_closed(ready)
+    # By a key, without the pointer.
+    page.click("#mask-menu summary")
+    page.focus("#undo")
+    page.keyboard.press("Enter")
+    assert _menu_is_closed(ready)
 
 
 def test_a_rectangle_is_drawn_with_the_pointer(ready: Any, tmp_path: Path) -> None:

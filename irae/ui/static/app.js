@@ -7,7 +7,7 @@ import * as keep from "./keep.js";
 import { List } from "./list.js";
 import { maskStep } from "./mask.js";
 import { announce, tell, withdraw } from "./messages.js";
-import { listenToKeys } from "./keys.js";
+import { listenToKeys, watchMenus } from "./keys.js";
 import { watchLeaving } from "./leaving.js";
 import { explain, found, outcome, showPanel } from "./panel.js";
 import { Queue, doubting, finding, restoring } from "./queue.js";
@@ -274,6 +274,7 @@ settings.watchSettings(() => {
 takePictures(attempt(bring));
 
 listenToKeys(view, brush, () => current !== null);
+watchMenus();
 
 function isUnsaved(item) {
   const strokes = !item.mask.empty && item.chosen?.task !== "inpaint";

@@ -62,9 +62,27 @@ export function listenToKeys(view, brush, ready) {
   window.addEventListener("blur", () => hold(false));
 }
 
+const maskMenu = () => /** @type {any} */ (document.getElementById("mask-menu"));
+
 function closeMenus() {
-  const menu = /** @type {HTMLDetailsElement} */ (document.getElementById("mask-menu"));
+  const menu = maskMenu();
   if (!menu.open) return;
   menu.open = false;
   menu.querySelector("summary").focus();
+}
+
+/**
+ * Closes the menu, which covers a part of the picture, as soon as something else is used, and when a
+ * mask is loaded or saved by it. Growing, inverting and rectangles leave it open to be done again.
+ */
+export function watchMenus() {
+  const outside = ({ target }) => !maskMenu().contains(target);
+  const close = () => { maskMenu().open = false; };
+  // Before the stroke that begins by the same press, so that it is seen.
+  document.addEventListener("pointerdown", (event) => {
+    if (outside(event)) close();
+  }, { capture: true });
+  document.addEventListener("click", (event) => {
+    if (outside(event) || event.target.matches("#mask-load, #mask-save")) close();
+  });
 }
