@@ -139,7 +139,7 @@ class RestoreService:
         plan = plan_outputs([Found(stored.source)], None, exact=exact)
         task = self._task_for(stored, options)
         if task is not None and options.find_damage:
-            source = self._find_mask(picture, pool, _part(progress, 0, _FINDING), folder)
+            source = self._find_mask(stored, picture, pool, _part(progress, 0, _FINDING), folder)
             progress = _part(progress, _FINDING, 1)
         else:
             source = _mask_for(stored, options, folder)
@@ -183,14 +183,20 @@ class RestoreService:
         return options.task or found
 
     def _find_mask(
-        self, picture: Picture, pool: ModelPool, progress: Progress, folder: Path
+        self,
+        stored: StoredPicture,
+        picture: Picture,
+        pool: ModelPool,
+        progress: Progress,
+        folder: Path,
     ) -> Path | None:
-        """Find damage; returns the mask of what can be filled."""
+        """Find damage; returns the mask of what can be filled, which the picture keeps too."""
         found = pool.finder().find(picture.pixels, progress)
         self._heard.append(describe_found(found))
         if found.too_much or not found.mask.any():
             return None
-        return write_found(found, picture, folder / "mask.png")
+        stored.damage = write_found(found, picture, stored.folder / "damage.png")
+        return Path(shutil.copyfile(stored.damage, folder / "mask.png"))
 
     def encoded(self, stored: StoredPicture, suffix: str, quality: int) -> Path:
         """Return the result as a file of another format, encoded from the restored pixels.

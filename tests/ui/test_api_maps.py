@@ -146,6 +146,10 @@ def test_damage_is_found_as_the_command_finds_it(api: Any, scratched: Path) -> N
     assert by_mask["state"] == "done"
     api.restore(key, find_damage=True)
     assert api.client.get(f"/api/pictures/{key}/result").content == filled
+    # Filling it at once keeps its mask too.
+    key = api.bring(scratched)["id"]
+    api.restore(key, find_damage=True)
+    assert api.client.get(f"/api/pictures/{key}/damage").content == mask
 
 
 def test_damage_is_filled_as_the_command_fills_it(

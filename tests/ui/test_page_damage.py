@@ -92,8 +92,46 @@ def test_scratches_are_found_and_filled_by_one_choice(
     assert not changed[~found].any()
     # Around the scratch, what is filled may be what was there.
     assert changed[found].mean() > 0.5
+    assert page.inner_text("#go-on") == "Go on with this"
     driver.task("photo")
+    assert page.is_hidden("#go-on")
     assert page.inner_text("#stale") == "This result was made with: Scratches."
+
+
+def test_what_scratches_filled_is_corrected_with_the_brush(
+    driver: Any, scratched: Path, tmp_path: Path
+) -> None:
+    page, found = driver.page, _found(scratched)
+    driver.bring(scratched)
+    driver.task("scratches")
+    driver.restore()
+    page.click("#paint-more")
+    page.wait_for_selector("#brushbar:visible")
+    assert page.is_checked("input[value=inpaint]")
+    # Coming by this way again does not put what was found there twice.
+    driver.task("scratches")
+    page.click("#paint-more")
+    page.wait_for_selector("#brushbar:visible")
+    page.click("#mask-menu summary")
+    with Image.open(driver.download("#mask-save", tmp_path / "page")) as image:
+        assert np.array_equal(np.asarray(image.convert("L")) > 127, found)
+    page.click("#undo")
+    assert page.is_disabled("#undo")
+    page.click("#redo")
+    driver.stroke((0.7, 0.8), (0.72, 0.8))
+    driver.restore()
+    assert page.inner_text("#done").startswith("Holes filled.")
+    # One goes on with a result of Scratches, and what it has filled is not filled again.
+    driver.task("scratches")
+    driver.restore()
+    page.click("#go-on")
+    page.wait_for_selector("#go-on", state="hidden")
+    driver.task("inpaint")
+    page.click("#mask-menu summary")
+    with Image.open(driver.download("#mask-save", tmp_path / "page")) as image:
+        left = np.asarray(image.convert("L")) > 127
+    assert left.any()
+    assert not (left & found).any()
 
 
 def test_what_a_result_lacks_is_said_below_the_picture_and_in_the_list(

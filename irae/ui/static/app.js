@@ -10,7 +10,7 @@ import { announce, tell, withdraw } from "./messages.js";
 import { listenToKeys, watchMenus } from "./keys.js";
 import { watchLeaving } from "./leaving.js";
 import { explain, found, outcome, showPanel } from "./panel.js";
-import { Queue, doubting, finding, restoring } from "./queue.js";
+import { Queue, addFound, doubting, finding, restoring } from "./queue.js";
 import * as settings from "./settings.js";
 import { View } from "./view.js";
 
@@ -203,9 +203,19 @@ async function goOn() {
   next.unsaved = !item.saved;
   // What was painted since is still to be filled.
   if (item.chosen.task !== "inpaint") next.mask = item.mask;
+  if (item.chosen.find_damage) next.mask.dropFound();
   items = items.map((each) => (each === item ? next : each));
   api.remove(item.id).catch(() => {});
   open(next);
+}
+
+/** Goes back to the brush, after *Scratches* with what it found, so that this can be corrected. */
+async function paintMore() {
+  if (settings.task() === "scratches") {
+    if (!current.mask.holdsFound) await addFound(current);
+    settings.choose("inpaint");
+  }
+  painting = true;
 }
 
 /** Shows or hides what the model was unsure of; the first time the server has to draw it. */
@@ -254,7 +264,7 @@ press("copy", async () => {
 press("save-all", () => keep.saveAll(picked().filter((item) => item.result?.changed)));
 press("remove-all", () => remove(picked()));
 press("go-on", goOn);
-press("paint-more", () => { painting = true; });
+press("paint-more", paintMore);
 press("mask-save", saveMask);
 press("example", async () => {
   const file = await (await fetch("/static/example.jpg")).blob();

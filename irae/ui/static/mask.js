@@ -4,7 +4,7 @@
 /**
  * @typedef {{kind: "stroke", erase: boolean, size: number, points: number[]}
  *   | {kind: "rectangle", x: number, y: number, width: number, height: number}
- *   | {kind: "image", image: CanvasImageSource}
+ *   | {kind: "image", image: CanvasImageSource, found?: boolean}
  *   | {kind: "invert"} | {kind: "grow", by: number} | {kind: "clear"}} Step
  */
 
@@ -32,6 +32,17 @@ export class Mask {
   /** @param {Step} step */
   add(step) {
     this.steps.push(step);
+    this.undone = [];
+  }
+
+  /** Whether damage that was found is on it. */
+  get holdsFound() {
+    return this.since().some((step) => step.found);
+  }
+
+  /** Takes away the damage that was found. */
+  dropFound() {
+    this.steps = this.steps.filter((step) => !step.found);
     this.undone = [];
   }
 

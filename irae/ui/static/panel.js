@@ -46,11 +46,12 @@ export function showPanel(item, paints) {
   if (changed) get("save").title = keep.savedName(item, settings.form());
   // After a filling, and to fill holes in a picture that was restored before.
   const filled = item.chosen?.task === "inpaint";
-  get("go-on").hidden = !(holes && changed && (!filled || !paints));
+  const scratches = settings.task() === "scratches" && changed && Boolean(item.chosen.find_damage);
+  get("go-on").hidden = !(scratches || (holes && changed && (!filled || !paints)));
   get("go-on").disabled = busy;
-  get("go-on").textContent = filled ? "Go on with this" : "Paint on the result";
+  get("go-on").textContent = filled || scratches ? "Go on with this" : "Paint on the result";
   get("find-damage").disabled = busy;
-  get("paint-more").hidden = !(holes && result && !paints);
+  get("paint-more").hidden = !(scratches || (holes && result && !paints));
   showDoubt(item, busy, changed);
 }
 

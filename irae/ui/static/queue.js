@@ -62,11 +62,16 @@ export function finding(tell) {
     text: "Looking for damage",
     begin: (item) => api.findDamage(item.id),
     async done(item, result) {
-      if (result.fills) item.mask.add(await maskStep(await api.damageOf(item.id)));
+      if (result.fills) await addFound(item);
       item.damage = result.found;
       tell(`${item.name}: ${result.found}`);
     },
   };
+}
+
+/** Puts the damage that was found in a picture on it, as if it had been painted. @param {Item} item */
+export async function addFound(item) {
+  item.mask.add({ ...await maskStep(await api.damageOf(item.id)), found: true });
 }
 
 export class Queue {

@@ -31,6 +31,12 @@ const fills = () => ["inpaint", "scratches"].includes(task());
 /** Says what the choice does, where its name does not. */
 export const hint = () => HINTS[task()] ?? "";
 
+/** Chooses what to restore, as if it had been clicked. */
+export function choose(name) {
+  /** @type {any} */ (document.querySelector(`input[name=task][value="${name}"]`)).checked = true;
+  update();
+}
+
 export const task = () => document.querySelector("input[name=task]:checked").value;
 
 /** An empty field is 1; what is out of range is brought into it. */
