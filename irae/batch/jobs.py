@@ -286,4 +286,7 @@ def find_mask(picture: Found, masks: Path) -> Path:
                 )
             if fitting:
                 return fitting[0]
-    raise PictureError(f"{picture.path}: no mask in {masks}; it should be named {stem}.png")
+    raise PictureError(
+        f"{picture.path}: no mask in {masks}; it should be named {stem}.png or"
+        f" {stem}{MASK_MARK}.png"
+    )

@@ -166,7 +166,7 @@ def test_masks_are_found_by_name(tmp_path: Path) -> None:
 
 def test_a_picture_is_not_its_own_mask(tmp_path: Path) -> None:
     _draw(tmp_path / "x.png")
-    with pytest.raises(PictureError, match="no mask"):
+    with pytest.raises(PictureError, match=r"named x\.png or x\.mask\.png"):
         find_mask(Found(tmp_path / "x.png"), tmp_path)
     _draw(tmp_path / "x.mask.png")
     assert find_mask(Found(tmp_path / "x.png"), tmp_path).name == "x.mask.png"
