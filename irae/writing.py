@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PREFIX, SUFFIX = ".irae-", ".tmp"
@@ -32,6 +33,32 @@ def write_atomically(path: Path, save: Callable[[Path], object]) -> None:
         if isinstance(error, OSError):
             # The message must name the user's file, not the temporary one.
             error.filename = str(path)
+        raise
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """List the folder and its parents that do not exist, the innermost first."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, up to the first one that is not empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+@contextmanager
+def folder_for(path: Path) -> Iterator[None]:
+    """Make the folder of a file that is written in the block; it goes again if nothing is."""
+    missing = missing_folders(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        remove_empty(missing)
         raise
 
 

@@ -19,6 +19,7 @@ from irae.imaging.io.files import MASK_MARK, read_picture, write_picture
 from irae.imaging.io.masks import read_mask
 from irae.imaging.io.picture import Layout, Picture, to_upright
 from irae.tasks.base import Degradation
+from irae.writing import folder_for
 
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
@@ -46,18 +47,18 @@ def degrade_file(
     """
     begin = time.perf_counter()
     picture = read_picture(job.source)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    if degradation is None:
-        _cut_out(picture, job, overwrite, resize_mask)
-    elif degradation.jpeg_options and job.target.suffix.lower() in _JPEG_SUFFIXES:
-        _write_compressed(job.target, picture, degradation.jpeg_options, overwrite)
-    else:
-        damaged = degradation.degrade(picture.pixels, seeds)
-        spoilt = picture.with_pixels(damaged.pixels.clamp(0, 1))
-        if damaged.mask is None:
-            write_picture(job.target, spoilt, overwrite=overwrite)
+    with folder_for(job.target):
+        if degradation is None:
+            _cut_out(picture, job, overwrite, resize_mask)
+        elif degradation.jpeg_options and job.target.suffix.lower() in _JPEG_SUFFIXES:
+            _write_compressed(job.target, picture, degradation.jpeg_options, overwrite)
         else:
-            _write_with_mask(job.target, spoilt, damaged.mask, overwrite)
+            damaged = degradation.degrade(picture.pixels, seeds)
+            spoilt = picture.with_pixels(damaged.pixels.clamp(0, 1))
+            if damaged.mask is None:
+                write_picture(job.target, spoilt, overwrite=overwrite)
+            else:
+                _write_with_mask(job.target, spoilt, damaged.mask, overwrite)
     missing = missing_parts(picture.layout, job.target.suffix)
     notes = [describe_missing(job.source, job.target, missing)] if missing else []
     notes = [*job.notes, *notes]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from irae.batch.remote import Files, file_stamp, is_url, open_url, store_errors
 from irae.errors import PictureError, UsageError
-from irae.writing import file_sha256, write_atomically
+from irae.writing import file_sha256, missing_folders, remove_empty, write_atomically
 
 MANIFEST = "irae-manifest"
 """The beginning of the names of all manifests."""
@@ -104,6 +104,8 @@ class LocalFolder:
         self._log: int | None = None
         self._lock: int | None = None
         self._manifest = root / manifest_name("")
+        # Folders that this process makes, and removes if nothing comes into them.
+        self._missing: list[Path] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # The claim stays with the process that made it.
@@ -165,6 +167,7 @@ class LocalFolder:
     def open(self, label: str) -> None:
         self._staging = self.root / (f"{STAGING}.{label}" if label else STAGING)
         self._manifest = self.root / manifest_name(label)
+        self._missing = missing_folders(self.root)
         self._claim()
         for leftover in self._staging.iterdir():
             if leftover.is_dir():
@@ -203,6 +206,7 @@ class LocalFolder:
             shutil.rmtree(self._staging, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
+            remove_empty(self._missing)
 
     def manifests(self) -> dict[str, str]:
         return {

@@ -29,7 +29,7 @@ from irae.imaging.io.files import Document, open_document, read_picture, write_p
 from irae.imaging.io.picture import Picture, same_levels
 from irae.inverse.undo import check_sidecar_target, write_sidecar
 from irae.runtime import host_threads, is_out_of_memory
-from irae.writing import file_sha256
+from irae.writing import file_sha256, folder_for
 
 MOST_READERS = 4
 """Largest number of threads that read, and of those that write, beside a GPU."""
@@ -284,8 +284,8 @@ class Pipeline:
         notes = self._notes(job, result)
         staged = result.staged
         if self._folder is None or staged is None:
-            job.target.parent.mkdir(parents=True, exist_ok=True)
-            self._write_at(job.target, job, result, self._overwrite)
+            with folder_for(job.target):
+                self._write_at(job.target, job, result, self._overwrite)
         else:
             staged = self._stage(self._folder, job, result, staged)
         decision = result.decision

@@ -110,13 +110,14 @@ def _write_mask(job: Job, finder: DamageFinder, *, overwrite: bool) -> Outcome:
     from irae.imaging.io.files import read_picture, write_picture
     from irae.imaging.io.picture import Layout, Picture, to_upright
     from irae.restoring.find_damage import TOO_LITTLE_LEFT
+    from irae.writing import folder_for
 
     begin = time.perf_counter()
     picture = read_picture(job.source)
     found = finder.find(picture.pixels)
     upright = to_upright(found.mask.float(), picture.orientation)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(job.target, Picture(upright, None, Layout(mode="L")), overwrite=overwrite)
+    with folder_for(job.target):
+        write_picture(job.target, Picture(upright, None, Layout(mode="L")), overwrite=overwrite)
     doubt = f"; {TOO_LITTLE_LEFT}, so correct the mask" if found.too_much else ""
     return Outcome(
         input=str(job.source),

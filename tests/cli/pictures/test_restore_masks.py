@@ -157,6 +157,38 @@ def test_an_unreadable_mask_is_one_line_and_the_rest_is_done(
     ]
 
 
+@pytest.mark.parametrize(
+    ("command", "masks", "out"),
+    [
+        ("restore", "none", "new/out"),
+        ("restore", "none", "new/b.png"),
+        ("restore", "small", "new/b.png"),
+        ("degrade", "small", "new/out"),
+    ],
+)
+def test_where_every_picture_fails_no_empty_folder_is_left(
+    irae: Run, tmp_path: Path, inpaint: list[object], command: str, masks: str, out: str
+) -> None:
+    source = _save(tmp_path / "in/a.png", PHOTO)
+    _save(tmp_path / "none/b.png", PHOTO)
+    _save(tmp_path / "small/a.png", np.ones((4, 4), np.uint8))
+    words = inpaint if command == "restore" else [command]
+    result = irae(*words, source, "--mask", tmp_path / masks, "-o", tmp_path / out)
+    assert result.returncode == 3, result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_empty_folder_that_was_there_stays(
+    irae: Run, tmp_path: Path, inpaint: list[object]
+) -> None:
+    source = _save(tmp_path / "in/a.png", PHOTO)
+    for name in ("masks", "out"):
+        (tmp_path / name).mkdir()
+    result = irae(*inpaint, source, "--mask", tmp_path / "masks", "-o", tmp_path / "out")
+    assert result.returncode == 3, result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_invert_mask_is_for_masks(irae: Run, tmp_path: Path, inpaint: list[object]) -> None:
     result = irae(*inpaint, _save(tmp_path / "a.png", PHOTO), "--invert-mask")
     assert (result.returncode, "--invert-mask is for holes" in result.stderr) == (2, True)
