@@ -174,6 +174,8 @@ def plan_outputs(
             plan.places[str(picture.path)] = picture.relative
             continue
         taken |= {path.resolve(): picture.path for path in (target, copy) if path is not None}
+        # Of a format that was asked for, only what it loses is said.
+        named = single or suffix is not None
         noted = exact or (not single and picture.path.suffix.lower() in HEIF_SUFFIXES)
         plan.jobs.append(
             Job(
@@ -182,7 +184,7 @@ def plan_outputs(
                 mask,
                 relative=(picture.subfolder / target.name).as_posix(),
                 copy=copy,
-                notes=_exactness_notes(picture.path, target) if noted else (),
+                notes=_exactness_notes(picture.path, target, named=named) if noted else (),
             )
         )
     return plan
@@ -249,10 +251,10 @@ def _check_free(source: Path, target: Path, taken: dict[Path, Path]) -> None:
         )
 
 
-def _exactness_notes(source: Path, target: Path) -> tuple[str, ...]:
+def _exactness_notes(source: Path, target: Path, *, named: bool) -> tuple[str, ...]:
     if target.suffix.lower() in LOSSY_SUFFIXES:
         return (f"{target}: a lossy format, which changes all pixels a little; .png keeps them",)
-    if target.suffix.lower() != source.suffix.lower():
+    if not named and target.suffix.lower() != source.suffix.lower():
         if source.suffix.lower() in HEIF_SUFFIXES:
             return (f"{source}: written as {target}, since irae does not write {source.suffix}",)
         return (f"{source}: written as {target}, since {source.suffix} would change all pixels",)

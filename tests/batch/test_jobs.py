@@ -148,6 +148,18 @@ def test_a_folder_may_be_called_like_anything(tmp_path: Path) -> None:
         assert not is_picture_name(tmp_path / name)
 
 
+def test_a_note_says_which_format_was_chosen_only_where_nobody_asked_for_it(tmp_path: Path) -> None:
+    found = [Found(tmp_path / "x.jpg")]
+    (job,) = plan_outputs(found, tmp_path / "out", exact=True).jobs
+    assert "since .jpg would change all pixels" in job.notes[0]
+    for out, suffix in (("y.png", None), ("out", ".png")):
+        (job,) = plan_outputs(found, tmp_path / out, exact=True, suffix=suffix).jobs
+        assert job.target.suffix == ".png"
+        assert job.notes == ()
+    (job,) = plan_outputs(found, tmp_path / "y.jpg", exact=True).jobs
+    assert "a lossy format" in job.notes[0]
+
+
 def test_masks_are_found_by_name(tmp_path: Path) -> None:
     picture = Found(tmp_path / "in/sub/x.png", Path("sub"))
     _draw(picture.path)
