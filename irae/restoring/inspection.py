@@ -252,9 +252,8 @@ def choose_task(inspection: Inspection) -> tuple[str | None, str]:
         ``denoise``, ``jpeg``, ``photo``, or None if nothing is done; and the reason in one line.
     """
     task, why = _choose(inspection)
-    holes = _describe_holes(inspection)
     line = f"{why} -> {task}" if task else why
-    return task, f"{line}; holes: {holes}" if holes else line
+    return task, f"{line}{_with_mask(inspection)}"
 
 
 def explain(inspection: Inspection) -> str:
@@ -362,11 +361,20 @@ def _describe_quality(jpeg: JpegQuality) -> str:
 
 def _describe_holes(inspection: Inspection) -> str:
     if inspection.mask is not None:
-        return f"mask {inspection.mask}; --task inpaint --mask {inspection.mask} fills them"
+        return f"mask {inspection.mask}; --mask {inspection.mask} fills them"
     if inspection.transparent:
         count = inspection.transparent
         pixels = "transparent pixel" if count == 1 else "transparent pixels"
-        return f"{count} {pixels}; --task inpaint --mask MASK fills what is white in MASK"
+        return f"{count} {pixels}; --mask MASK fills what is white in MASK"
+    return ""
+
+
+def _with_mask(inspection: Inspection) -> str:
+    """Say what `irae restore` would do with a mask, after what it does without one."""
+    if inspection.mask is not None:
+        return f"; with --mask {inspection.mask} it fills the holes"
+    if inspection.transparent:
+        return "; transparent pixels stay, and with --mask MASK it fills what is white in MASK"
     return ""
 
 

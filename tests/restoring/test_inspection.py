@@ -231,13 +231,21 @@ def test_holes_are_told_and_left(tmp_path: Path) -> None:
     image = Image.new("RGBA", (80, 60), (200, 30, 40, 255))
     ImageDraw.Draw(image).rectangle((10, 10, 19, 19), fill=(0, 0, 0, 0))
     image.save(tmp_path / "logo.png")
-    task, reason = choose_task(inspect_picture(tmp_path / "logo.png"))
+    found = inspect_picture(tmp_path / "logo.png")
+    task, reason = choose_task(found)
     assert task is None
-    assert "100 transparent pixels; --task inpaint --mask MASK" in reason
+    assert reason.endswith(
+        "; transparent pixels stay, and with --mask MASK it fills what is white in MASK"
+    )
+    assert "  holes: 100 transparent pixels; --mask MASK fills" in "\n".join(found.as_lines())
     Image.new("L", (80, 60)).save(tmp_path / "logo.mask.png")
     found = inspect_picture(tmp_path / "logo.png")
     assert found.mask == tmp_path / "logo.mask.png"
-    assert f"--mask {tmp_path / 'logo.mask.png'}" in choose_task(found)[1]
+    mask, reason = tmp_path / "logo.mask.png", choose_task(found)[1]
+    # What is done without a mask and what would be done with it are told apart.
+    assert reason.endswith(f"; with --mask {mask} it fills the holes")
+    assert "--task inpaint" not in "\n".join(found.as_lines())
+    assert f"  holes: mask {mask}; --mask {mask} fills them" in found.as_lines()
 
 
 def test_the_colours_under_transparency_are_no_noise(tmp_path: Path) -> None:
