@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from irae.imaging.io.changes import describe_loss, missing_parts
-from irae.imaging.io.masks import MOST_MARKED
+from irae.imaging.io.masks import MOST_MARKED, marked_share
 from irae.imaging.io.picture import Picture
 from irae.restoring.inspection import Inspection, choose_task
 from irae.restoring.options import RestoreOptions
@@ -104,9 +104,10 @@ def notes_on(
     came, saved = about["format"], target.suffix[1:].upper().replace("TIF", "TIFF")
     notes = []
     if mask is not None and float(mask.float().mean()) > MOST_MARKED:
-        share = int(100 * mask.float().mean())
+        share = marked_share(mask)
         notes.append(
-            f"{share} % of the picture was painted over; Invert, under Mask, fills the other part."
+            f"{share[:1].upper()}{share[1:]} of the picture was painted over; Invert, under Mask,"
+            " fills the other part."
         )
     if came == "HEIC":
         notes.append(f"It is saved as a {saved}, because irae does not write HEIC.")

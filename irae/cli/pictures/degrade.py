@@ -111,7 +111,7 @@ def _chosen(
     option, value = named[0], given.get(named[0])
     if option == "--mask":
         if mask is not None and not mask.exists():
-            raise UsageError(f"{mask}: no such mask file or folder")
+            raise UsageError(f"{mask}: no such mask file or folder; check the name")
         return None
     if (option == "--task") != (level is not None):
         raise UsageError("--task and --level belong together; give both, or --sigma and the like")

@@ -192,7 +192,7 @@ def restore(
             raise UsageError("--uncertainty draws no map of what --find-damage fills; drop one")
         _check_map(uncertainty, inputs, overwrite, engine)
     if mask is not None and not mask.exists():
-        raise UsageError(f"{mask}: no such mask file or folder")
+        raise UsageError(f"{mask}: no such mask file or folder; check the name")
     if address is not None and engine != "ray":
         raise UsageError("--address is for a Ray cluster; add --engine ray")
     if engine == "ray" and "," in device:
@@ -200,7 +200,7 @@ def restore(
             f"--device {device}: several devices are for this machine; drop one option"
         )
     if find_damage and mask is not None:
-        raise UsageError("--find-damage finds what --mask names; drop one of the two")
+        raise UsageError("--mask and --find-damage both say where the holes are; give one")
     if (grow_mask or invert_mask) and mask is None:
         option = "--grow-mask" if grow_mask else "--invert-mask"
         remedy = "write what is found with irae mask, and give it as" if find_damage else "add"

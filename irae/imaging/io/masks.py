@@ -133,11 +133,17 @@ def mask_warning(mask: Tensor) -> str | None:
         return "its mask marks nothing, so nothing is filled"
     if count <= MOST_MARKED * total:
         return None
-    # Rounded down, so that less than all is never called 100 %.
     return (
-        f"its mask marks {100 * count // total} % of the picture; `invert_mask` fills the other"
-        " part instead"
+        f"its mask marks {marked_share(mask)} of the picture; `invert_mask` fills the other part"
+        " instead"
     )
+
+
+def marked_share(mask: Tensor) -> str:
+    """Return the share of a mask that is marked, such as ``71 %``; less than all is never 100 %."""
+    count, total = int(mask.sum()), mask.numel()
+    over = 99 * total < 100 * count < 100 * total
+    return f"{'over ' if over else ''}{100 * count // total} %"
 
 
 class _Marked(NamedTuple):

@@ -234,7 +234,8 @@ def test_the_map_shows_the_scratch(irae: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["restore", "A", "--find-damage", "--mask", "A"], "drop one of the two"),
+        (["restore", "A", "--find-damage", "--mask", "A"], "both say where the holes are"),
+        (["restore", "A", "--mask", "nothing.png"], "no such mask file or folder; check the name"),
         (["restore", "A", "--detector", "scratches"], "add --find-damage"),
         (["restore", "A", "--find-damage", "--detector", "denoise"], "finds no damage"),
         (["restore", "A", "--find-damage", "--strength", "0.5"], "--strength"),

@@ -16,6 +16,7 @@ from irae.errors import PictureError
 from irae.imaging.io.files import read_picture
 from irae.imaging.io.masks import (
     has_soft_edges,
+    marked_share,
     mask_levels,
     mask_warning,
     orient_mask,
@@ -129,6 +130,11 @@ def test_a_mask_that_marks_nothing_or_nearly_all_is_doubted() -> None:
     assert mask_warning(mask) is None
     mask[:, 7, 0] = True
     assert "marks 71 % of the picture; `invert_mask`" in str(mask_warning(mask))
+    mask = torch.ones(1, 200, 200, dtype=torch.bool)
+    mask[0, 0, 0] = False
+    assert "marks over 99 % of the picture" in str(mask_warning(mask))
+    assert marked_share(torch.ones(1, 2, 2, dtype=torch.bool)) == "100 %"
+    assert marked_share(torch.arange(100) > 0) == "99 %"
 
 
 def test_a_mask_that_was_painted_again_is_read_again(tmp_path: Path) -> None:
