@@ -30,6 +30,29 @@ def test_the_readme_can_be_read_in_one_go() -> None:
     assert len(lines) <= 120
 
 
+def test_a_note_names_its_table_wherever_it_stands() -> None:
+    # Tables are filled into pages, and may be moved to another place there.
+    for path in sorted((DOCS / "results").glob("*.json")):
+        found = re.findall(r"tables? (?:above|below)", path.read_text(encoding="utf-8"))
+        assert not found, path.name
+
+
+def test_signs_forms_and_networks_are_explained() -> None:
+    for path in DOCS.rglob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        if any("≈" in line for line in text.splitlines() if line.startswith("|")):
+            assert "≈ marks" in text, path.name
+    forms = re.findall(
+        r"^\| (\w+) \| `", (DOCS / "model.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(forms) == 3
+    overview = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
+    assert all(f"*{form}*" in overview for form in forms)
+    benchmark = (DOCS / "tutorials" / "benchmark.md").read_text(encoding="utf-8")
+    for network in ("gradnet", "contextual-attention", "shift-net", "csa"):
+        assert re.search(rf"^- `{network}`, (?:against|for) ", benchmark, re.MULTILINE), network
+
+
 def allowed_imports() -> Mapping[str, set[str]]:
     """What each room may import besides what all may, as tests/test_architecture.py has it."""
     path = REPOSITORY / "tests" / "test_architecture.py"
