@@ -4,10 +4,10 @@
         [--pictures 30] [--detector MODEL] [--choose FOLDER ...] [-o FILE]
 
 Overlays that are kept apart from training are pasted onto the first pictures of a folder, of which
-the central 320×320 pixels are taken. The
-baselines are the difference from the median of 5×5 pixels and the morphological top-hat of 7×7
-pixels. With ``--choose``, undamaged photographs of other folders are looked at instead, and
-the thresholds are printed at which given shares of them have no mask at all.
+the central 320×320 pixels are taken. The baselines are the difference from the median of 5×5 pixels
+and the morphological top-hat of 7×7 pixels. Undamaged pictures are looked at as a whole. With
+``--choose``, undamaged photographs of other folders are looked at instead, and the thresholds are
+printed at which given shares of them have no mask at all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from irae.imaging.io.picture import quantise
 from irae.imaging.metrics import auroc, average_precision, psnr, rgb_to_y
 from irae.models.checkpoints.checksums import weights_checksum
 from irae.models.checkpoints.model_file import load_model
-from irae.restoring.find_damage import DETECTOR, DamageFinder
+from irae.restoring.find_damage import DETECTOR, WEAK, DamageFinder
 from irae.restoring.restorer import Restorer
 from irae.runtime import generator
 from irae.training.validation import centre
@@ -57,19 +57,21 @@ def top_hat(picture: Tensor) -> Tensor:
     return torch.maximum(luma - opened, closed - luma)[0]
 
 
-def photographs(folder: Path, count: int, *, spread: bool = False) -> Iterator[Tensor]:
-    """The middles of pictures of a folder, the first ones or evenly chosen: ``3 H W`` in [0, 1]."""
+def photographs(folder: Path, count: int) -> Iterator[Tensor]:
+    """Pictures of a folder, evenly chosen: ``3 H W`` in [0, 1]."""
     pictures = open_folder(folder)
-    step = max(1, len(pictures) // count) if spread else 1
+    step = max(1, len(pictures) // count)
     for index in range(0, len(pictures), step)[:count]:
-        yield centre(pictures.load(index), SIDE).float() / 255
+        yield pictures.load(index).float() / 255
 
 
 def damaged(folder: Path, overlays: Path, count: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Clean pictures, the damaged ones at 8 bits, and the true masks."""
     shapes = read_overlays(overlays, apart=True)
     cases = []
-    for index, clean in enumerate(photographs(folder, count)):
+    pictures = open_folder(folder)
+    for index in range(min(count, len(pictures))):
+        clean = centre(pictures.load(index), SIDE).float() / 255
         picture, mask = paste_damage(clean, generator(KEY, index), shapes)
         cases.append((clean, quantise(picture), mask))
     return cases
@@ -78,11 +80,11 @@ def damaged(folder: Path, overlays: Path, count: int) -> list[tuple[Tensor, Tens
 def choose(folders: list[Path], finder: DamageFinder, count: int) -> list[str]:
     """Lines that say for each share the least threshold that leaves it without a mask."""
     # The mask of a lower threshold holds that of a higher one, so one number is enough.
-    steps = [round(0.3 + 0.01 * step, 3) for step in range(70)] + [0.995, 0.998, 0.999]
+    steps = [round(WEAK + 0.01 * step, 3) for step in range(35)] + [0.995, 0.998, 0.999]
     least: list[float] = []
     threshold, pixels, alarms = finder.threshold, 0, 0
     for folder in folders:
-        for clean in photographs(folder, count, spread=True):
+        for clean in photographs(folder, count):
             found = finder.probabilities(clean)
             pixels += found.numel()
             alarms += int((found >= threshold).sum())
@@ -109,9 +111,9 @@ def _least_without_mask(finder: DamageFinder, found: Tensor, steps: list[float])
 
 
 def measure(
-    cases: list[tuple[Tensor, Tensor, Tensor]], finder: DamageFinder, filler: Restorer
+    folder: Path, cases: list[tuple[Tensor, Tensor, Tensor]], finder: DamageFinder, filler: Restorer
 ) -> dict[str, Any]:
-    """The tables of a file of results."""
+    """The tables of a file of results; ``folder`` has the undamaged pictures."""
     found = [finder.probabilities(picture) for _, picture, _ in cases]
     ways = {
         f"irae, {finder.model.parameters / 1e6:.2f} M parameters": found,
@@ -131,14 +133,12 @@ def measure(
         )
         print("  ".join(rows[-1]), flush=True)
     filled: dict[str, list[float]] = {"damaged": [], "found": [], "true": []}
-    empty = 0
     for (clean, picture, mask), each in zip(cases, found, strict=True):
         masks = {"damaged": torch.zeros_like(mask), "true": mask}
         masks["found"] = finder.found_in(each, picture).mask
         for name, hole in masks.items():
             result = filler.restore_pixels(picture, hole) if hole.any() else picture
             filled[name].append(float(psnr(quantise(result)[None], clean[None])))
-        empty += not finder.find(quantise(clean)).mask.any()
     means = {name: sum(values) / len(values) for name, values in filled.items()}
     filling = [
         ["damaged", f"{means['damaged']:.2f}"],
@@ -149,9 +149,10 @@ def measure(
         f"{len(cases)} pictures of `photos_val`, {float(truth.float().mean()):.1%} of whose pixels "
         "are damaged by at least 10/255."
     )
+    whole = [finder.find(clean).share for clean in photographs(folder, len(cases))]
     without = (
-        f"Of the {len(cases)} pictures without damage, {empty} have no mask at all at the "
-        f"threshold {finder.threshold:g}."
+        f"Of {len(whole)} whole pictures without damage, {whole.count(0)} have no mask at all at "
+        f"the threshold {finder.threshold:g}; of the others at most {max(whole):.2%} is marked."
     )
     print(filling, without)
     return {
@@ -182,7 +183,7 @@ def main() -> None:
         parser.error("--overlays is missing")
     cases = damaged(chosen.data, chosen.overlays, chosen.pictures)
     filler = Restorer("inpaint", device="cpu", precision="fp32")
-    tables = measure(cases, finder, filler)
+    tables = measure(chosen.data, cases, finder, filler)
     if chosen.output is None:
         return
     content = {

@@ -28,7 +28,7 @@ from irae.writing import file_sha256
 
 def test_less_certain_regions_count_in_a_damaged_picture_only(finder: DamageFinder) -> None:
     probabilities = torch.zeros(1, 40, 60)
-    probabilities[0, 5:8, 5:30] = find_damage.LIKELY + 0.01
+    probabilities[0, 5:8, 5:30] = find_damage.WEAK + 0.01
     assert not finder.mask_of(probabilities).any()
     probabilities[0, 20:23, 5:30] = 0.999
     assert int(finder.mask_of(probabilities).sum()) == 2 * 3 * 25
@@ -54,9 +54,9 @@ def scratched(height: int = 160, width: int = 200) -> tuple[Tensor, Tensor]:
 
 def test_regions_need_a_certain_pixel_and_an_area(finder: DamageFinder) -> None:
     probabilities = torch.zeros(1, 40, 60)
-    probabilities[0, 5:8, 5:30] = 0.5  # A line of which one pixel is certain.
+    probabilities[0, 5:8, 5:30] = 0.8  # A line of which one pixel is certain.
     probabilities[0, 6, 20] = 0.999
-    probabilities[0, 20:23, 5:30] = 0.5  # The same without a certain pixel.
+    probabilities[0, 20:23, 5:30] = 0.6  # Less certain than what is believed there.
     probabilities[0, 30, 50] = 0.999  # Certain, but too small.
     mask = finder.mask_of(probabilities)
     assert int(mask.sum()) == 3 * 25
@@ -64,6 +64,29 @@ def test_regions_need_a_certain_pixel_and_an_area(finder: DamageFinder) -> None:
     found = finder.found_in(probabilities, torch.rand(3, 40, 60))
     assert int(found.mask.sum()) == (3 + 2 * GROWN) * (25 + 2 * GROWN)
     assert found.share == pytest.approx(float(found.mask.float().mean()))
+
+
+@pytest.mark.parametrize(("inside", "marked"), [(0.8, False), (0.95, True)])
+def test_thick_regions_have_to_be_certain_all_over(
+    finder: DamageFinder, inside: float, marked: bool
+) -> None:
+    probabilities = torch.zeros(1, 80, 80)
+    probabilities[0, 10:40, 10:40] = inside
+    probabilities[0, 20, 10:40] = 0.999
+    assert finder.mask_of(probabilities).any() == marked
+    probabilities[0, 60:63, 10:70] = 0.999
+    mask = finder.mask_of(probabilities)
+    assert mask[0, 60:63, 10:70].all()
+    assert bool(mask[0, 30, 20]) == marked
+
+
+@pytest.mark.parametrize(("length", "marked"), [(20, False), (100, True)])
+def test_a_long_region_that_is_certain_all_over_is_damage(
+    finder: DamageFinder, length: int, marked: bool
+) -> None:
+    probabilities = torch.zeros(1, 40, 120)
+    probabilities[0, 5:7, 5 : 5 + length] = 0.95  # Below the threshold.
+    assert finder.mask_of(probabilities).any() == marked
 
 
 def test_masks_grow_by_whole_pixels() -> None:
