@@ -23,6 +23,10 @@ from irae.training.batches.collection import Collection, open_collection
 from irae.training.dead_units import Firing, UnitCounts, either, watch_units
 from irae.training.distributed import ALONE, Ranks
 
+MOST_PSNR = 100.0
+"""What the PSNR of a picture counts at most in a validation, in dB. That of a hole in a black
+picture is infinite from the start, and would make the mean infinite for ever."""
+
 
 @dataclass(frozen=True)
 class _Case:
@@ -193,7 +197,8 @@ class Validation:
         restored = model.restore(**self._inputs(model, index), sigma=sigma).cpu().clamp(0, 1)
         # Of an inpainted picture only the masked region can be better or worse.
         given, mask = case.inputs()
-        return float(psnr(given, clean, mask)), float(psnr(restored, clean, mask))
+        before, after = (float(psnr(each, clean, mask)) for each in (given, restored))
+        return min(before, MOST_PSNR), min(after, MOST_PSNR)
 
     def firing(self, model: LoadedModel, numbers: range | None = None) -> Firing:
         """Record which hidden units fire on the cases with these numbers; on all if None.

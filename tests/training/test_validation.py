@@ -16,7 +16,7 @@ from irae.models.loaded import LoadedModel, ModelSpec
 from irae.models.networks.registry import build_network, resolve_options
 from irae.runtime import generator
 from irae.training.dead_units import watch_units
-from irae.training.validation import Validation
+from irae.training.validation import MOST_PSNR, Validation
 
 
 @pytest.fixture
@@ -105,3 +105,13 @@ def test_no_further_case_is_looked_at_once_all_units_have_fired(
         biases[0][3] = -50.0
     assert validation.score(model).dead > 0
     assert len(runs) == 1 + 14
+
+
+def test_holes_that_are_right_from_the_start_do_not_make_the_mean_infinite(tmp_path: Path) -> None:
+    for number in range(2):
+        save_image(torch.zeros(3, 40, 48), tmp_path / f"{number}.png")
+    named = f"{{source: {tmp_path}, images: 2, crop: 32}}"
+    options = [f"data.train=[{tmp_path}]", f"data.validation={named}"]
+    score = Validation(load_config("inpaint.yaml", options)).score(model_of("irae", LIFTED))
+    assert all(before == MOST_PSNR for before, _ in score.levels.values())
+    assert 0 < score.mean <= MOST_PSNR

@@ -49,7 +49,9 @@ def train(
     max_minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0, help="Fit the whole schedule into this time."),
+        typer.Option(
+            min=0, help="Fit the whole schedule into this time; validations take time besides."
+        ),
     ] = None,
     device: Device = "auto",
     precision: Annotated[
@@ -89,6 +91,13 @@ def train(
             changed = ranks.on_main(
                 lambda: prepare(new, data or (), validation, from_, own_network=own)
             )
+            if data and new.data.train and ranks.main:
+                named = ", ".join(source.source for source in new.data.train)
+                typer.echo(
+                    f"irae: note: --data replaces the pictures that the config names ({named}); "
+                    "without it they are looked for below data.root or IRAE_DATA",
+                    err=True,
+                )
 
         by_signal = False
         if changed is not None and minutes is not None:

@@ -223,6 +223,19 @@ def photos(tmp_path: Path) -> Path:
 SMALL = ["--set", "data.patch=16", "--set", "training.batch=1", "--set", f"model.options={LIFTED}"]
 
 
+def test_pictures_that_replace_those_of_a_config_are_said_to(
+    irae: Program, photos: Path, tmp_path: Path
+) -> None:
+    sets = ("data.validation.crop=32", "data.patch=32", "training.batch=1")
+    small = ("--max-steps", 1, *(part for each in sets for part in ("--set", each)))
+    for config, named in (("holes/faces.yaml", True), ("denoise.yaml", False)):
+        run = tmp_path / "run" / config
+        done = irae("train", "--config", config, "--data", photos, *small, "-o", run)
+        assert done.returncode == 0, done.stderr
+        note = "note: --data replaces the pictures that the config names (celeba)"
+        assert (note in done.stderr) == named
+
+
 def test_training_on_a_plain_folder_says_what_it_found_and_how_to_use_it(
     irae: Program, photos: Path, tmp_path: Path
 ) -> None:
