@@ -152,8 +152,8 @@ def measure(
     whole = [finder.find(clean).share for clean in photographs(folder, len(cases))]
     without = (
         f"Of {len(whole)} whole pictures without damage, {whole.count(0)} have no mask at all at "
-        f"the threshold {finder.threshold:g}; of the others at most {max(whole):.2%} is marked."
-    )
+        f"the threshold {finder.threshold:g}"
+    ) + (f"; of the others at most {max(whole):.2%} is marked." if any(whole) else ".")
     print(filling, without)
     return {
         "finding damage": {

@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--threshold", type=float, required=True)
     parser.add_argument("--chosen", required=True, help="what the threshold was chosen by")
+    parser.add_argument("--note", default="", help="said after the patches in the card")
     parser.add_argument("--result", type=Path, help="a file of scripts/measure_damage.py")
     chosen = parser.parse_args()
     model = load_detector(chosen.run)
@@ -57,7 +58,8 @@ def main() -> None:
     save_model(path, model.network, replace(model.spec, card=card))
     about = (
         f"Finds scratches, dust, hairs and stamps; {model.parameters:,} parameters. Trained on "
-        f"{card['patches']:,} patches of {card['data']} with pasted damage. The threshold, "
+        f"{card['patches']:,} patches of {card['data']} with pasted damage"
+        f"{', ' + chosen.note if chosen.note else ''}. The threshold, "
         f"{chosen.threshold:g}, was chosen by: {chosen.chosen}."
     )
     lines = [f"# {chosen.name}", "", about, "", *(f"- {line}" for line in card["measured"])]
