@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -40,6 +41,10 @@ SURE, SURE_AREA = 0.86, 200
 """Least mean probability of a region that is certain all over, and the least number of its pixels
 with which it makes a picture a damaged one: a long scratch may have no single pixel that reaches
 the threshold."""
+
+FAINT, THIN = 0.4, 2.5
+"""Probability from which a found region goes on where the region of this probability is thin, that
+is, where its middle is no farther from its rim: a scratch has faint places and ends."""
 
 THICK = 8.0
 """Distance in pixels from a region's rim to its middle from which it is thick. When uncertain thick
@@ -100,6 +105,25 @@ class FoundDamage:
         """Return the shares as plain JSON."""
         kinds = {kind: round(share, 6) for kind, share in self.shares.items()}
         return {"damaged": round(self.share, 6), "kinds": kinds}
+
+
+class _Regions:
+    """The connected regions of pixels with at least some probability, and figures of each."""
+
+    def __init__(self, found: NDArray[Any], least: float) -> None:
+        inside = found >= least
+        self.numbers, self.count = ndimage.label(inside, structure=[[1, 1, 1]] * 3)
+        every = range(1, self.count + 1)
+        self.areas = np.atleast_1d(ndimage.sum_labels(inside, self.numbers, every))
+        self.peaks = np.atleast_1d(ndimage.maximum(found, self.numbers, every))
+        self.means = np.atleast_1d(ndimage.mean(found, self.numbers, every))
+        depth = ndimage.distance_transform_edt(inside)
+        self.thickness = np.atleast_1d(ndimage.maximum(depth, self.numbers, every))
+
+    def mask(self, chosen: NDArray[Any]) -> NDArray[Any]:
+        """Return the pixels of the chosen regions, bool ``H W``."""
+        found: NDArray[Any] = np.concatenate([[False], chosen])[self.numbers]
+        return found
 
 
 class DamageFinder:
@@ -173,19 +197,17 @@ class DamageFinder:
     def mask_of(self, probabilities: Tensor) -> Tensor:
         """Return the found regions of probabilities ``1 H W``: bool ``1 H W``, not grown."""
         found = probabilities[0].numpy()
-        weak = found >= min(WEAK, self.threshold)
-        if not weak.any():
+        regions = _Regions(found, min(WEAK, self.threshold))
+        sure = regions.means >= min(SURE, self.threshold)
+        sound = (regions.areas >= LEAST_AREA) & (sure | (regions.thickness <= THICK))
+        certain = (regions.peaks >= self.threshold) | sure & (regions.areas >= SURE_AREA)
+        if not (sound & certain).any():
             return torch.zeros(probabilities.shape, dtype=torch.bool)
-        numbers, count = ndimage.label(weak, structure=[[1, 1, 1]] * 3)
-        every = range(1, count + 1)
-        areas = ndimage.sum_labels(weak, numbers, every)
-        sure = ndimage.mean(found, numbers, every) >= SURE
-        thick = ndimage.maximum(ndimage.distance_transform_edt(weak), numbers, every) > THICK
-        sound = (areas >= LEAST_AREA) & (sure | ~thick)
-        certain = ndimage.maximum(found, numbers, every) >= self.threshold
-        if not (sound & (certain | sure & (areas >= SURE_AREA))).any():
-            sound[:] = False
-        return torch.from_numpy(np.concatenate([[False], sound])[numbers][None])
+        mask = regions.mask(sound)
+        faint = _Regions(found, min(FAINT, self.threshold))
+        goes_on = ndimage.maximum(mask, faint.numbers, range(1, faint.count + 1)) > 0
+        mask |= faint.mask(goes_on & (faint.thickness <= THIN))
+        return torch.from_numpy(mask[None])
 
     def find(self, pixels: Tensor, progress: Progress | None = None) -> FoundDamage:
         """Find the damage of a picture; the arguments are those of `probabilities`."""

@@ -89,6 +89,19 @@ def test_a_long_region_that_is_certain_all_over_is_damage(
     assert finder.mask_of(probabilities).any() == marked
 
 
+def test_thin_regions_go_on_where_they_are_faint_and_thick_ones_do_not(
+    finder: DamageFinder,
+) -> None:
+    probabilities = torch.zeros(1, 60, 120)
+    probabilities[0, 5:8, 5:105] = 0.999
+    probabilities[0, 5:8, 40:50] = 0.5  # A faint place of a scratch.
+    probabilities[0, 20:32, 5:105] = 0.999
+    probabilities[0, 32:44, 5:105] = 0.5
+    mask = finder.mask_of(probabilities)[0]
+    assert mask[5:8, 5:105].all() and mask[20:32, 5:105].all()
+    assert int(mask.sum()) == (3 + 12) * 100
+
+
 def test_masks_grow_by_whole_pixels() -> None:
     mask = torch.zeros(1, 9, 9, dtype=torch.bool)
     mask[0, 0, 4] = True
