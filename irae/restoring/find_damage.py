@@ -37,14 +37,16 @@ WEAK = 0.65
 """Probability from which a pixel of a damaged picture is damaged. At 0.4, 1.7 times as
 much of undamaged pictures was marked, and damaged ones were 0.5 dB worse when filled."""
 
-SURE, SURE_AREA = 0.86, 200
-"""Least mean probability of a region that is certain all over, and the least number of its pixels
-with which it makes a picture a damaged one: a long scratch may have no single pixel that reaches
-the threshold."""
+SURE, SURE_LINE, SURE_AREA = 0.86, 0.8, 200
+"""Least mean probability of a region that is certain all over, the same of a thin one, and the
+least number of its pixels with which it makes a picture a damaged one: a long scratch may have no
+single pixel that reaches the threshold. Of 32 pictures with drawn scratches 22 are found damaged,
+without SURE_LINE 17."""
 
 FAINT, THIN = 0.4, 2.5
-"""Probability from which a found region goes on where the region of this probability is thin, that
-is, where its middle is no farther from its rim: a scratch has faint places and ends."""
+"""Probability from which a found region goes on where the region of this probability is thin: a
+scratch has faint places and ends. A region is thin if its middle is no farther from its rim, in
+pixels."""
 
 THICK = 8.0
 """Distance in pixels from a region's rim to its middle from which it is thick. When uncertain thick
@@ -198,7 +200,8 @@ class DamageFinder:
         """Return the found regions of probabilities ``1 H W``: bool ``1 H W``, not grown."""
         found = probabilities[0].numpy()
         regions = _Regions(found, min(WEAK, self.threshold))
-        sure = regions.means >= min(SURE, self.threshold)
+        surely = np.where(regions.thickness <= THIN, SURE_LINE, SURE).clip(max=self.threshold)
+        sure = regions.means >= surely
         sound = (regions.areas >= LEAST_AREA) & (sure | (regions.thickness <= THICK))
         certain = (regions.peaks >= self.threshold) | sure & (regions.areas >= SURE_AREA)
         if not (sound & certain).any():

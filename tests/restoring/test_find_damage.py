@@ -80,12 +80,17 @@ def test_thick_regions_have_to_be_certain_all_over(
     assert bool(mask[0, 30, 20]) == marked
 
 
-@pytest.mark.parametrize(("length", "marked"), [(20, False), (100, True)])
-def test_a_long_region_that_is_certain_all_over_is_damage(
-    finder: DamageFinder, length: int, marked: bool
+@pytest.mark.parametrize(
+    ("height", "length", "probability", "marked"),
+    [(2, 20, 0.95, False), (2, 100, 0.82, True), (2, 100, 0.78, False)]
+    + [(8, 100, 0.82, False), (8, 100, 0.9, True)],
+)
+def test_a_region_that_is_certain_all_over_is_damage(
+    finder: DamageFinder, height: int, length: int, probability: float, marked: bool
 ) -> None:
     probabilities = torch.zeros(1, 40, 120)
-    probabilities[0, 5:7, 5 : 5 + length] = 0.95  # Below the threshold.
+    # Below the threshold; less is asked of a thin line.
+    probabilities[0, 5 : 5 + height, 5 : 5 + length] = probability
     assert finder.mask_of(probabilities).any() == marked
 
 
