@@ -3,11 +3,10 @@
 A picture is damaged if a pixel has at least the model's threshold, which is chosen by the rate of
 false alarms on undamaged photographs, or if a region is certain all over. In a damaged picture,
 less certain regions are believed too (hysteresis thresholding, Canny 1986, section V). What is
-filled by mistake is lost, so a thick
-region, which may be a wall, a shirt or a tree, is believed only if it is certain all over.
-The mask has these regions, without those that are too small to be trusted, and grown by some
-pixels: damage has soft rims that a network hardly sees, and a rim that is left would spoil what is
-filled.
+filled by mistake is lost, so a thick region, which may be a wall, a shirt or a tree, is believed
+only if it is certain all over. The mask has these regions, without those
+that are too small to be trusted, and grown by some pixels: damage has soft rims that a network
+hardly sees, and a rim that is left would spoil what is filled.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ DETECTOR = "scratches"
 """The packaged detector that is used if no other is named."""
 
 WEAK = 0.65
-"""Probability from which a pixel of a damaged picture is damaged. At 0.4, 1.7 times as
-much of undamaged pictures was marked, and damaged ones were 0.5 dB worse when filled."""
+"""Probability from which a pixel of a damaged picture is damaged. At 0.4, 1.7 times as much of
+undamaged pictures was marked, and damaged ones were 0.5 dB worse when filled."""
 
 SURE, SURE_LINE, SURE_AREA = 0.86, 0.8, 200
 """Least mean probability of a region that is certain all over, the same of a thin one, and the
