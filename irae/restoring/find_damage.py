@@ -109,17 +109,22 @@ class FoundDamage:
 
 
 class _Regions:
-    """The connected regions of pixels with at least some probability, and figures of each."""
+    """The connected regions of pixels with at least some probability, and figures of each.
+
+    There is at least one such pixel.
+    """
 
     def __init__(self, found: NDArray[Any], least: float) -> None:
         inside = found >= least
         self.numbers, self.count = ndimage.label(inside, structure=[[1, 1, 1]] * 3)
+        # Only the pixels inside are looked at: they are few.
+        numbers, values = self.numbers[inside], found[inside]
+        depths = ndimage.distance_transform_edt(inside)[inside]
         every = range(1, self.count + 1)
-        self.areas = np.atleast_1d(ndimage.sum_labels(inside, self.numbers, every))
-        self.peaks = np.atleast_1d(ndimage.maximum(found, self.numbers, every))
-        self.means = np.atleast_1d(ndimage.mean(found, self.numbers, every))
-        depth = ndimage.distance_transform_edt(inside)
-        self.thickness = np.atleast_1d(ndimage.maximum(depth, self.numbers, every))
+        self.areas = np.bincount(numbers, minlength=self.count + 1)[1:]
+        self.means = np.bincount(numbers, values, self.count + 1)[1:] / self.areas
+        self.peaks = np.atleast_1d(ndimage.maximum(values, numbers, every))
+        self.thickness = np.atleast_1d(ndimage.maximum(depths, numbers, every))
 
     def mask(self, chosen: NDArray[Any]) -> NDArray[Any]:
         """Return the pixels of the chosen regions, bool ``H W``."""
@@ -197,17 +202,22 @@ class DamageFinder:
 
     def mask_of(self, probabilities: Tensor) -> Tensor:
         """Return the found regions of probabilities ``1 H W``: bool ``1 H W``, not grown."""
-        found = probabilities[0].numpy()
+        found, nothing = (
+            probabilities[0].numpy(),
+            torch.zeros(probabilities.shape, dtype=torch.bool),
+        )
+        if found.max(initial=0) < min(WEAK, self.threshold):
+            return nothing
         regions = _Regions(found, min(WEAK, self.threshold))
         surely = np.where(regions.thickness <= THIN, SURE_LINE, SURE).clip(max=self.threshold)
         sure = regions.means >= surely
         sound = (regions.areas >= LEAST_AREA) & (sure | (regions.thickness <= THICK))
         certain = (regions.peaks >= self.threshold) | sure & (regions.areas >= SURE_AREA)
         if not (sound & certain).any():
-            return torch.zeros(probabilities.shape, dtype=torch.bool)
+            return nothing
         mask = regions.mask(sound)
         faint = _Regions(found, min(FAINT, self.threshold))
-        goes_on = ndimage.maximum(mask, faint.numbers, range(1, faint.count + 1)) > 0
+        goes_on = np.bincount(faint.numbers[mask], minlength=faint.count + 1)[1:] > 0
         mask |= faint.mask(goes_on & (faint.thickness <= THIN))
         return torch.from_numpy(mask[None])
 
