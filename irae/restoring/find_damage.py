@@ -4,9 +4,9 @@ A picture is damaged if a pixel has at least the model's threshold, which is cho
 false alarms on undamaged photographs, or if a region is certain all over. In a damaged picture,
 less certain regions are believed too (hysteresis thresholding, Canny 1986, section V). What is
 filled by mistake is lost, so a thick region, which may be a wall, a shirt or a tree, is believed
-only if it is certain all over. The mask has these regions, without those
-that are too small to be trusted, and grown by some pixels: damage has soft rims that a network
-hardly sees, and a rim that is left would spoil what is filled.
+only if it is certain all over. The mask has these regions, without those that are too small to be
+trusted, and grown by some pixels: damage has soft rims that a network hardly sees, and a rim that
+is left would spoil what is filled.
 """
 
 from __future__ import annotations
@@ -202,10 +202,8 @@ class DamageFinder:
 
     def mask_of(self, probabilities: Tensor) -> Tensor:
         """Return the found regions of probabilities ``1 H W``: bool ``1 H W``, not grown."""
-        found, nothing = (
-            probabilities[0].numpy(),
-            torch.zeros(probabilities.shape, dtype=torch.bool),
-        )
+        found = probabilities[0].numpy()
+        nothing = torch.zeros(probabilities.shape, dtype=torch.bool)
         if found.max(initial=0) < min(WEAK, self.threshold):
             return nothing
         regions = _Regions(found, min(WEAK, self.threshold))

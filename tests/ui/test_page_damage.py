@@ -37,6 +37,13 @@ def _wait(page: Any) -> None:
     page.wait_for_selector("#work", state="hidden")
 
 
+def _saved_mask(driver: Any, folder: Path) -> Any:
+    """Save the mask by the page's menu: bool ``H W``."""
+    driver.page.click("#mask-menu summary")
+    with Image.open(driver.download("#mask-save", folder / "page")) as image:
+        return np.asarray(image.convert("L")) > 127
+
+
 def test_found_damage_is_put_into_the_brush_for_correcting_by_hand(
     driver: Any, scratched: Path, tmp_path: Path
 ) -> None:
@@ -48,17 +55,13 @@ def test_found_damage_is_put_into_the_brush_for_correcting_by_hand(
     _wait(page)
     assert page.inner_text("#hint").startswith("Scratches and hairs were found in ")
     assert page.inner_text("#hint") in page.text_content("#status")
-    page.click("#mask-menu summary")
-    with Image.open(driver.download("#mask-save", tmp_path / "page")) as image:
-        assert np.array_equal(np.asarray(image.convert("L")) > 127, found)
+    assert np.array_equal(_saved_mask(driver, tmp_path), found)
     # It is a step like any other: the eraser and Undo take it away, and strokes are added to it.
     page.click("#undo")
     assert page.is_disabled("#restore")
     page.click("#redo")
     driver.stroke((0.7, 0.8), (0.72, 0.8))
-    page.click("#mask-menu summary")
-    with Image.open(driver.download("#mask-save", tmp_path / "page")) as image:
-        both = np.asarray(image.convert("L")) > 127
+    both = _saved_mask(driver, tmp_path)
     assert both[found].all()
     assert both.sum() > found.sum() + 10
     driver.restore()
@@ -112,9 +115,7 @@ def test_what_scratches_filled_is_corrected_with_the_brush(
     driver.task("scratches")
     page.click("#paint-more")
     page.wait_for_selector("#brushbar:visible")
-    page.click("#mask-menu summary")
-    with Image.open(driver.download("#mask-save", tmp_path / "page")) as image:
-        assert np.array_equal(np.asarray(image.convert("L")) > 127, found)
+    assert np.array_equal(_saved_mask(driver, tmp_path), found)
     page.click("#undo")
     assert page.is_disabled("#undo")
     page.click("#redo")
@@ -127,9 +128,7 @@ def test_what_scratches_filled_is_corrected_with_the_brush(
     page.click("#go-on")
     page.wait_for_selector("#go-on", state="hidden")
     driver.task("inpaint")
-    page.click("#mask-menu summary")
-    with Image.open(driver.download("#mask-save", tmp_path / "page")) as image:
-        left = np.asarray(image.convert("L")) > 127
+    left = _saved_mask(driver, tmp_path)
     assert left.any()
     assert not (left & found).any()
 
