@@ -217,7 +217,9 @@ class Driver:
         self.wait_for_pixels()
 
     def task(self, name: str) -> None:
+        """Choose a task, and wait until the picture lies between its bars."""
         self.page.check(f"input[name=task][value={name!r}]")
+        self.wait_for_pixels()
 
     def restore(self) -> None:
         """Restore the picture in the view, and wait for the result."""
@@ -238,11 +240,12 @@ class Driver:
         return box["x"], box["y"], box["width"], box["height"]
 
     def pixels(self, canvas: str = "canvas") -> Any:
-        """What a canvas shows, ``H W 4``."""
+        """What a canvas shows once all is drawn, ``H W 4``."""
         import base64
 
         import numpy as np
 
+        self.wait_for_pixels()
         width, height, data = self.page.evaluate(
             """id => {
                 const canvas = document.getElementById(id);

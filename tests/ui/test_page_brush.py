@@ -26,7 +26,6 @@ def ready(driver: Any, photograph: Image.Image, tmp_path: Path) -> Any:
 
 
 def _painted(driver: Any) -> Any:
-    driver.wait_for_pixels()
     return driver.pixels("strokes")[..., 3] > 127
 
 
@@ -107,14 +106,12 @@ def test_strokes_begin_outside_wheel_zooms_and_space_drags(ready: Any, tmp_path:
     left, top, width, height = ready.view()
     page.mouse.move(left + width / 2, top + height / 2)
     page.mouse.wheel(0, -400)
-    ready.wait_for_pixels()
     seen = ready.pixels()
     page.keyboard.down(" ")
     page.mouse.down()
     page.mouse.move(left + width / 2 + 90, top + height / 2, steps=3)
     page.mouse.up()
     page.keyboard.up(" ")
-    ready.wait_for_pixels()
     assert np.array_equal(ready.pixels()[:, 150:], seen[:, 60:-90])
     # Strokes go with the picture, and none was added.
     assert np.array_equal(_mask(ready, tmp_path / "two"), mask)

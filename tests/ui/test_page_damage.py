@@ -177,11 +177,9 @@ def test_how_sure_the_result_is_lies_over_it(
     change = shown[:, middle + 2 :].astype(int) - plain[:, middle + 2 :]
     assert change[..., 2].mean() > change[..., 0].mean() + 3
     page.click("#doubt")
-    driver.wait_for_pixels()
     assert np.array_equal(driver.pixels(), plain)
     # It does not outlive its result.
     page.click("#doubt")
-    driver.wait_for_pixels()
     assert np.array_equal(driver.pixels(), shown)
     driver.task("jpeg")
     driver.restore()

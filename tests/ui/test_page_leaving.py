@@ -99,7 +99,6 @@ def test_a_picture_that_was_deleted_after_an_hour_is_brought_again(
     driver.restore()
     assert page.inner_text("#done").startswith("Holes filled.")
     page.click("#paint-more")
-    driver.wait_for_pixels()
     assert np.array_equal(driver.pixels("strokes"), strokes)
     # A result that is gone is told, and made again.
     driver.task("denoise")
@@ -164,7 +163,6 @@ def test_the_end_of_the_server_is_told_and_the_page_keeps_what_it_has(
     assert driver.messages()[0].startswith("irae has ended or cannot be reached.")
     driver.page.wait_for_selector("#work", state="hidden")
     # The picture is a little smaller, because the message takes a line.
-    driver.wait_for_pixels()
     assert driver.pixels()[..., 3].mean() > 0.8 * shown[..., 3].mean() > 0
     assert driver.pixels()[..., :3].std() > 0.8 * shown[..., :3].std()
     assert driver.pixels("strokes").any()

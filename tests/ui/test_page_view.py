@@ -66,11 +66,9 @@ def test_before_and_after_lie_on_the_two_sides_of_the_divider(
     assert _split(driver) == 27
     # Space shows the original as long as it is held.
     page.keyboard.down(" ")
-    driver.wait_for_pixels()
     assert np.array_equal(driver.pixels(), untouched)
     assert page.is_hidden("#label-after")
     page.keyboard.up(" ")
-    driver.wait_for_pixels()
     assert not np.array_equal(driver.pixels(), untouched)
 
 
@@ -106,7 +104,6 @@ def test_zoom_by_wheel_keys_and_buttons(
     page.mouse.move(left + place[1], top + place[0])
     for _ in range(5):
         page.mouse.wheel(0, -200)
-    driver.wait_for_pixels()
     assert (driver.pixels()[..., 0] > 127).sum() > 9 * len(rows)
     assert driver.pixels()[place][0] > 127
 
@@ -121,12 +118,10 @@ def test_a_picture_that_is_zoomed_is_moved_by_pointer_and_keys(
     page.mouse.move(left + 0.5 * width, top + 0.5 * height)
     for _ in range(4):
         page.mouse.wheel(0, -300)
-    driver.wait_for_pixels()
     before = driver.pixels()
     page.mouse.down()
     page.mouse.move(left + 0.5 * width - 60, top + 0.5 * height - 40, steps=4)
     page.mouse.up()
-    driver.wait_for_pixels()
     moved = driver.pixels()
     assert np.array_equal(moved[:-40, :-60], before[40:, 60:])
     for key in ("ArrowRight", "ArrowDown"):
@@ -180,7 +175,6 @@ def test_100_percent_are_the_true_pixels_of_24_megapixels(driver: Any, large: Pa
         page.mouse.down()
         page.mouse.move(left + 0.1 * width, top + 0.1 * height, steps=2)
         page.mouse.up()
-    driver.wait_for_pixels()
     shown = driver.pixels()
     assert _zoom(driver) == 100
     with Image.open(large) as image:
@@ -241,6 +235,5 @@ def test_a_later_result_takes_the_place_of_the_earlier_one(
     first = driver.pixels()
     driver.task("jpeg")
     driver.restore()
-    driver.wait_for_pixels()
     assert not np.array_equal(driver.pixels(), first)
     assert page.evaluate("() => window.gone") == 0
