@@ -7,6 +7,7 @@ from such pairs.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Sequence
@@ -103,11 +104,11 @@ def paste_damage(
     for _ in range(chance.choice((1, 1, 2, 3, 4))):
         stamp = chance.random() < 0.12
         if stamp:
-            shape = draw_thin(height, width, ("stamp",), chance)
+            shape = _drawn(height, width, ("stamp",), chance)
         elif overlays and chance.random() < 0.5:
             shape = _turned(chance.choice(overlays), height, width, chance)
         else:
-            shape = draw_thin(height, width, chance.sample(_DRAWN, chance.randint(1, 2)), chance)
+            shape = _drawn(height, width, chance.sample(_DRAWN, chance.randint(1, 2)), chance)
         if chance.random() < 0.5:
             sigma = torch.tensor([chance.uniform(0.3, _MOST_BLUR)])
             shape = gaussian_blur(shape[None], sigma, largest=_MOST_BLUR)[0]
@@ -116,6 +117,15 @@ def paste_damage(
         mask = mask | ((layered - damaged).abs().amax(0, keepdim=True) >= VISIBLE)
         damaged = layered
     return damaged, mask
+
+
+def _drawn(height: int, width: int, kinds: Sequence[str], chance: random.Random) -> Tensor:
+    """Return drawn damage, ``1 height width``: up to 2.5 times as large, as in a large scan."""
+    scale = 2 ** max(0.0, chance.uniform(-1.0, 1.3))
+    shape = draw_thin(math.ceil(height / scale), math.ceil(width / scale), kinds, chance)
+    if scale == 1:
+        return shape
+    return F.interpolate(shape[None], (height, width), mode="bilinear")[0]
 
 
 def _turned(shape: Tensor, height: int, width: int, chance: random.Random) -> Tensor:
