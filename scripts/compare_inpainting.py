@@ -59,12 +59,15 @@ MODELS = ["inpaint", "telea", "navier-stokes"]
 FILLING = "filling"
 """The toolkit's filling alone, of which the model `FILLED_BY` starts."""
 FILLED_BY = "inpaint"
+ENSEMBLE = "ensemble"
+"""That model's average over eight orientations, as by ``--ensemble``."""
 METHODS = {
     "telea": "Telea",
     "navier-stokes": "Navier-Stokes",
     "fsr": "FSR fast",
     FILLING: "irae's filling alone",
     FILLED_BY: "irae",
+    ENSEMBLE: "irae `--ensemble`",
 }
 """The methods of ``--kinds``, and their names in the table."""
 DAMAGED, FILLED = "holes as they are", "irae's filling alone"
@@ -209,9 +212,10 @@ class Cell:
 
 def method_of(name: str) -> tuple[Callable[[Tensor, Tensor], Tensor], str]:
     """Return a method, and the checksum of its weights if it has some."""
-    model = load_model(FILLED_BY if name == FILLING else name)
+    model = load_model(FILLED_BY if name in (FILLING, ENSEMBLE) else name)
     if name == FILLING:
         return model.fill, ""
+    model.ensemble = name == ENSEMBLE
     weights = weights_checksum(model)[:16] if model.parameters else ""
     return lambda given, mask: model.restore(given, mask).clamp(0, 1), weights
 

@@ -203,6 +203,22 @@ def test_holes_by_kind_are_measured_once_and_kept(
     assert cells[0].startswith(f"{sum(telea.psnr) / 2:.2f} (") and cells[0].endswith(" s)")
 
 
+def test_the_self_ensemble_is_a_method_of_its_own(script: Script) -> None:
+    compare = script("compare_inpainting")
+    random = torch.Generator().manual_seed(0)
+    picture, mask = torch.rand(1, 3, 24, 32, generator=random), torch.zeros(1, 1, 24, 32)
+    mask[..., 8:12, 10:20] = 1
+    with torch.inference_mode():
+        (once, one), (eight, other) = (
+            compare.method_of(name) for name in (compare.FILLED_BY, compare.ENSEMBLE)
+        )
+        results = [method(picture, mask.bool()) for method in (once, eight)]
+        turned = eight(picture.flip(3), mask.bool().flip(3)).flip(3)
+    assert one == other
+    assert not torch.equal(*results)
+    torch.testing.assert_close(turned, results[1], atol=1e-5, rtol=0)
+
+
 def test_film_damage_is_measured_with_overlays_that_training_never_sees(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
