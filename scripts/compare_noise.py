@@ -34,7 +34,8 @@ from irae.imaging.degrade import add_noise, jpeg_compress
 from irae.imaging.io.files import read_picture, write_picture
 from irae.imaging.io.picture import Layout, Picture
 from irae.imaging.metrics import psnr
-from irae.restoring.inspection import choose_task, inspect_picture
+from irae.restoring.automatic.inspect_picture import inspect_picture
+from irae.restoring.automatic.inspection import choose_task
 from irae.runtime import generator
 
 PICTURE = "photos/wallpapers/28_ColorfulCups.jpg"

@@ -3,14 +3,15 @@
     python scripts/measure_auto.py --data DIR [--share 0.25] [--cache FILE] [--write]
 
 Every picture of ``auto/cases.py`` is damaged in many ways, restored by the packaged models ``jpeg``
-and ``photo``, and compared with its original. The network of ``irae.restoring.gain`` is then fitted
-to predict, from what can be measured without the original, the gains that nine of ten such pictures
-exceed, and half of them. Its table is cross-validated: each picture is judged by a network that was
-fitted to others.
+and ``photo``, and compared with its original. The network of ``irae.restoring.automatic.gain`` is
+then fitted to predict, from what can be measured without the original, the gains that nine of ten
+such pictures exceed, and half of them. Its table is cross-validated: each picture is judged by a
+network that was fitted to others.
 
 Run it after the packaged weights have changed. With ``--write`` the numbers go to
-``irae/restoring/gain.json`` and the table to ``docs/results/auto.json``. DIR holds ``photos_val``
-and ``real_val``; no test set is used. ``--cache`` keeps what was measured, to fit again in seconds.
+``irae/restoring/automatic/gain.json`` and the table to ``docs/results/auto.json``. DIR holds
+``photos_val`` and ``real_val``; no test set is used. ``--cache`` keeps what was measured, to fit
+again in seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 
 from irae.evaluation.results import markdown_table
 from irae.imaging.analysis.jpeg_quality import estimate_jpeg_quality
-from irae.restoring.gain import (
+from irae.restoring.automatic.gain import (
     HIDDEN,
     LARGEST,
     MEMBERS,
@@ -42,10 +43,9 @@ from irae.restoring.gain import (
     normalised,
     save_numbers,
 )
-from irae.restoring.measurements import take_measurements
-from irae.restoring.restorer import Restorer
-from irae.restoring.rules import better_task, least_gain, suffices, trained_for
-from irae.restoring.trial import (
+from irae.restoring.automatic.measurements import take_measurements
+from irae.restoring.automatic.rules import better_task, least_gain, suffices, trained_for
+from irae.restoring.automatic.trial import (
     AVIF_OR_HEIC,
     HEAVINESS,
     TRACE,
@@ -55,6 +55,7 @@ from irae.restoring.trial import (
     parts_of,
     restore_parts,
 )
+from irae.restoring.restorer import Restorer
 from irae.tasks import DENOISE
 
 FOLDS = 5
@@ -86,7 +87,7 @@ class Record:
         picture: name of the original.
         kind: kind of the original.
         damage: name of the damage.
-        features: as from `irae.restoring.trial.features`.
+        features: as from `irae.restoring.automatic.trial.features`.
         gains: change of the PSNR in dB by each task of `TRIED`.
         white: change of the PSNR in dB by ``denoise`` if the noise is white, there is no trace of
             JPEG and this model was seen to remove nothing else, so that it is chosen; None

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from irae.imaging.film_damage import find_overlays
-from irae.restoring import gain
-from irae.restoring.trial import FEATURES, TRIED
+from irae.restoring.automatic import gain
+from irae.restoring.automatic.trial import FEATURES, TRIED
 
 Script = Callable[[str], Any]
 

@@ -16,8 +16,9 @@ from irae.imaging.io.encode import format_of
 from irae.imaging.io.masks import NOTHING_KNOWN, has_soft_edges, mask_warning, read_mask
 from irae.imaging.io.picture import Picture
 from irae.models.checkpoints.checksums import weights_checksum
+from irae.restoring.automatic.inspect_picture import inspect_read
+from irae.restoring.automatic.inspection import LEFT, choose_task, explain
 from irae.restoring.find_damage import DETECTOR, TOO_LITTLE_LEFT, DamageFinder, FoundDamage
-from irae.restoring.inspection import LEFT, choose_task, explain, inspect_read
 from irae.restoring.options import RestoreOptions
 from irae.restoring.restorer import Restorer
 from irae.runtime import select_device

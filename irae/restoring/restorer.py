@@ -30,8 +30,8 @@ from irae.models.call import takes_damage
 from irae.models.checkpoints.model_file import load_model, packaged_models
 from irae.models.loaded import LoadedModel
 from irae.restoring.arrays import unpack_array, unpack_mask, unpack_tensor
+from irae.restoring.automatic.trial import parts_of, removes_only_noise
 from irae.restoring.options import RestoreOptions
-from irae.restoring.trial import parts_of, removes_only_noise
 from irae.restoring.whitening import Whitening, find_shared_noise
 from irae.runtime import select_device
 from irae.tasks import DENOISE

@@ -21,7 +21,7 @@ _MODULES = {
     "photo": "irae.tasks.photo",
 }
 DENOISE, JPEG, PHOTO = "denoise", "jpeg", "photo"
-"""Tasks that are meant by name elsewhere: by `irae.restoring.inspection` and ``--photo``."""
+"""Tasks that are meant by name elsewhere: by `irae.restoring.automatic` and ``--photo``."""
 
 _TASKS: dict[str, Task] = {}
 

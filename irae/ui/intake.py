@@ -22,7 +22,8 @@ from irae.imaging.io.files import (
 )
 from irae.imaging.io.masks import read_mask
 from irae.imaging.io.picture import Picture
-from irae.restoring.inspection import choose_task, inspect_read
+from irae.restoring.automatic.inspect_picture import inspect_read
+from irae.restoring.automatic.inspection import choose_task
 from irae.ui.errors import RefusedError
 from irae.ui.pictures import PictureStore, StoredPicture
 from irae.ui.previews import Preview, upright_size

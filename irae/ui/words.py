@@ -10,7 +10,7 @@ from torch import Tensor
 from irae.imaging.io.changes import describe_loss, missing_parts
 from irae.imaging.io.masks import MOST_MARKED, marked_share
 from irae.imaging.io.picture import Picture
-from irae.restoring.inspection import Inspection, choose_task
+from irae.restoring.automatic.inspection import Inspection, choose_task
 from irae.restoring.options import RestoreOptions
 from irae.tasks import DENOISE, JPEG, PHOTO, get_task
 

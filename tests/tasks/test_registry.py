@@ -26,7 +26,7 @@ ELSEWHERE = {
     "models/networks/irae.py": {"inpaint", "photo"},
     "models/networks/unet.py": {"inpaint"},
     "doctor.py": {"denoise"},
-    "restoring/inspection.py": {"jpeg"},
+    "restoring/automatic/inspection.py": {"jpeg"},
     "restoring/restorer.py": {"denoise"},
     "ui/routes/views.py": {"jpeg"},
 }

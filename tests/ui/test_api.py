@@ -18,7 +18,8 @@ from PIL import Image, ImageCms
 from irae.batch.model_pool import ModelPool
 from irae.batch.outcome import Outcome
 from irae.batch.restore_files import Request, restore_files
-from irae.restoring.inspection import Inspection, inspect_picture
+from irae.restoring.automatic.inspect_picture import inspect_picture
+from irae.restoring.automatic.inspection import Inspection
 from irae.restoring.options import RestoreOptions
 from irae.ui.words import describe_damage
 

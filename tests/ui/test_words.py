@@ -9,7 +9,7 @@ import pytest
 
 from irae.imaging.analysis.jpeg_quality import JpegQuality
 from irae.imaging.analysis.noise import Noise
-from irae.restoring.inspection import Inspection
+from irae.restoring.automatic.inspection import Inspection
 from irae.ui.words import describe_damage
 
 SIZE: dict[str, Any] = {"depth": 8, "width": 400, "height": 300}

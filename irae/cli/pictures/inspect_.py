@@ -12,8 +12,8 @@ from irae.errors import UsageError
 
 if TYPE_CHECKING:
     from irae.models.loaded_patches import LoadedPatchDensity
+    from irae.restoring.automatic.inspection import Inspection
     from irae.restoring.find_damage import DamageFinder
-    from irae.restoring.inspection import Inspection
 
 
 def inspect_(
@@ -62,7 +62,7 @@ def inspect_(
     from irae.batch.progress import Console
     from irae.errors import IraeError, for_command_line
     from irae.imaging.io.find import find_pictures
-    from irae.restoring.inspection import inspect_pages
+    from irae.restoring.automatic.inspect_picture import inspect_pages
 
     finder = None
     if damage_map is not None:

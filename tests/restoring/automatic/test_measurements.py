@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from irae.imaging.degrade import jpeg_compress
-from irae.restoring.measurements import Measurements, take_measurements
+from irae.restoring.automatic.measurements import Measurements, take_measurements
 
 
 def gradient(side: int = 160) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from irae.imaging.analysis.colours import has_few_colours
 from irae.imaging.analysis.damage import Damage, measure_damage, with_shared
 from irae.imaging.analysis.noise import Noise, measure_noise
-from irae.restoring.rules import is_white
+from irae.restoring.automatic.rules import is_white
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A network that removes noise changes the whole picture alike, also where it is quiet; a network that
 eats texture changes the textured parts alone. So the change that a model makes, beside the measured
-noise and JPEG quality, tells whether it is for the better; see `irae.restoring.gain`.
+noise and JPEG quality, tells whether it is for the better; see `irae.restoring.automatic.gain`.
 """
 
 from __future__ import annotations

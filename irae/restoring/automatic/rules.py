@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from irae.imaging.analysis.noise import WHITE_CORRELATION, Noise
-from irae.restoring.gain import Gains
-from irae.restoring.trial import FLATNESS
+from irae.restoring.automatic.gain import Gains
+from irae.restoring.automatic.trial import FLATNESS
 from irae.tasks import JPEG
 
 LEAST_GAIN = 0.3
 """Least predicted gain in dB for which a model changes a picture.
 
-The prediction is what nine of ten pictures exceed (`irae.restoring.gain`)."""
+The prediction is what nine of ten pictures exceed (`irae.restoring.automatic.gain`)."""
 
 LOSSY_GAIN = 0.8
 """The same for a file that is written with loss, which takes up to 0.3 dB of the gain, and where a

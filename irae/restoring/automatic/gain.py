@@ -1,8 +1,8 @@
 """Predicting what a model would gain on a picture, without its original.
 
-A small network maps the features of a picture (`irae.restoring.trial`) to two gains in PSNR for
-each model: one that it can be relied on for, which about nine of ten such pictures exceed, and a
-typical one, which half of them exceed. It was fitted to simulated and real damage with known
+A small network maps the features of a picture (`irae.restoring.automatic.trial`) to two gains in
+PSNR for each model: one that it can be relied on for, which about nine of ten such pictures exceed,
+and a typical one, which half of them exceed. It was fitted to simulated and real damage with known
 originals by ``scripts/measure_auto.py``, which remakes its numbers, ``gain.json``, when packaged
 weights have changed.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from irae.restoring.trial import FEATURES, TRIED
+from irae.restoring.automatic.trial import FEATURES, TRIED
 
 NUMBERS = Path(__file__).parent / "gain.json"
 """The fitted numbers."""

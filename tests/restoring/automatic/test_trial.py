@@ -13,8 +13,8 @@ from torch import Tensor
 from irae.imaging.degrade import add_noise
 from irae.imaging.metrics import psnr
 from irae.models.checkpoints.model_file import load_model
+from irae.restoring.automatic.trial import denoiser_suits, parts_of, removes_only_noise
 from irae.restoring.restorer import Restorer
-from irae.restoring.trial import denoiser_suits, parts_of, removes_only_noise
 from irae.runtime import generator
 
 
