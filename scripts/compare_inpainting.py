@@ -296,7 +296,11 @@ def compare_kinds(arguments: argparse.Namespace) -> None:
         "command": command,
         "machine": "one thread of a CPU, float32",
         "date": date.today().isoformat(),
-        "weights": {c.method: c.weights for c in found if c.weights and c.method in names},
+        "weights": {
+            FILLED_BY if c.method == ENSEMBLE else c.method: c.weights
+            for c in found
+            if c.weights and c.method in names
+        },
         "tables": {"hole-kinds": table},
     }
     kept.pop("note", None)  # It was about the figures before these.
