@@ -123,8 +123,6 @@ def _drawn(height: int, width: int, kinds: Sequence[str], chance: random.Random)
     """Return drawn damage, ``1 height width``: up to 2.5 times as large, as in a large scan."""
     scale = 2 ** max(0.0, chance.uniform(-1.0, 1.3))
     shape = draw_thin(math.ceil(height / scale), math.ceil(width / scale), kinds, chance)
-    if scale == 1:
-        return shape
     return F.interpolate(shape[None], (height, width), mode="bilinear")[0]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -105,20 +106,34 @@ class FoundDamage:
 class _Regions:
     """The connected regions of pixels with at least some probability, and figures of each.
 
-    There is at least one such pixel.
+    There is at least one such pixel. Only these are looked at: they are few.
     """
 
     def __init__(self, found: NDArray[Any], least: float) -> None:
-        inside = found >= least
-        self.numbers, self.count = ndimage.label(inside, structure=[[1, 1, 1]] * 3)
-        # Only the pixels inside are looked at: they are few.
-        numbers, values = self.numbers[inside], found[inside]
-        depths = ndimage.distance_transform_edt(inside)[inside]
-        every = range(1, self.count + 1)
-        self.areas = np.bincount(numbers, minlength=self.count + 1)[1:]
-        self.means = np.bincount(numbers, values, self.count + 1)[1:] / self.areas
-        self.peaks = np.atleast_1d(ndimage.maximum(values, numbers, every))
-        self.thickness = np.atleast_1d(ndimage.maximum(depths, numbers, every))
+        self._inside = found >= least
+        self.numbers, self.count = ndimage.label(self._inside, structure=[[1, 1, 1]] * 3)
+        self._numbers, self._values = self.numbers[self._inside], found[self._inside]
+
+    @cached_property
+    def areas(self) -> NDArray[Any]:
+        return np.bincount(self._numbers)[1:]
+
+    @property
+    def means(self) -> NDArray[Any]:
+        means: NDArray[Any] = np.bincount(self._numbers, self._values)[1:] / self.areas
+        return means
+
+    @property
+    def peaks(self) -> NDArray[Any]:
+        return self._largest(self._values)
+
+    @cached_property
+    def thickness(self) -> NDArray[Any]:
+        """The largest distance of a pixel from the rim."""
+        return self._largest(ndimage.distance_transform_edt(self._inside)[self._inside])
+
+    def _largest(self, values: NDArray[Any]) -> NDArray[Any]:
+        return np.atleast_1d(ndimage.maximum(values, self._numbers, range(1, self.count + 1)))
 
     def mask(self, chosen: NDArray[Any]) -> NDArray[Any]:
         """Return the pixels of the chosen regions, bool ``H W``."""
